@@ -1,0 +1,87 @@
+"""What a backend is. One package a backend; `tests/contract` is the suite that each must pass."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, Protocol
+
+if TYPE_CHECKING:
+    import onnx
+
+    from edgec.targets import Target
+
+Precision = Literal["int8", "mixed", "float"]
+
+
+@dataclass(frozen=True)
+class Availability:
+    """Whether a backend can be used here; if not, why, and what to install."""
+
+    installed: bool
+    version: str | None = None
+    reason: str = ""
+    install: str = ""
+
+
+@dataclass(frozen=True)
+class OpVerdict:
+    """Whether one node can be lowered; if not, why, and what the user may do."""
+
+    node: str
+    op: str
+    supported: bool
+    reason: str = ""
+    remedy: str = ""
+
+
+@dataclass(frozen=True)
+class LowerJob:
+    """What to lower.
+
+    model: the QDQ reference (int8 or mixed) or the simplified model (float), as ONNX.
+    precision: what the artifact claims to be; a backend must refuse to ship an "int8" payload that computes in float.
+    out: an empty folder for the payload's files.
+    """
+
+    model: Path
+    target: Target
+    precision: Precision
+    out: Path
+
+
+@dataclass(frozen=True)
+class Payload:
+    """What a backend made.
+
+    engine: the module in `edgec.runtime.engines` that loads it on the device.
+    files: names relative to the job's `out`; the first is what the engine opens. Their bytes are a function of the job.
+    options: engine options that belong to the artifact ("inference_precision": "f32").
+    facts: JSON-able observations for the report ("int8_primitives": 50, "float_primitives": 3, "operators": {...}).
+    """
+
+    engine: str
+    files: tuple[str, ...]
+    options: Mapping[str, Any] = field(default_factory=dict)
+    facts: Mapping[str, Any] = field(default_factory=dict)
+
+
+class Backend(Protocol):
+    """Lowers one ONNX model to one payload."""
+
+    name: str
+    tools: tuple[str, ...]
+    """Distributions whose versions are part of a payload's identity."""
+
+    def availability(self) -> Availability:
+        """Answers without importing the heavy package."""
+        ...
+
+    def supports(self, model: onnx.ModelProto, target: Target) -> Sequence[OpVerdict]:
+        """Every node, supported or why not; called before any work is done."""
+        ...
+
+    def lower(self, job: LowerJob) -> Payload:
+        """Make the payload. Runs in a worker process, so it may crash without harm."""
+        ...

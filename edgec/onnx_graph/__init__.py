@@ -1,0 +1,1 @@
+"""Reading ONNX safely, and asking questions about a graph."""

@@ -1,0 +1,53 @@
+"""What was asked for: the specification of a build, from flags, from edgec.toml, or from Python."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+if TYPE_CHECKING:
+    from edgec.samples import SampleSource
+
+Profile = Literal["auto", "strict", "islands"]
+Precision = Literal["int8", "float"]
+
+PRECISIONS: tuple[Precision, ...] = ("int8", "float")
+PROFILES: tuple[Profile, ...] = ("auto", "strict", "islands")
+
+
+@dataclass(frozen=True)
+class BuildSpec:
+    """One model, its data, and the targets to build it for.
+
+    shapes: input name to static shape, for inputs with open dimensions.
+    state: output name to input name, for recurrent models.
+    calibration: a folder or file of samples, or a source that is ready; "random" for random data (never a default).
+    recipe: name or path of a preprocessing recipe; None takes arrays as they are.
+    max_samples: use at most this many samples, spread evenly over the data; None uses all.
+    keep_float: nodes that must not be quantized, by name.
+    profile: "strict" quantizes every op that has a rule, "islands" only those that multiply and accumulate; "auto" takes
+        the first that passes the gate.
+    """
+
+    model: Path
+    targets: tuple[str, ...] = ("host",)
+    name: str | None = None
+    shapes: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
+    state: Mapping[str, str] = field(default_factory=dict)
+    calibration: Path | Literal["random"] | SampleSource | None = None
+    recipe: str | None = None
+    max_samples: int | None = None
+    precision: Precision = "int8"
+    profile: Profile = "auto"
+    backend: str = "auto"
+    simplify: bool = True
+    keep_float: tuple[str, ...] = ()
+    gate: Mapping[str, float] = field(default_factory=dict)
+    output: Path = Path("dist")
+
+    @property
+    def artifact_name(self) -> str:
+        """What artifacts are called after: the given name, or the model's file name."""
+        return self.name or self.model.stem

@@ -1,0 +1,53 @@
+"""What a stage is: a name, a version, the tools its result depends on, and a function."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from edgec.events import Listener, Note, Progress
+
+
+@dataclass(frozen=True)
+class StageContext:
+    """Where a running stage leaves its result, and whom it tells what it does.
+
+    out: an empty folder; the files left in it are the stage's result.
+    """
+
+    stage: str
+    out: Path
+    emit: Listener
+
+    def progress(self, done: int, total: int, unit: str) -> None:
+        self.emit(Progress(self.stage, done, total, unit))
+
+    def info(self, text: str) -> None:
+        self.emit(Note(self.stage, text))
+
+    def warn(self, text: str) -> None:
+        self.emit(Note(self.stage, text, "warning"))
+
+    def write_json(self, name: str, document: Mapping[str, Any]) -> None:
+        """Write `document` so that equal documents give equal bytes."""
+        text = json.dumps(document, indent=1, sort_keys=True, ensure_ascii=False, allow_nan=False)
+        (self.out / name).write_text(text + "\n", encoding="utf-8")
+
+
+@dataclass(frozen=True)
+class Stage:
+    """One step of the pipeline.
+
+    version: raised whenever the same inputs would give another result; results of older versions are not found again.
+    tools: distributions whose version is part of the result's identity ("onnxruntime").
+    run: called as `run(**inputs, params=params, context=context)` in a worker process; params is a frozen dataclass of
+        plain values, all of them part of the result's identity.
+    """
+
+    name: str
+    version: int
+    tools: tuple[str, ...]
+    run: Callable[..., None]

@@ -1,0 +1,182 @@
+"""The store: results of stages, found again by what they were made from.
+
+    $EDGEC_CACHE_DIR (default: ~/.cache/edgec)
+      v1/entries/KEY/     the files of one result, and entry.json which lists them with their digests
+      v1/making/          results in the making; renamed into entries/ when they are whole
+      v1/locks/KEY        held while KEY is made, so that two builds make it once
+      v1/in-use           held (shared) by every build, so that gc takes nothing away from one
+
+KEY is the digest of everything that the result depends on; the entry's own digest covers only the bytes that came out,
+so a change that leaves a stage's output alone does not rebuild what follows. Every file is hashed again before it is
+used: a result that was damaged on disk is made anew.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import hashlib
+import json
+import os
+import shutil
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+_ENTRY = "entry.json"
+
+
+def digest_file(path: Path) -> str:
+    """SHA-256 of a file's bytes, in hex."""
+    with path.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def digest_of(document: Any) -> str:
+    """SHA-256 of a JSON-able value in its canonical form, in hex."""
+    text = json.dumps(document, sort_keys=True, separators=(",", ":"), allow_nan=False)
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One stored result. `digest` covers names and bytes of its files; `seconds` is what making it took."""
+
+    key: str
+    path: Path
+    digest: str
+    stage: str
+    seconds: float
+    bytes: int
+    notes: tuple[tuple[str, str], ...] = ()
+    """(level, text) of what the stage had to say, said again when the result is found in the store."""
+
+    def read_json(self, name: str) -> Any:
+        return json.loads((self.path / name).read_text(encoding="utf-8"))
+
+
+class Store:
+    """A folder of results. Any number of processes may use it at once."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root / "v1"
+        for name in ("entries", "making", "locks"):
+            (self.root / name).mkdir(parents=True, exist_ok=True)
+
+    @classmethod
+    def default(cls) -> Store:
+        chosen = os.environ.get("EDGEC_CACHE_DIR")
+        base = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+        return cls(Path(chosen) if chosen else base / "edgec")
+
+    @contextlib.contextmanager
+    def in_use(self) -> Iterator[None]:
+        """Held by a build: as long as one runs, nothing is collected."""
+        with (self.root / "in-use").open("a") as lock:
+            fcntl.flock(lock, fcntl.LOCK_SH)
+            yield
+
+    def find(self, key: str) -> Entry | None:
+        """The result of `key`, every byte of it checked; None when there is none, or it was damaged."""
+        folder = self.root / "entries" / key
+        try:
+            record = json.loads((folder / _ENTRY).read_text(encoding="utf-8"))
+            files: dict[str, str] = record["files"]
+            present = {str(path.relative_to(folder)) for path in folder.rglob("*") if not path.is_dir()}
+            if present != {*files, _ENTRY}:
+                return None
+            if any(digest_file(folder / name) != digest for name, digest in files.items()):
+                return None
+            notes = tuple((str(level), str(text)) for level, text in record["notes"])
+            entry = Entry(
+                key, folder, digest_of(files), record["stage"], record["seconds"], record["bytes"], notes
+            )
+        except (OSError, ValueError, KeyError, TypeError, AttributeError):
+            return None
+        with contextlib.suppress(OSError):
+            os.utime(folder)  # gc drops what was not used for long
+        return entry
+
+    def make(self, key: str, stage: str, fill: Callable[[Path], list[tuple[str, str]]]) -> tuple[Entry, bool]:
+        """The result of `key` and whether it was found; when not, `fill(folder)` makes it.
+
+        fill writes files into the empty folder that it is given and returns the notes to keep with them. When it
+        raises, nothing is stored. Of two callers with one key, the second waits for the first.
+        """
+        if (entry := self.find(key)) is not None:
+            return entry, True
+        with (self.root / "locks" / key).open("a") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            if (entry := self.find(key)) is not None:
+                return entry, True
+            folder = Path(tempfile.mkdtemp(prefix=f"{stage}-", dir=self.root / "making"))
+            try:
+                started = time.monotonic()
+                notes = fill(folder)
+                self._seal(folder, key, stage, time.monotonic() - started, notes)
+            except BaseException:
+                shutil.rmtree(folder, ignore_errors=True)
+                raise
+        entry = self.find(key)
+        assert entry is not None, "a result that was just written can't be read"
+        return entry, False
+
+    def _seal(self, folder: Path, key: str, stage: str, seconds: float, notes: list[tuple[str, str]]) -> None:
+        """List the files of `folder`, and put it in its place in one step."""
+        paths = sorted(path for path in folder.rglob("*") if path.is_file())
+        record = {
+            "stage": stage,
+            "seconds": round(seconds, 3),
+            "bytes": sum(path.stat().st_size for path in paths),
+            "files": {str(path.relative_to(folder)): digest_file(path) for path in paths},
+            "notes": notes,
+        }
+        (folder / _ENTRY).write_text(json.dumps(record, indent=1), encoding="utf-8")
+        place = self.root / "entries" / key
+        if place.exists():  # damaged, or `find` would have returned it
+            place.rename(folder.with_name(folder.name + "-damaged"))
+            shutil.rmtree(folder.with_name(folder.name + "-damaged"), ignore_errors=True)
+        folder.rename(place)
+
+    def entries(self) -> list[Entry]:
+        """All results, the one used last first. Their bytes are not checked."""
+        found = []
+        for folder in (self.root / "entries").iterdir():
+            with contextlib.suppress(OSError, ValueError, KeyError):
+                record = json.loads((folder / _ENTRY).read_text(encoding="utf-8"))
+                used = folder.stat().st_mtime
+                entry = Entry(
+                    folder.name,
+                    folder,
+                    digest_of(record["files"]),
+                    record["stage"],
+                    record["seconds"],
+                    record["bytes"],
+                )
+                found.append((used, entry))
+        return [entry for _, entry in sorted(found, key=lambda pair: pair[0], reverse=True)]
+
+    def collect(self, *, unused_for: float = 0.0) -> tuple[int, int] | None:
+        """Remove results not used for `unused_for` seconds, and what killed builds left behind.
+
+        Returns (results removed, bytes freed), or None when a build is running.
+        """
+        with (self.root / "in-use").open("a") as lock:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except OSError:
+                return None
+            removed = freed = 0
+            limit = time.time() - unused_for
+            for folder in [*(self.root / "entries").iterdir(), *(self.root / "making").iterdir()]:
+                if folder.parent.name == "entries" and folder.stat().st_mtime > limit:
+                    continue
+                freed += sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
+                removed += folder.parent.name == "entries"
+                shutil.rmtree(folder, ignore_errors=True)
+            for path in (self.root / "locks").iterdir():
+                path.unlink(missing_ok=True)
+            return removed, freed

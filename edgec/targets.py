@@ -1,0 +1,93 @@
+"""Targets: what a device can do, read from one TOML file each."""
+
+from __future__ import annotations
+
+import platform
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+
+from edgec import resources
+from edgec.errors import UsageError
+from edgec.toml_schema import Table, did_you_mean
+
+ARCHITECTURES = ("x86_64", "aarch64", "armv7l")
+
+X86_FEATURES = ("sse4_2", "avx", "avx2", "fma", "avx_vnni", "avx512f", "avx512bw", "avx512_vnni", "amx_int8")
+"""The x86 features that decide how INT8 is computed, by their names in /proc/cpuinfo."""
+
+
+@dataclass(frozen=True)
+class Target:
+    """A device.
+
+    features: instruction-set features that the artifact may rely on, by their names in /proc/cpuinfo.
+    threads: what the device's runtime should use; 0 leaves it to the engine.
+    backends: in the order of preference.
+    """
+
+    name: str
+    title: str
+    arch: str
+    features: tuple[str, ...]
+    threads: int
+    backends: tuple[str, ...]
+
+    @property
+    def saturates_int8_products(self) -> bool:
+        """Whether sums of two uint8*int8 products saturate at 16 bits (VPMADDUBSW: x86 without VNNI).
+
+        Weights then keep to [-64, 63], so that no pair of products can exceed 32767.
+        """
+        return self.arch == "x86_64" and not {"avx_vnni", "avx512_vnni"} & set(self.features)
+
+
+@cache
+def host_features() -> tuple[str, ...]:
+    """Which of the features that matter this machine has."""
+    flags: set[str] = set()
+    cpuinfo = Path("/proc/cpuinfo")
+    if cpuinfo.is_file():
+        for line in cpuinfo.read_text(encoding="ascii", errors="replace").splitlines():
+            key, _, value = line.partition(":")
+            if key.strip() in ("flags", "Features"):
+                flags = set(value.split())
+                break
+    return tuple(sorted(flags & set(X86_FEATURES) if platform.machine() == "x86_64" else flags))
+
+
+def load_target(name: str) -> Target:
+    """The target called `name`, or described by the TOML file at the path `name`.
+
+    Raises UsageError for an unknown name (with the closest known one) or a file that does not describe a target.
+    """
+    path = resources.find("targets", name)
+    if path is None:
+        known = resources.declared("targets")
+        raise UsageError(
+            f"There is no target called {name!r}.{did_you_mean(name, known)}",
+            f"Known targets: {', '.join(sorted(known))}.",
+            "Choose one of them, or describe your device in targets/NAME.toml (see docs/targets.md).",
+        )
+    return _read(path)
+
+
+def _read(path: Path) -> Target:
+    table = Table.read(path)
+    arch = table.get("arch", str, choices=("host", *ARCHITECTURES))
+    features = table.list_of("features", str, ())
+    if arch == "host":
+        arch = platform.machine()
+        features = host_features()
+    target = Target(
+        name=table.get("name", str),
+        title=table.get("title", str),
+        arch=arch,
+        features=features,
+        threads=table.get("threads", int, 0),
+        backends=table.list_of("backends", str),
+    )
+    table.done()
+    if not target.backends:
+        raise table.error("backends is empty", "List at least one backend.", "backends")
+    return target

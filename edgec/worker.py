@@ -1,0 +1,172 @@
+"""Run one function in a child process, so that native code may crash, hang or leak without harm.
+
+The child is a fresh interpreter. It gets a pickled call on standard input and answers with pickled frames on a pipe of
+its own: events while it works, then one result or one error. What native code prints is kept aside and shown only when
+the child dies. A child does not outlive its parent.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import os
+import pickle
+import resource
+import selectors
+import signal
+import struct
+import subprocess
+import sys
+import tempfile
+import time
+import traceback
+from collections.abc import Callable, Mapping
+from typing import Any, BinaryIO
+
+from edgec.errors import EdgecError, InternalError, WorkerCrashed, WorkerTimedOut, from_os_error
+from edgec.events import Listener, ignore
+
+_HEADER = struct.Struct("<cQ")  # kind of frame (event, result, failure), length of its pickle
+_EVENT, _RESULT, _FAILURE = b"e", b"r", b"f"
+_TAIL = 4000  # characters of a dead child's output that are worth showing
+_PR_SET_PDEATHSIG = 1  # prctl(2)
+
+
+def call(
+    function: Callable[..., Any],
+    kwargs: Mapping[str, Any],
+    *,
+    listener: Listener = ignore,
+    emit_as: str | None = None,
+    timeout: float | None = None,
+    memory_mib: int | None = None,
+) -> Any:
+    """`function(**kwargs)` in a fresh process; returns what it returns.
+
+    function: a module-level function. It, its arguments and its result must pickle.
+    emit_as: name of the keyword under which the child gets a function that sends an event to `listener`.
+    timeout: seconds of wall time, then the child and its children are killed.
+    memory_mib: limit on the child's data, heap and private mappings (RLIMIT_DATA).
+
+    Raises the EdgecError that the function raised; WorkerCrashed when the child died; WorkerTimedOut; InternalError for
+    any other exception, with its traceback in the details.
+    """
+    job = pickle.dumps((function, dict(kwargs), emit_as, memory_mib))
+    where = f"{function.__module__}.{function.__qualname__}"
+    read_end, write_end = os.pipe()
+    with tempfile.TemporaryFile() as output, os.fdopen(read_end, "rb") as frames:
+        child = subprocess.Popen(
+            [sys.executable, "-P", "-m", "edgec.worker", str(write_end), str(os.getpid())],
+            stdin=subprocess.PIPE,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            pass_fds=[write_end],
+            start_new_session=True,  # Ctrl-C reaches the parent only, which then ends the whole group
+            env={**os.environ, "PYTHONPATH": os.pathsep.join(path for path in sys.path if path)},
+        )
+        os.close(write_end)
+        try:
+            assert child.stdin is not None
+            with contextlib.suppress(BrokenPipeError), child.stdin:
+                child.stdin.write(job)
+            answer = _answer(frames, listener, timeout)
+            if answer is not None:
+                child.wait()
+        finally:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(child.pid, signal.SIGKILL)
+            child.wait()
+        if answer is None:
+            raise _crashed(where, child.returncode, output)
+    kind, value = answer
+    if kind == _FAILURE:
+        raise value
+    return value
+
+
+def _answer(frames: BinaryIO, listener: Listener, timeout: float | None) -> tuple[bytes, Any] | None:
+    """The child's result or failure; None when it ended without either."""
+    deadline = None if timeout is None else time.monotonic() + timeout
+    with selectors.DefaultSelector() as selector:
+        os.set_blocking(frames.fileno(), False)
+        selector.register(frames, selectors.EVENT_READ)
+        buffer = bytearray()
+        while True:
+            while len(buffer) >= _HEADER.size:
+                kind, length = _HEADER.unpack_from(buffer)
+                if len(buffer) < _HEADER.size + length:
+                    break
+                value = pickle.loads(bytes(buffer[_HEADER.size : _HEADER.size + length]))
+                del buffer[: _HEADER.size + length]
+                if kind != _EVENT:
+                    return kind, value
+                listener(value)
+            left = None if deadline is None else deadline - time.monotonic()
+            if left is not None and left <= 0 or not selector.select(left):
+                raise WorkerTimedOut(
+                    f"A worker process did not finish in {timeout:.0f} s and was ended",
+                    "The native library that it called may hang on this model.",
+                )
+            chunk = os.read(frames.fileno(), 1 << 20)
+            if not chunk:
+                return None
+            buffer += chunk
+
+
+def _crashed(where: str, code: int, output: Any) -> WorkerCrashed:
+    output.seek(0)
+    tail = output.read().decode(errors="replace")[-_TAIL:].strip()
+    how = f"exit code {code}"
+    if code < 0:
+        with contextlib.suppress(ValueError):
+            how = signal.Signals(-code).name
+    hint = " (possibly out of memory)" if code == -signal.SIGKILL else ""
+    return WorkerCrashed(
+        f"A worker process died with {how}{hint} in {where}",
+        tail or "It printed nothing before it died.",
+        "Nothing is lost: results of finished stages are kept. Please report it with the model if it happens again.",
+        {"signal_or_code": how, "where": where},
+    )
+
+
+def _send(pipe: BinaryIO, kind: bytes, value: Any) -> None:
+    payload = pickle.dumps(value)
+    pipe.write(_HEADER.pack(kind, len(payload)) + payload)
+    pipe.flush()
+
+
+def _failure(error: BaseException) -> EdgecError:
+    """The error that the parent shall raise for what happened in the child."""
+    if isinstance(error, EdgecError):
+        return error
+    if isinstance(error, OSError) and (known := from_os_error(error)) is not None:
+        return known
+    return InternalError(
+        f"edgec failed unexpectedly: {type(error).__name__}: {error}",
+        "This is a bug in edgec, or a library did what edgec does not know.",
+        "Please report it with the command, the model if you may share it, and the output of `edgec doctor`.",
+        {"traceback": "".join(traceback.format_exception(error))},
+    )
+
+
+def _serve(pipe_fd: int, parent: int) -> None:
+    """The child's side: read the job, run it, answer."""
+    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    if os.getppid() != parent:  # the parent was gone before the line above
+        os._exit(1)
+    with os.fdopen(pipe_fd, "wb") as pipe:
+        try:
+            function, kwargs, emit_as, memory_mib = pickle.load(sys.stdin.buffer)
+            if memory_mib is not None:
+                resource.setrlimit(resource.RLIMIT_DATA, (memory_mib << 20, memory_mib << 20))
+            if emit_as is not None:
+                kwargs[emit_as] = lambda event: _send(pipe, _EVENT, event)
+            result = function(**kwargs)
+            _send(pipe, _RESULT, result)
+        except Exception as error:
+            _send(pipe, _FAILURE, _failure(error))
+    os._exit(0)  # destructors of native libraries are a well-known place to crash
+
+
+if __name__ == "__main__":
+    _serve(int(sys.argv[1]), int(sys.argv[2]))
