@@ -23,9 +23,7 @@ class EdgecError(Exception):
 
     exit_code = 70
 
-    def __init__(
-        self, what: str, why: str = "", fix: str = "", details: Mapping[str, Any] | None = None
-    ) -> None:
+    def __init__(self, what: str, why: str = "", fix: str = "", details: Mapping[str, Any] | None = None) -> None:
         super().__init__(what)
         self.what = what
         self.why = why

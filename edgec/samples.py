@@ -55,9 +55,7 @@ def feeds_of_steps(
     """Run a sample through `run`; yields the complete feeds (state included) and the outputs of each step."""
     import numpy as np
 
-    carried = {
-        name: np.zeros(contract.input(name).shape, contract.input(name).dtype) for name in state.values()
-    }
+    carried = {name: np.zeros(contract.input(name).shape, contract.input(name).dtype) for name in state.values()}
     for step in sample.steps:
         feeds = {**carried, **step}
         outputs = run(feeds)

@@ -91,9 +91,7 @@ class Store:
             if any(digest_file(folder / name) != digest for name, digest in files.items()):
                 return None
             notes = tuple((str(level), str(text)) for level, text in record["notes"])
-            entry = Entry(
-                key, folder, digest_of(files), record["stage"], record["seconds"], record["bytes"], notes
-            )
+            entry = Entry(key, folder, digest_of(files), record["stage"], record["seconds"], record["bytes"], notes)
         except (OSError, ValueError, KeyError, TypeError, AttributeError):
             return None
         with contextlib.suppress(OSError):

@@ -57,9 +57,7 @@ class Table:
         if kind is float and type(value) is int:
             value = float(value)
         if type(value) is not kind:
-            raise self.error(
-                f"{self._prefix}{key} is {value!r}", f"It must be of type {_TOML_NAMES[kind]}.", key
-            )
+            raise self.error(f"{self._prefix}{key} is {value!r}", f"It must be of type {_TOML_NAMES[kind]}.", key)
         if choices and value not in choices:
             listed = ", ".join(str(choice) for choice in choices)
             raise self.error(
@@ -67,7 +65,7 @@ class Table:
                 f"It must be one of: {listed}.{did_you_mean(str(value), map(str, choices))}",
                 key,
             )
-        return value  # type: ignore[no-any-return]
+        return value
 
     def list_of(self, key: str, kind: type[T], default: Sequence[T] | None = None) -> tuple[T, ...]:
         """The array at `key` as a tuple, every item of type `kind`."""
@@ -93,12 +91,8 @@ class Table:
         self._known.append(key)
         items = self._values.get(key, [])
         if not isinstance(items, list) or not all(isinstance(item, dict) for item in items):
-            raise self.error(
-                f"{self._prefix}{key} is not an array of tables", f"Write each as [[{key}]].", key
-            )
-        return [
-            Table(self._path, self._text, item, f"{self._prefix}{key}[{i}].") for i, item in enumerate(items)
-        ]
+            raise self.error(f"{self._prefix}{key} is not an array of tables", f"Write each as [[{key}]].", key)
+        return [Table(self._path, self._text, item, f"{self._prefix}{key}[{i}].") for i, item in enumerate(items)]
 
     def items(self) -> dict[str, Any]:
         """All keys of a free-form table."""

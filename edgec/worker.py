@@ -102,7 +102,7 @@ def _answer(frames: BinaryIO, listener: Listener, timeout: float | None) -> tupl
                     return kind, value
                 listener(value)
             left = None if deadline is None else deadline - time.monotonic()
-            if left is not None and left <= 0 or not selector.select(left):
+            if (left is not None and left <= 0) or not selector.select(left):
                 raise WorkerTimedOut(
                     f"A worker process did not finish in {timeout:.0f} s and was ended",
                     "The native library that it called may hang on this model.",

@@ -56,9 +56,7 @@ class Graph:
     def _infer(model: onnx.ModelProto) -> dict[str, onnx.TypeProto.Tensor]:
         light = onnx.ModelProto()
         light.CopyFrom(model)
-        for (
-            item
-        ) in light.graph.initializer:  # shape inference serializes; only small constants can matter to it
+        for item in light.graph.initializer:  # shape inference serializes; only small constants can matter to it
             if numpy_size(item) > 1024:
                 item.ClearField("raw_data")
                 item.ClearField("float_data")
