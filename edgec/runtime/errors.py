@@ -1,0 +1,52 @@
+"""What can go wrong on a device.
+
+Each message has the three parts of every edgec message: what happened; why; what to do. The exit codes are those of
+the `edgec` command. These classes stand alone because a device has no edgec, only what an artifact carries.
+"""
+
+from __future__ import annotations
+
+
+class ArtifactFailure(Exception):
+    """Base of all errors of the runtime."""
+
+    exit_code = 70
+
+    def __init__(self, what: str, why: str = "", fix: str = "") -> None:
+        super().__init__(what)
+        self.what = what
+        self.why = why
+        self.fix = fix
+
+    def __str__(self) -> str:
+        return "\n".join(part for part in (self.what, self.why, self.fix) if part)
+
+
+class InputError(ArtifactFailure):
+    """The command line or the inputs given to `run` do not fit the model."""
+
+    exit_code = 2
+
+
+class SelftestFailed(ArtifactFailure):
+    """The device's outputs are too far from those of the build."""
+
+    exit_code = 6
+
+
+class EngineMissing(ArtifactFailure):
+    """The engine that runs the payload is not installed, or can't load it."""
+
+    exit_code = 8
+
+
+class BundleError(ArtifactFailure):
+    """The file is not an artifact, is damaged, or is not what its manifest says."""
+
+    exit_code = 9
+
+
+class DeviceUnfit(ArtifactFailure):
+    """This machine can't run the artifact: another architecture, or CPU features missing."""
+
+    exit_code = 10
