@@ -41,11 +41,6 @@ def initialize(rng: np.random.Generator) -> Parameters:
     return parameters
 
 
-def trainable(name: str) -> bool:
-    """Running means and variances are observed, not trained."""
-    return not name.endswith((".mean", ".variance"))
-
-
 class Network:
     """One forward pass and what its backward pass needs. `gradients` is filled by `backward`."""
 

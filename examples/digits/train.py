@@ -22,7 +22,7 @@ HERE = Path(__file__).resolve().parent
 sys.path[:0] = [str(HERE), str(HERE.parent)]
 
 from model_zoo import packages  # noqa: E402
-from network import EPSILON, Adam, Network, Parameters, cross_entropy, initialize, trainable  # noqa: E402
+from network import EPSILON, Adam, Network, Parameters, cross_entropy, initialize  # noqa: E402
 
 TRAINING = 1297
 CALIBRATION = 64
