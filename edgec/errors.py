@@ -22,6 +22,8 @@ class EdgecError(Exception):
     """
 
     exit_code = 70
+    result: Any = None
+    """The BuildResult that this error ended, where there is one."""
 
     def __init__(self, what: str, why: str = "", fix: str = "", details: Mapping[str, Any] | None = None) -> None:
         super().__init__(what)

@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
-
-if TYPE_CHECKING:
-    from edgec.samples import SampleSource
+from typing import Any, Literal
 
 Profile = Literal["auto", "strict", "islands"]
 Precision = Literal["int8", "float"]
@@ -23,12 +20,14 @@ class BuildSpec:
 
     shapes: input name to static shape, for inputs with open dimensions.
     state: output name to input name, for recurrent models.
-    calibration: a folder or file of samples, or a source that is ready; "random" for random data (never a default).
+    calibration: a folder or file of samples; or an iterable of samples (arrays, tuples of arrays, or dicts of input name
+        to array), read once; or "random" (never a default).
     recipe: name or path of a preprocessing recipe; None takes arrays as they are.
     max_samples: use at most this many samples, spread evenly over the data; None uses all.
     keep_float: nodes that must not be quantized, by name.
-    profile: "strict" quantizes every op that has a rule, "islands" only those that multiply and accumulate; "auto" takes
-        the first that passes the gate.
+    profile: "strict" quantizes every op that has a rule, "islands" only those that multiply and accumulate; "auto"
+        takes the first that passes the gate.
+    gate: limits of the parity gate that replace the defaults, by name.
     """
 
     model: Path
@@ -36,7 +35,7 @@ class BuildSpec:
     name: str | None = None
     shapes: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
     state: Mapping[str, str] = field(default_factory=dict)
-    calibration: Path | Literal["random"] | SampleSource | None = None
+    calibration: Path | Literal["random"] | Iterable[Any] | None = None
     recipe: str | None = None
     max_samples: int | None = None
     precision: Precision = "int8"

@@ -1,4 +1,89 @@
-"""The command line."""
+"""The command line: one module a verb, imported only when it is called. It parses and renders; it decides nothing."""
+
+from __future__ import annotations
+
+import sys
+from importlib import import_module
+from typing import Any
+
+import click
+
+from edgec.cli.report_error import report_error
+from edgec.errors import INTERRUPTED, EdgecError, InternalError
+from edgec.version import __version__
+
+VERBS = {
+    "build": "Compile a model into verified artifacts.",
+    "targets": "List the devices that edgec can build for.",
+    "recipes": "List the preprocessing recipes.",
+    "doctor": "Show what is installed, and what is missing for what.",
+    "cache": "Look after stored results of stages.",
+}
 
 
-def main() -> None: ...
+class _Verbs(click.Group):
+    """Knows all verbs by name, so that `edgec --help` imports none of them."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(VERBS)
+
+    def get_command(self, ctx: click.Context, name: str) -> click.Command | None:
+        if name not in VERBS:
+            return None
+        command: click.Command = import_module(f"edgec.cli.{name}").command
+        return command
+
+    def resolve_command(self, ctx: click.Context, args: list[str]) -> Any:
+        if args and args[0] not in VERBS:
+            from edgec.toml_schema import did_you_mean
+
+            ctx.fail(f"There is no command {args[0]!r}.{did_you_mean(args[0], VERBS)}")
+        return super().resolve_command(ctx, args)
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        with formatter.section("Commands"):
+            formatter.write_dl(list(VERBS.items()))
+
+
+@click.group(
+    cls=_Verbs,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+    epilog="`edgec COMMAND --help` tells more. A first build: edgec build model.onnx --calib photos/ "
+    "--preprocess imagenet",
+)
+@click.version_option(__version__, "-V", "--version", message="edgec %(version)s")
+def edgec() -> None:
+    """Compile ONNX models into artifacts that run fast on edge devices, with proof that they are right."""
+
+
+def main() -> None:
+    """The console script: run a command, print errors in three parts, exit with their code."""
+    try:
+        status = edgec(standalone_mode=False)
+        sys.exit(status if isinstance(status, int) else 0)
+    except click.exceptions.NoArgsIsHelpError as error:
+        click.echo(error.format_message())
+        sys.exit(2)
+    except click.ClickException as error:
+        error.show()
+        sys.exit(error.exit_code)
+    except EdgecError as error:
+        report_error(error)
+        sys.exit(error.exit_code)
+    except (KeyboardInterrupt, click.Abort):
+        click.echo("edgec: interrupted; results of finished stages are kept", err=True)
+        sys.exit(INTERRUPTED)
+    except BrokenPipeError:  # `edgec targets | head`
+        sys.stderr.close()
+        sys.exit(0)
+    except Exception as error:
+        import traceback
+
+        unexpected = InternalError(
+            f"edgec failed unexpectedly: {type(error).__name__}: {error}",
+            "This is a bug in edgec.",
+            "Please report it with the command, the model if you may share it, and the output of `edgec doctor`.",
+            {"traceback": traceback.format_exc()},
+        )
+        report_error(unexpected)
+        sys.exit(unexpected.exit_code)

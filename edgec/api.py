@@ -1,0 +1,70 @@
+"""The Python API: what `edgec build` does, from Python."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from edgec.events import Listener, ignore
+from edgec.pipeline import build as build_spec
+from edgec.result import BuildResult
+from edgec.spec import BuildSpec, Precision, Profile
+
+
+def build(
+    model: str | Path,
+    *,
+    targets: Sequence[str] = ("host",),
+    calibration: str | Path | Iterable[Any] | None = None,
+    preprocess: str | Path | None = None,
+    shapes: Mapping[str, Sequence[int]] | None = None,
+    state: Mapping[str, str] | None = None,
+    precision: Precision = "int8",
+    profile: Profile = "auto",
+    backend: str = "auto",
+    max_samples: int | None = None,
+    keep_float: Sequence[str] = (),
+    gate: Mapping[str, float] | None = None,
+    simplify: bool = True,
+    name: str | None = None,
+    output: str | Path = "dist",
+    listener: Listener = ignore,
+    jobs: int = 1,
+) -> BuildResult:
+    """Compile an ONNX model into a verified artifact for each target.
+
+    model: path of the .onnx file; external data is read from its folder only.
+    calibration: a path (folder of images, .npy or .npz files, list file); or "random"; or an iterable of samples, each an
+        array, a tuple of arrays in the order of the inputs, or a dict of input name to array. An iterable is read once.
+    preprocess: a recipe's name, or the path of a recipe's TOML file; applies to images.
+    shapes: static shape of each input that has open dimensions.
+    state: output name to input name, for recurrent models; samples then have a leading time axis.
+    listener: called with every event (`edgec.events`) while the build runs.
+
+    Returns the result of every target. Raises the EdgecError of the first target that has no artifact; its `result`
+    attribute holds the whole BuildResult.
+    """
+    spec = BuildSpec(
+        model=Path(model),
+        targets=tuple(targets),
+        name=name,
+        shapes={key: tuple(shape) for key, shape in (shapes or {}).items()},
+        state=dict(state or {}),
+        calibration=Path(calibration) if isinstance(calibration, str) and calibration != "random" else calibration,
+        recipe=None if preprocess is None else str(preprocess),
+        max_samples=max_samples,
+        precision=precision,
+        profile=profile,
+        backend=backend,
+        simplify=simplify,
+        keep_float=tuple(keep_float),
+        gate=dict(gate or {}),
+        output=Path(output),
+    )
+    result = build_spec(spec, listener=listener, jobs=jobs)
+    for built in result.builds:
+        if built.error is not None:
+            built.error.result = result
+            raise built.error
+    return result

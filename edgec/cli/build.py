@@ -1,0 +1,204 @@
+"""`edgec build`: flags into a specification, events into progress, the result into a table or JSON."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import click
+
+from edgec.errors import EdgecError, UsageError
+from edgec.result import BuildResult
+from edgec.spec import PRECISIONS, PROFILES, BuildSpec
+from edgec.version import __version__
+
+
+@click.command(name="build", context_settings={"help_option_names": ["-h", "--help"]})
+@click.argument("model", type=click.Path(path_type=Path), required=False)
+@click.option(
+    "--target", "-t", "targets", multiple=True, metavar="NAME", help="Device to build for; may be repeated.  [host]"
+)
+@click.option(
+    "--calib",
+    "calibration",
+    metavar="PATH",
+    help="Calibration data: folder of images, .npy/.npz files, or a list file.",
+)
+@click.option("--preprocess", "recipe", metavar="RECIPE", help="How images become input tensors (see `edgec recipes`).")
+@click.option(
+    "--shape", "shapes", multiple=True, metavar="INPUT=DIMS", help="Freeze open dimensions: --shape x=1x3x48x192."
+)
+@click.option(
+    "--state", "state", multiple=True, metavar="OUTPUT:INPUT", help="Recurrent model: feed OUTPUT back into INPUT."
+)
+@click.option("--precision", type=click.Choice(PRECISIONS), default="int8", show_default=True, help="What to build.")
+@click.option(
+    "--profile",
+    type=click.Choice(PROFILES),
+    default="auto",
+    show_default=True,
+    help="Quantize every op (strict) or only MAC ops (islands).",
+)
+@click.option("--backend", default="auto", show_default=True, metavar="NAME", help="Backend to lower through.")
+@click.option("--keep-float", multiple=True, metavar="NODE", help="Do not quantize this node; may be repeated.")
+@click.option(
+    "--gate", "gate", multiple=True, metavar="NAME=VALUE", help="Replace a limit of the parity gate (docs/parity.md)."
+)
+@click.option("--samples", "max_samples", type=click.IntRange(1), metavar="N", help="Use at most N samples.")
+@click.option(
+    "--no-simplify", "simplify", is_flag=True, default=True, flag_value=False, help="Leave the graph as it is."
+)
+@click.option("--name", metavar="NAME", help="Name of the artifact.  [the model's file name]")
+@click.option(
+    "-o",
+    "--output",
+    type=click.Path(path_type=Path),
+    default=Path("dist"),
+    show_default=True,
+    help="Folder for artifacts and reports.",
+)
+@click.option("--jobs", type=click.IntRange(1), default=1, show_default=True, help="Targets to build at a time.")
+@click.option("--dry-run", is_flag=True, help="Show what would be done, and what is already there.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON document on standard output.")
+@click.option("-q", "--quiet", is_flag=True, help="No progress, only warnings and the result.")
+@click.option("-v", "--verbose", is_flag=True, help="Say everything that stages have to say.")
+def command(
+    model: Path | None,
+    output: Path,
+    jobs: int,
+    dry_run: bool,
+    as_json: bool,
+    quiet: bool,
+    verbose: bool,
+    **flags: Any,
+) -> int:
+    """Compile MODEL (.onnx) into one verified artifact for each target.
+
+    Without MODEL, the builds described in ./edgec.toml are made.
+
+    \b
+    edgec build model.onnx --target host --calib photos/ --preprocess imagenet
+    edgec build model.onnx --shape x=1x3x48x192 --calib samples.npz
+    """
+    try:
+        specs = _specs(model, output, flags)
+        if dry_run:
+            return _show_plans(specs, as_json)
+        results = _build_all(specs, jobs, as_json, quiet, verbose)
+    except EdgecError as error:
+        if as_json:
+            _print_json([_failure(model, error)])
+            return error.exit_code
+        raise
+    if as_json:
+        _print_json([result.to_json() for result in results])
+    else:
+        from edgec.cli.summary import print_results
+
+        print_results(results)
+    return next((result.exit_code for result in results if result.exit_code), 0)
+
+
+def _build_all(specs: list[BuildSpec], jobs: int, as_json: bool, quiet: bool, verbose: bool) -> list[BuildResult]:
+    from edgec.cli.progress import listening
+    from edgec.pipeline import build
+
+    results = []
+    for spec in specs:
+        with listening(quiet=quiet or as_json, verbose=verbose) as listener:
+            results.append(build(spec, listener=listener, jobs=jobs))
+    return results
+
+
+def _specs(model: Path | None, output: Path, flags: dict[str, Any]) -> list[BuildSpec]:
+    """The builds to make: one from the flags, or those of edgec.toml."""
+    if model is None:
+        from edgec.project_file import NAME, read_project
+
+        if not Path(NAME).is_file():
+            raise UsageError(
+                "No model was given, and there is no edgec.toml here",
+                "`edgec build` without MODEL makes the builds that ./edgec.toml describes.",
+                "Name a model: edgec build model.onnx --calib photos/ --preprocess imagenet",
+            )
+        return read_project(Path(NAME), output)
+    calibration = flags.pop("calibration")
+    if calibration is not None and calibration != "random":
+        calibration = Path(calibration)
+    return [
+        BuildSpec(
+            model=model,
+            output=output,
+            targets=flags.pop("targets") or ("host",),
+            calibration=calibration,
+            shapes=dict(_parse("--shape", text, "=", _dims) for text in flags.pop("shapes")),
+            state=dict(_parse("--state", text, ":", str) for text in flags.pop("state")),
+            gate=dict(_parse("--gate", text, "=", float) for text in flags.pop("gate")),
+            keep_float=tuple(flags.pop("keep_float")),
+            **flags,
+        )
+    ]
+
+
+def _parse(flag: str, text: str, separator: str, convert: Callable[[str], Any]) -> tuple[str, Any]:
+    """Split "NAME<separator>VALUE"; names may hold the separator themselves, so the last one counts."""
+    name, found, value = text.rpartition(separator)
+    try:
+        if not found or not name:
+            raise ValueError
+        return name, convert(value)
+    except ValueError:
+        example = {"--shape": "--shape x=1x3x224x224", "--state": "--state stateN:state"}
+        raise UsageError(
+            f"{flag} {text} can't be understood",
+            f"It needs a name, '{separator}' and a value.",
+            f"For example: {example.get(flag, '--gate min_row_cosine=0.9')}",
+        ) from None
+
+
+def _dims(text: str) -> tuple[int, ...]:
+    dims = tuple(int(part) for part in text.replace(",", "x").split("x"))
+    if any(dim < 1 for dim in dims):
+        raise ValueError
+    return dims
+
+
+def _show_plans(specs: list[BuildSpec], as_json: bool) -> int:
+    from edgec.pipeline import plan
+
+    plans = [(spec, plan(spec)) for spec in specs]
+    if as_json:
+        stages = [
+            {"name": record.name, "cached": record.cached, "detail": record.detail}
+            for _, records in plans
+            for record in records
+        ]
+        click.echo(json.dumps({"edgec": __version__, "schema": 1, "status": "planned", "stages": stages}, indent=1))
+        return 0
+    from edgec.cli.summary import print_plan
+
+    for spec, records in plans:
+        print_plan(spec, records)
+    return 0
+
+
+def _failure(model: Path | None, error: EdgecError) -> dict[str, Any]:
+    return {
+        "edgec": __version__,
+        "schema": 1,
+        "status": "failed",
+        "exit_code": error.exit_code,
+        "model": {"path": str(model)} if model else None,
+        "builds": [],
+        "error": error.to_json(),
+    }
+
+
+def _print_json(documents: list[dict[str, Any]]) -> None:
+    """One document for one model; a list of them under "results" for several."""
+    document = documents[0] if len(documents) == 1 else {"edgec": __version__, "schema": 1, "results": documents}
+    json.dump(document, sys.stdout, indent=1, ensure_ascii=False)
+    click.echo()

@@ -1,0 +1,71 @@
+"""`edgec doctor`: what is installed, what is missing, and what that means."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import json
+import platform
+from typing import Any
+
+import click
+
+from edgec.backends import BACKENDS, load_backend
+from edgec.store import Store
+from edgec.targets import host_features
+from edgec.version import __version__
+
+_CORE = ("numpy", "onnx", "onnxruntime", "onnxsim", "click", "rich", "pillow", "jinja2")
+
+
+@click.command(name="doctor")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+def command(as_json: bool) -> int:
+    """Show what is installed, and what is missing for what. Exits with 8 when a core package is missing."""
+    found = _examine()
+    if as_json:
+        click.echo(json.dumps(found, indent=1))
+    else:
+        _show(found)
+    return 0 if all(found["packages"].values()) else 8
+
+
+def _examine() -> dict[str, Any]:
+    backends = {}
+    for name in BACKENDS:
+        state = load_backend(name).availability()
+        backends[name] = {
+            "installed": state.installed,
+            "version": state.version,
+            "reason": state.reason,
+            "install": state.install,
+        }
+    return {
+        "edgec": __version__,
+        "python": platform.python_version(),
+        "system": f"{platform.system()} {platform.release()}, {platform.machine()}",
+        "cpu_features": list(host_features()),
+        "store": str(Store.default().root),
+        "packages": {name: _version(name) for name in _CORE},
+        "backends": backends,
+    }
+
+
+def _version(distribution: str) -> str | None:
+    try:
+        return importlib.metadata.version(distribution)
+    except importlib.metadata.PackageNotFoundError:
+        return None
+
+
+def _show(found: dict[str, Any]) -> None:
+    click.echo(f"edgec {found['edgec']}, Python {found['python']}, {found['system']}")
+    click.echo(f"CPU features: {', '.join(found['cpu_features']) or 'none that matter'}")
+    click.echo(f"store: {found['store']}")
+    click.echo("\npackages")
+    for name, version in found["packages"].items():
+        click.echo(f"  {name:<14} {version or 'MISSING: pip install ' + name}")
+    click.echo("\nbackends")
+    for name, state in found["backends"].items():
+        click.echo(f"  {name:<14} {state['version'] if state['installed'] else 'not installed'}")
+        if not state["installed"]:
+            click.echo(f"  {'':<14} {state['reason']}\n  {'':<14} {state['install']}")

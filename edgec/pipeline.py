@@ -1,0 +1,502 @@
+"""The order of the stages.
+
+    ingest -> simplify -> calibrate -> quantize -> lower -> validate -> pack -> measure
+
+`build` walks it for every target; `plan` walks it without working. Each step asks the store first. What a stage does is
+the stage's own business; what is decided here is only which stage comes next, and what becomes of a verdict.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import importlib.metadata
+import os
+import tempfile
+from collections.abc import Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict, replace
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from edgec import worker
+from edgec.backends import load_backend
+from edgec.calibration_data.sources import open_source, random_source, spool
+from edgec.contract import Contract
+from edgec.errors import EdgecError, ParityGateError, ToolMissing, UsageError, from_os_error
+from edgec.events import Listener, Note, StageFinished, StageStarted, ignore
+from edgec.onnx_graph.untrusted import ModelFiles, scan
+from edgec.recipes import load_recipe
+from edgec.result import ArtifactFile, BuildResult, ModelFacts, StageRecord, TargetBuild
+from edgec.samples import SampleSource
+from edgec.spec import BuildSpec
+from edgec.stages import calibrate, ingest, lower, measure, pack, quantize, simplify, validate
+from edgec.stages.base import Stage, StageContext
+from edgec.store import Entry, Store, digest_file, digest_of
+from edgec.targets import Target, load_target
+
+_RANDOM_SAMPLES = 16
+_NOT_MADE = "not made yet"  # the digest of a result that a plan only foresees
+
+
+def build(spec: BuildSpec, *, store: Store | None = None, listener: Listener = ignore, jobs: int = 1) -> BuildResult:
+    """Build `spec` for all its targets.
+
+    Errors of one target do not stop the others: they are in its TargetBuild. An error that concerns all of them (the
+    model, the specification, the calibration data) is raised.
+    """
+    with _as_edgec_errors():
+        store = store or Store.default()
+        targets = [load_target(name) for name in spec.targets]
+        _check_writable(spec.output)
+        with store.in_use(), tempfile.TemporaryDirectory(prefix="edgec-") as scratch:
+            front = _Front.open(spec, _Runner(store, listener), Path(scratch))
+            with ThreadPoolExecutor(jobs) as pool:
+                futures = [pool.submit(_build_target, spec, target, front) for target in targets]
+                builds = tuple(future.result() for future in futures)
+    return BuildResult(front.facts, builds)
+
+
+def plan(spec: BuildSpec, *, store: Store | None = None) -> list[StageRecord]:
+    """What `build` would do: every stage of every target, and whether its result is already there.
+
+    The model is really read (so that what is wrong with it shows now); nothing else is run, and nothing is written to
+    the output folder.
+    """
+    with _as_edgec_errors():
+        store = store or Store.default()
+        records: dict[str, StageRecord] = {}
+        with store.in_use(), tempfile.TemporaryDirectory(prefix="edgec-") as scratch:
+            front = _Front.open(spec, _Runner(store, ignore, foresee=True), Path(scratch))
+            for name in spec.targets:
+                target = load_target(name)
+                path = _TargetPath(spec, target, front, front.runner.for_target(name))
+                path.artifact(path.backends()[0])
+                for record in path.runner.records:
+                    records.setdefault(f"{record.key} {record.name} {record.detail}", record)
+        return list(records.values())
+
+
+class _Runner:
+    """Runs stages, or finds their results, and remembers which."""
+
+    def __init__(self, store: Store, listener: Listener, *, foresee: bool = False, target: str | None = None) -> None:
+        self.store = store
+        self.listener = listener
+        self.foresee = foresee
+        self.target = target
+        self.records: list[StageRecord] = []
+        self.notes: list[Note] = []
+
+    def for_target(self, target: str) -> _Runner:
+        """A runner that starts with what this one knows, and speaks for one target."""
+        other = _Runner(self.store, self.listener, foresee=self.foresee, target=target)
+        other.records = list(self.records)
+        other.notes = list(self.notes)
+        return other
+
+    def note(self, stage: str, text: str, level: Any = "warning") -> None:
+        note = Note(stage, text, level)
+        self.notes.append(note)
+        self.listener(note)
+
+    def run(
+        self,
+        stage: Stage,
+        inputs: Mapping[str, Entry | tuple[str, Any] | None],
+        params: Any,
+        *,
+        detail: str = "",
+        even_if_foreseeing: bool = False,
+    ) -> Entry:
+        """The result of `stage` on `inputs`: entries of the store, or (digest, value) of what lies outside it."""
+        known = {
+            name: (item.digest, item.path) if isinstance(item, Entry) else item or ("", None)
+            for name, item in inputs.items()
+        }
+        parameters = asdict(params)
+        key = digest_of(
+            {
+                "stage": stage.name,
+                "inputs": {name: digest for name, (digest, _) in known.items()},
+                "params": parameters,
+                "tools": {tool: _tool_version(tool) for tool in stage.tools},
+                "edgec": _code_digest(),
+            }
+        )
+        values = {name: value for name, (_, value) in known.items()}
+        if self.foresee and not even_if_foreseeing:
+            entry = None
+            if all(digest != _NOT_MADE for digest, _ in known.values()):
+                entry = self.store.find(key)
+            self.records.append(
+                StageRecord(stage.name, entry.seconds if entry else 0.0, entry is not None, key, detail)
+            )
+            return entry or Entry(key, Path(), _NOT_MADE, stage.name, 0.0, 0)
+
+        def fill(folder: Path) -> list[tuple[str, str]]:
+            heard: list[tuple[str, str]] = []
+
+            def listen(event: Any) -> None:
+                if isinstance(event, Note):
+                    heard.append((event.level, event.text))
+                    self.notes.append(event)
+                self.listener(event)
+
+            self.listener(StageStarted(stage.name, self.target))
+            worker.call(
+                _run_stage,
+                {"run": stage.run, "inputs": values, "params": params, "stage": stage.name, "out": folder},
+                emit_as="emit",
+                listener=listen,
+            )
+            return heard
+
+        entry, found = self.store.make(key, stage.name, fill)
+        if found:
+            for level, text in entry.notes:
+                self.note(stage.name, text, level)
+        self.records.append(StageRecord(stage.name, entry.seconds, found, key, detail))
+        self.listener(StageFinished(stage.name, entry.seconds, found, self.target))
+        return entry
+
+
+def _run_stage(run: Any, inputs: Mapping[str, Any], params: Any, stage: str, out: Path, emit: Listener) -> None:
+    run(**inputs, params=params, context=StageContext(stage, out, emit))
+
+
+class _Front:
+    """What all targets share: the model as read and simplified, and the samples."""
+
+    def __init__(
+        self,
+        runner: _Runner,
+        files: ModelFiles,
+        facts: ModelFacts,
+        ingested: Entry,
+        simplified: Entry,
+        samples: SampleSource | None,
+        recipe: dict[str, Any] | None,
+    ) -> None:
+        self.runner = runner
+        self.files = files
+        self.facts = facts
+        self.ingested = ingested
+        self.simplified = simplified
+        self.samples = samples
+        self.recipe = recipe
+
+    @classmethod
+    def open(cls, spec: BuildSpec, runner: _Runner, scratch: Path) -> _Front:
+        files = scan(spec.model)
+        shapes = tuple(sorted((name, tuple(shape)) for name, shape in spec.shapes.items()))
+        ingested = runner.run(
+            ingest.STAGE,
+            {"model": (files.digest, spec.model)},
+            ingest.IngestParams(shapes=shapes, state=_pairs(spec.state)),
+            even_if_foreseeing=True,  # reading is quick, and a plan for a model that can't be read is worth nothing
+        )
+        contract = Contract.from_json(ingested.read_json("contract.json"))
+        samples = _open_samples(spec, contract, scratch)
+        recipe = load_recipe(spec.recipe).to_json() if spec.recipe else None
+        simplified = runner.run(simplify.STAGE, {"ingested": ingested}, simplify.SimplifyParams(enabled=spec.simplify))
+        seen = ingested.read_json("ingest.json")
+        facts = ModelFacts(str(spec.model), files.digest, seen["macs"], seen["parameters"])
+        return cls(runner, files, facts, ingested, simplified, samples, recipe)
+
+
+class _TargetPath:
+    """The stages after the front, for one target."""
+
+    def __init__(self, spec: BuildSpec, target: Target, front: _Front, runner: _Runner) -> None:
+        self.spec = spec
+        self.target = target
+        self.front = front
+        self.runner = runner
+        self.calibrated: Entry | None = None
+        self.quantized: Entry | None = None
+        self.lowered: Entry | None = None
+        self.validated: Entry | None = None
+        self.packed: Entry | None = None
+        self.measured: Entry | None = None
+        self.precision: str = spec.precision
+
+    def backends(self) -> tuple[str, ...]:
+        """The backends to try, in the target's order of preference."""
+        if self.spec.backend == "auto":
+            return self.target.backends
+        load_backend(self.spec.backend)
+        if self.spec.backend not in self.target.backends:
+            raise UsageError(
+                f"Target {self.target.name!r} does not list the backend {self.spec.backend!r}",
+                f"It lists: {', '.join(self.target.backends)}.",
+                "Choose one of those with --backend, or leave it out.",
+            )
+        return (self.spec.backend,)
+
+    def artifact(self, backend: str) -> None:
+        """Run all stages of this target. Raises when a stage fails or a gate refuses."""
+        if not (available := load_backend(backend).availability()).installed:
+            raise ToolMissing(f"The backend {backend} can't be used here", available.reason, available.install)
+        front, spec = self.front, self.spec
+        model, file = front.simplified, "model.onnx"
+        if spec.precision == "int8":
+            self._quantize()
+            assert self.quantized is not None
+            model, file = self.quantized, "qdq.onnx"
+        self.lowered = self.runner.run(
+            lower.STAGE,
+            {"model": model},
+            lower.LowerParams(backend, self.target, self.precision, file),
+            detail=f"{backend} for {self.target.name}",
+        )
+        self.validated = self.runner.run(
+            validate.STAGE,
+            {
+                "ingested": front.ingested,
+                "quantized": self.quantized,
+                "lowered": self.lowered,
+                "samples": self._samples(),
+            },
+            validate.ValidateParams(target=self.target, state=_pairs(spec.state), gate=_pairs(spec.gate)),
+            detail=f"{backend} for {self.target.name}",
+        )
+        self._judge(self.validated, "parity.json", "The artifact's results differ too much from the original model's")
+        self.packed = self.runner.run(
+            pack.STAGE,
+            {"ingested": front.ingested, "lowered": self.lowered, "validated": self.validated},
+            pack.PackParams(
+                name=spec.artifact_name,
+                target=self.target,
+                backend=backend,
+                precision=self.precision,
+                model_sha256=front.files.digest,
+                calibration_sha256=front.samples.digest if front.samples else None,
+                recipe=front.recipe,
+                state=_pairs(spec.state),
+            ),
+        )
+        self.measured = self.runner.run(
+            measure.STAGE,
+            {"ingested": front.ingested, "packed": self.packed},
+            measure.MeasureParams(artifact=self.artifact_name, threads=1),
+        )
+
+    @property
+    def artifact_name(self) -> str:
+        return f"{self.spec.artifact_name}-{self.target.name}.edgec"
+
+    def _samples(self) -> tuple[str, SampleSource] | None:
+        samples = self.front.samples
+        return None if samples is None else (samples.digest, samples)
+
+    def _quantize(self) -> None:
+        spec, front = self.spec, self.front
+        samples = self._samples()
+        assert samples is not None
+        state = _pairs(spec.state)
+        self.calibrated = self.runner.run(
+            calibrate.STAGE,
+            {"simplified": front.simplified, "samples": samples},
+            calibrate.CalibrateParams(state=state),
+            detail=f"{len(samples[1])} samples",
+        )
+        self.quantized = self.runner.run(
+            quantize.STAGE,
+            {"simplified": front.simplified, "calibrated": self.calibrated, "samples": samples},
+            quantize.QuantizeParams(
+                profile=spec.profile,
+                keep_float=tuple(spec.keep_float),
+                state=state,
+                gate=_pairs(spec.gate),
+                reduced_range=self.target.saturates_int8_products,
+            ),
+            detail=f"profile {spec.profile}",
+        )
+        if self.quantized.digest != _NOT_MADE:
+            self.precision = self.quantized.read_json("quantize.json")["precision"]
+        self._judge(self.quantized, "quantize.json", "INT8 changes the model's results too much")
+
+    def _judge(self, entry: Entry, name: str, what: str) -> None:
+        if entry.digest == _NOT_MADE:
+            return
+        verdict = entry.read_json(name)
+        if verdict["passed"]:
+            return
+        assert self.quantized is not None or name == "parity.json"
+        worst = self.quantized.read_json("quantize.json").get("worst_layers", []) if self.quantized else []
+        why = "\n".join([*verdict["failures"], *(_layer_line(layer) for layer in worst)])
+        raise ParityGateError(
+            what,
+            why,
+            "See the report for every output and layer. More or other calibration data often helps; --keep-float NODE "
+            "leaves a layer out; --precision float builds without INT8; --gate NAME=VALUE states your own limit.",
+            {"failures": verdict["failures"], "worst_layers": worst},
+        )
+
+
+def _layer_line(layer: Mapping[str, Any]) -> str:
+    return f"  worst layers: {layer['node']} ({layer['op']}), {layer['sqnr_db']:.1f} dB: {layer['cause']}"
+
+
+def _build_target(spec: BuildSpec, target: Target, front: _Front) -> TargetBuild:
+    """All stages of one target, its artifact and its report; errors become part of the result."""
+    path = _TargetPath(spec, target, front, front.runner.for_target(target.name))
+    error: EdgecError | None = None
+    backend = target.backends[0]
+    artifact: ArtifactFile | None = None
+    try:
+        with _as_edgec_errors():
+            (backend, *_) = path.backends()
+            path.artifact(backend)
+            assert path.packed is not None
+            artifact = _publish(path.packed.path / path.artifact_name, spec.output)
+    except EdgecError as raised:
+        error = raised
+    built = _describe(path, backend, artifact, error)
+    with _as_edgec_errors():
+        return replace(built, report=_write_report(spec, path, front, built))
+
+
+def _describe(path: _TargetPath, backend: str, artifact: ArtifactFile | None, error: EdgecError | None) -> TargetBuild:
+    quantized = path.quantized.read_json("quantize.json") if path.quantized else None
+    latency = path.measured.read_json("latency.json") if path.measured else None
+    return TargetBuild(
+        target=path.target.name,
+        backend=backend,
+        precision=path.precision,
+        error=error,
+        artifact=artifact,
+        parity=path.validated.read_json("parity.json") if path.validated else None,
+        quantization=quantized,
+        latency=latency,
+        stages=tuple(path.runner.records),
+        notes=tuple(path.runner.notes),
+    )
+
+
+def _write_report(spec: BuildSpec, path: _TargetPath, front: _Front, built: TargetBuild) -> Path:
+    """Write the HTML, Markdown and JSON reports beside the artifact; returns the HTML one."""
+    from edgec.report import ReportInputs, render_html, render_json, render_markdown
+
+    def document(entry: Entry | None, name: str) -> Any:
+        return entry.read_json(name) if entry is not None else None
+
+    sheet = path.calibrated.path / "contact_sheet.png" if path.calibrated else None
+    inputs = ReportInputs(
+        model=front.facts.to_json(),
+        build=built.to_json(),
+        ingest=front.ingested.read_json("ingest.json"),
+        contract=front.ingested.read_json("contract.json"),
+        simplify=front.simplified.read_json("simplify.json"),
+        inputs=document(path.calibrated, "inputs.json"),
+        contact_sheet=sheet.read_bytes() if sheet is not None and sheet.is_file() else None,
+        quantize=built.quantization,
+        lower=document(path.lowered, "lower.json"),
+        parity=built.parity,
+        latency=built.latency,
+        recipe=front.recipe,
+        target=asdict(path.target),
+    )
+    stem = f"{spec.artifact_name}-{path.target.name}.report"
+    for suffix, text in (
+        ("json", render_json(inputs)),
+        ("md", render_markdown(inputs)),
+        ("html", render_html(inputs)),
+    ):
+        _write(spec.output / f"{stem}.{suffix}", text.encode())
+    return spec.output / f"{stem}.html"
+
+
+def _open_samples(spec: BuildSpec, contract: Contract, scratch: Path) -> SampleSource | None:
+    """The samples that the specification names; None for a float build without data.
+
+    An iterable is written to `scratch` first, one sample at a time: several stages will want to read it.
+    """
+    data = spec.calibration
+    if data is None:
+        if spec.precision == "int8":
+            raise UsageError(
+                "INT8 needs calibration data, and none was given",
+                "Ranges of activations can only be learned by running the model on data like that of its later use.",
+                "Add --calib PATH (a folder of images or of .npy files), or build with --precision float. "
+                "--calib random exists for trying things out; its accuracy means nothing.",
+            )
+        return None
+    if data == "random":
+        return random_source(contract, _RANDOM_SAMPLES, seed=0)
+    recipe = load_recipe(spec.recipe) if spec.recipe else None
+    if isinstance(data, Path):
+        return open_source(data, contract, recipe, dict(spec.state), spec.max_samples)
+    if recipe is not None:
+        raise UsageError(
+            "A preprocessing recipe does not apply to samples that are given as arrays",
+            "An iterable yields what the model takes, after preprocessing.",
+            "Leave preprocess out, or give the path of a folder of images.",
+        )
+    return spool(data, contract, scratch, dict(spec.state))
+
+
+def _publish(source: Path, folder: Path) -> ArtifactFile:
+    """Put the artifact into the output folder; an older one of the same name is replaced in one step."""
+    place = folder / source.name
+    _write(place, source.read_bytes(), mode=0o755)
+    return ArtifactFile(place, place.stat().st_size, digest_file(place))
+
+
+def _write(place: Path, content: bytes, mode: int = 0o644) -> None:
+    """Write a file whole or not at all."""
+    handle, name = tempfile.mkstemp(prefix=f".{place.name}-", dir=place.parent)
+    try:
+        with os.fdopen(handle, "wb") as stream:
+            stream.write(content)
+            stream.flush()
+            os.fsync(stream.fileno())
+        Path(name).chmod(mode)
+        Path(name).replace(place)
+    except BaseException:
+        Path(name).unlink(missing_ok=True)
+        raise
+
+
+def _check_writable(folder: Path) -> None:
+    """Learn now, not after an hour, that results can't be written."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        handle, name = tempfile.mkstemp(prefix=".edgec-", dir=folder)
+    except (FileExistsError, NotADirectoryError) as error:
+        raise UsageError(
+            f"The output folder {folder} can't be made", "A file of that name is in the way.", "Choose another with -o."
+        ) from error
+    os.close(handle)
+    Path(name).unlink()
+
+
+@contextlib.contextmanager
+def _as_edgec_errors() -> Iterator[None]:
+    """Say in the user's terms what the operating system refused."""
+    try:
+        yield
+    except OSError as error:
+        if (known := from_os_error(error)) is None:
+            raise
+        raise known from error
+
+
+def _pairs(mapping: Mapping[str, Any]) -> tuple[tuple[str, Any], ...]:
+    return tuple(sorted(mapping.items()))
+
+
+@cache
+def _tool_version(distribution: str) -> str | None:
+    try:
+        return importlib.metadata.version(distribution)
+    except importlib.metadata.PackageNotFoundError:
+        return None
+
+
+@cache
+def _code_digest() -> str:
+    """The digest of edgec's own code: a result made by other code is not found again."""
+    package = Path(__file__).parent
+    return digest_of({str(path.relative_to(package)): digest_file(path) for path in sorted(package.rglob("*.py"))})

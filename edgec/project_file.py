@@ -1,0 +1,61 @@
+"""edgec.toml: builds described in a file, for people who build the same models again and again.
+
+    [[build]]
+    model = "models/classifier.onnx"
+    targets = ["host", "x86-64-vnni"]
+    calibration = "data/photos"
+    preprocess = "imagenet"
+    shapes = { input = [1, 3, 224, 224] }
+
+Paths are relative to the file.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Literal
+
+from edgec.spec import PRECISIONS, PROFILES, BuildSpec
+from edgec.toml_schema import Table
+
+NAME = "edgec.toml"
+
+
+def read_project(path: Path, output: Path) -> list[BuildSpec]:
+    """The builds that `path` describes; UsageError with the line where it can't be understood."""
+    root = Table.read(path)
+    specs = [_read_build(table, path.parent, output) for table in root.tables("build")]
+    root.done()
+    if not specs:
+        raise root.error("there is no build", "Describe at least one under [[build]].")
+    return specs
+
+
+def _read_build(table: Table, folder: Path, output: Path) -> BuildSpec:
+    data = table.get("calibration", str, "")
+    calibration: Path | Literal["random"] | None = None
+    if data:
+        calibration = "random" if data == "random" else folder / data
+    recipe = table.get("preprocess", str, "")
+    shapes = table.table("shapes")
+    state = table.table("state")
+    gate = table.table("gate")
+    spec = BuildSpec(
+        model=folder / table.get("model", str),
+        targets=table.list_of("targets", str, ("host",)),
+        name=table.get("name", str, "") or None,
+        calibration=calibration,
+        recipe=(str(folder / recipe) if recipe.endswith(".toml") else recipe) or None,
+        shapes={name: shapes.list_of(name, int) for name in shapes.items()} if shapes else {},
+        state={name: state.get(name, str) for name in state.items()} if state else {},
+        gate={name: gate.get(name, float) for name in gate.items()} if gate else {},
+        max_samples=table.get("samples", int, 0) or None,
+        precision=table.get("precision", str, "int8", PRECISIONS),  # type: ignore[arg-type]
+        profile=table.get("profile", str, "auto", PROFILES),  # type: ignore[arg-type]
+        backend=table.get("backend", str, "auto"),
+        keep_float=table.list_of("keep_float", str, ()),
+        simplify=table.get("simplify", bool, True),
+        output=output,
+    )
+    table.done()
+    return spec

@@ -1,0 +1,131 @@
+"""What a build came to, as values and as the JSON document that `--json` prints."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from edgec.errors import EdgecError, ParityGateError, SpeedGateError
+from edgec.events import Note
+from edgec.version import __version__
+
+Status = Literal["ok", "refused", "failed"]
+
+
+@dataclass(frozen=True)
+class ModelFacts:
+    """The model that was built. `sha256` covers its external data too."""
+
+    path: str
+    sha256: str
+    macs: int
+    parameters: int
+
+    def to_json(self) -> dict[str, Any]:
+        return asdict(self)
+
+
+@dataclass(frozen=True)
+class ArtifactFile:
+    """The file that ships."""
+
+    path: Path
+    bytes: int
+    sha256: str
+
+
+@dataclass(frozen=True)
+class StageRecord:
+    """One stage of a build. `seconds` is wall time of the run that made the result, now or then (`cached`)."""
+
+    name: str
+    seconds: float
+    cached: bool
+    key: str
+    detail: str = ""
+
+
+@dataclass(frozen=True)
+class TargetBuild:
+    """What became of one target.
+
+    precision: "int8", "mixed" (some layers in float) or "float".
+    parity, quantization, latency: the documents of the stages validate, quantize and measure, None when not reached.
+    error: why there is no artifact.
+    """
+
+    target: str
+    backend: str
+    precision: str
+    artifact: ArtifactFile | None
+    parity: Mapping[str, Any] | None
+    quantization: Mapping[str, Any] | None
+    latency: Mapping[str, Any] | None
+    stages: tuple[StageRecord, ...]
+    notes: tuple[Note, ...]
+    error: EdgecError | None
+    report: Path | None = None
+
+    @property
+    def status(self) -> Status:
+        if self.error is None:
+            return "ok"
+        return "refused" if isinstance(self.error, ParityGateError | SpeedGateError) else "failed"
+
+    @property
+    def int8_mac_fraction(self) -> float:
+        """The share of multiply-accumulates that run in INT8, 0 to 1."""
+        return float(self.quantization["int8_mac_fraction"]) if self.quantization else 0.0
+
+    @property
+    def float_nodes(self) -> list[dict[str, str]]:
+        """Nodes that stayed in float, each with the reason."""
+        return list(self.quantization["float_nodes"]) if self.quantization else []
+
+    def to_json(self) -> dict[str, Any]:
+        artifact = self.artifact
+        return {
+            "target": self.target,
+            "backend": self.backend,
+            "precision": self.precision,
+            "status": self.status,
+            "artifact": artifact and {"path": str(artifact.path), "bytes": artifact.bytes, "sha256": artifact.sha256},
+            "parity": self.parity,
+            "int8_mac_fraction": self.int8_mac_fraction,
+            "float_nodes": self.float_nodes,
+            "latency_ms": self.latency and self.latency["artifact"],
+            "stages": [{"name": stage.name, "seconds": stage.seconds, "cached": stage.cached} for stage in self.stages],
+            "notes": [{"stage": note.stage, "level": note.level, "text": note.text} for note in self.notes],
+            "report": self.report and str(self.report),
+            "error": self.error and self.error.to_json(),
+        }
+
+
+@dataclass(frozen=True)
+class BuildResult:
+    """One model, built for some targets."""
+
+    model: ModelFacts
+    builds: tuple[TargetBuild, ...]
+
+    @property
+    def exit_code(self) -> int:
+        """0, or the exit code of the first target that has no artifact."""
+        return next((build.error.exit_code for build in self.builds if build.error is not None), 0)
+
+    @property
+    def status(self) -> Status:
+        return next((build.status for build in self.builds if build.error is not None), "ok")
+
+    def to_json(self) -> dict[str, Any]:
+        return {
+            "edgec": __version__,
+            "schema": 1,
+            "status": self.status,
+            "exit_code": self.exit_code,
+            "model": self.model.to_json(),
+            "builds": [build.to_json() for build in self.builds],
+            "error": None,
+        }
