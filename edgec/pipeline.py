@@ -9,13 +9,10 @@ the stage's own business; what is decided here is only which stage comes next, a
 from __future__ import annotations
 
 import contextlib
-import importlib.metadata
-import os
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, replace
-from functools import cache
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -24,19 +21,19 @@ from edgec.backends import load_backend
 from edgec.calibration_data.sources import open_source, random_source, spool
 from edgec.contract import Contract
 from edgec.errors import EdgecError, ParityGateError, ToolMissing, UsageError, from_os_error
-from edgec.events import Listener, Note, StageFinished, StageStarted, ignore
+from edgec.events import Listener, ignore
 from edgec.onnx_graph.untrusted import ModelFiles, scan
+from edgec.output_folder import check_writable, publish, write_whole
 from edgec.recipes import load_recipe
 from edgec.result import ArtifactFile, BuildResult, ModelFacts, StageRecord, TargetBuild
 from edgec.samples import SampleSource
 from edgec.spec import BuildSpec
+from edgec.stage_runner import NOT_MADE, StageRunner
 from edgec.stages import calibrate, ingest, lower, measure, pack, quantize, simplify, validate
-from edgec.stages.base import Stage, StageContext
-from edgec.store import Entry, Store, digest_file, digest_of
+from edgec.store import Entry, Store
 from edgec.targets import Target, load_target
 
 _RANDOM_SAMPLES = 16
-_NOT_MADE = "not made yet"  # the digest of a result that a plan only foresees
 
 
 def build(spec: BuildSpec, *, store: Store | None = None, listener: Listener = ignore, jobs: int = 1) -> BuildResult:
@@ -48,13 +45,24 @@ def build(spec: BuildSpec, *, store: Store | None = None, listener: Listener = i
     with _as_edgec_errors():
         store = store or Store.default()
         targets = [load_target(name) for name in spec.targets]
-        _check_writable(spec.output)
+        check_writable(spec.output)
         with store.in_use(), tempfile.TemporaryDirectory(prefix="edgec-") as scratch:
-            front = _Front.open(spec, _Runner(store, listener), Path(scratch))
-            with ThreadPoolExecutor(jobs) as pool:
-                futures = [pool.submit(_build_target, spec, target, front) for target in targets]
-                builds = tuple(future.result() for future in futures)
+            front = _Front.open(spec, StageRunner(store, listener), Path(scratch))
+            builds = _each(lambda target: _build_target(spec, target, front), targets, jobs)
     return BuildResult(front.facts, builds)
+
+
+def _each(work: Callable[[Target], TargetBuild], targets: Sequence[Target], jobs: int) -> tuple[TargetBuild, ...]:
+    """`work` for every target, up to `jobs` at a time; the threads only wait for worker processes."""
+    if jobs == 1:
+        return tuple(work(target) for target in targets)
+    with ThreadPoolExecutor(jobs) as pool:
+        try:
+            return tuple(pool.map(work, targets))
+        except KeyboardInterrupt:
+            pool.shutdown(wait=False, cancel_futures=True)
+            worker.end_all()
+            raise
 
 
 def plan(spec: BuildSpec, *, store: Store | None = None) -> list[StageRecord]:
@@ -67,127 +75,30 @@ def plan(spec: BuildSpec, *, store: Store | None = None) -> list[StageRecord]:
         store = store or Store.default()
         records: dict[str, StageRecord] = {}
         with store.in_use(), tempfile.TemporaryDirectory(prefix="edgec-") as scratch:
-            front = _Front.open(spec, _Runner(store, ignore, foresee=True), Path(scratch))
+            front = _Front.open(spec, StageRunner(store, ignore, foresee=True), Path(scratch))
             for name in spec.targets:
                 target = load_target(name)
-                path = _TargetPath(spec, target, front, front.runner.for_target(name))
+                path = _TargetPath(spec, target, front, front.runner.for_target(name), spec.precision)
                 path.artifact(path.backends()[0])
                 for record in path.runner.records:
                     records.setdefault(f"{record.key} {record.name} {record.detail}", record)
         return list(records.values())
 
 
-class _Runner:
-    """Runs stages, or finds their results, and remembers which."""
-
-    def __init__(self, store: Store, listener: Listener, *, foresee: bool = False, target: str | None = None) -> None:
-        self.store = store
-        self.listener = listener
-        self.foresee = foresee
-        self.target = target
-        self.records: list[StageRecord] = []
-        self.notes: list[Note] = []
-
-    def for_target(self, target: str) -> _Runner:
-        """A runner that starts with what this one knows, and speaks for one target."""
-        other = _Runner(self.store, self.listener, foresee=self.foresee, target=target)
-        other.records = list(self.records)
-        other.notes = list(self.notes)
-        return other
-
-    def note(self, stage: str, text: str, level: Any = "warning") -> None:
-        note = Note(stage, text, level)
-        self.notes.append(note)
-        self.listener(note)
-
-    def run(
-        self,
-        stage: Stage,
-        inputs: Mapping[str, Entry | tuple[str, Any] | None],
-        params: Any,
-        *,
-        detail: str = "",
-        even_if_foreseeing: bool = False,
-    ) -> Entry:
-        """The result of `stage` on `inputs`: entries of the store, or (digest, value) of what lies outside it."""
-        known = {
-            name: (item.digest, item.path) if isinstance(item, Entry) else item or ("", None)
-            for name, item in inputs.items()
-        }
-        parameters = asdict(params)
-        key = digest_of(
-            {
-                "stage": stage.name,
-                "inputs": {name: digest for name, (digest, _) in known.items()},
-                "params": parameters,
-                "tools": {tool: _tool_version(tool) for tool in stage.tools},
-                "edgec": _code_digest(),
-            }
-        )
-        values = {name: value for name, (_, value) in known.items()}
-        if self.foresee and not even_if_foreseeing:
-            entry = None
-            if all(digest != _NOT_MADE for digest, _ in known.values()):
-                entry = self.store.find(key)
-            self.records.append(
-                StageRecord(stage.name, entry.seconds if entry else 0.0, entry is not None, key, detail)
-            )
-            return entry or Entry(key, Path(), _NOT_MADE, stage.name, 0.0, 0)
-
-        def fill(folder: Path) -> list[tuple[str, str]]:
-            heard: list[tuple[str, str]] = []
-
-            def listen(event: Any) -> None:
-                if isinstance(event, Note):
-                    heard.append((event.level, event.text))
-                    self.notes.append(event)
-                self.listener(event)
-
-            self.listener(StageStarted(stage.name, self.target))
-            worker.call(
-                _run_stage,
-                {"run": stage.run, "inputs": values, "params": params, "stage": stage.name, "out": folder},
-                emit_as="emit",
-                listener=listen,
-            )
-            return heard
-
-        entry, found = self.store.make(key, stage.name, fill)
-        if found:
-            for level, text in entry.notes:
-                self.note(stage.name, text, level)
-        self.records.append(StageRecord(stage.name, entry.seconds, found, key, detail))
-        self.listener(StageFinished(stage.name, entry.seconds, found, self.target))
-        return entry
-
-
-def _run_stage(run: Any, inputs: Mapping[str, Any], params: Any, stage: str, out: Path, emit: Listener) -> None:
-    run(**inputs, params=params, context=StageContext(stage, out, emit))
-
-
+@dataclass(frozen=True)
 class _Front:
     """What all targets share: the model as read and simplified, and the samples."""
 
-    def __init__(
-        self,
-        runner: _Runner,
-        files: ModelFiles,
-        facts: ModelFacts,
-        ingested: Entry,
-        simplified: Entry,
-        samples: SampleSource | None,
-        recipe: dict[str, Any] | None,
-    ) -> None:
-        self.runner = runner
-        self.files = files
-        self.facts = facts
-        self.ingested = ingested
-        self.simplified = simplified
-        self.samples = samples
-        self.recipe = recipe
+    runner: StageRunner
+    files: ModelFiles
+    facts: ModelFacts
+    ingested: Entry
+    simplified: Entry
+    samples: SampleSource | None
+    recipe: dict[str, Any] | None
 
     @classmethod
-    def open(cls, spec: BuildSpec, runner: _Runner, scratch: Path) -> _Front:
+    def open(cls, spec: BuildSpec, runner: StageRunner, scratch: Path) -> _Front:
         files = scan(spec.model)
         shapes = tuple(sorted((name, tuple(shape)) for name, shape in spec.shapes.items()))
         ingested = runner.run(
@@ -205,21 +116,21 @@ class _Front:
         return cls(runner, files, facts, ingested, simplified, samples, recipe)
 
 
+@dataclass
 class _TargetPath:
-    """The stages after the front, for one target."""
+    """The stages after the front, for one target; holds the results as far as it came."""
 
-    def __init__(self, spec: BuildSpec, target: Target, front: _Front, runner: _Runner) -> None:
-        self.spec = spec
-        self.target = target
-        self.front = front
-        self.runner = runner
-        self.calibrated: Entry | None = None
-        self.quantized: Entry | None = None
-        self.lowered: Entry | None = None
-        self.validated: Entry | None = None
-        self.packed: Entry | None = None
-        self.measured: Entry | None = None
-        self.precision: str = spec.precision
+    spec: BuildSpec
+    target: Target
+    front: _Front
+    runner: StageRunner
+    precision: str
+    calibrated: Entry | None = None
+    quantized: Entry | None = None
+    lowered: Entry | None = None
+    validated: Entry | None = None
+    packed: Entry | None = None
+    measured: Entry | None = None
 
     def backends(self) -> tuple[str, ...]:
         """The backends to try, in the target's order of preference."""
@@ -313,12 +224,12 @@ class _TargetPath:
             ),
             detail=f"profile {spec.profile}",
         )
-        if self.quantized.digest != _NOT_MADE:
+        if self.quantized.digest != NOT_MADE:
             self.precision = self.quantized.read_json("quantize.json")["precision"]
         self._judge(self.quantized, "quantize.json", "INT8 changes the model's results too much")
 
     def _judge(self, entry: Entry, name: str, what: str) -> None:
-        if entry.digest == _NOT_MADE:
+        if entry.digest == NOT_MADE:
             return
         verdict = entry.read_json(name)
         if verdict["passed"]:
@@ -341,7 +252,7 @@ def _layer_line(layer: Mapping[str, Any]) -> str:
 
 def _build_target(spec: BuildSpec, target: Target, front: _Front) -> TargetBuild:
     """All stages of one target, its artifact and its report; errors become part of the result."""
-    path = _TargetPath(spec, target, front, front.runner.for_target(target.name))
+    path = _TargetPath(spec, target, front, front.runner.for_target(target.name), spec.precision)
     error: EdgecError | None = None
     backend = target.backends[0]
     artifact: ArtifactFile | None = None
@@ -350,7 +261,7 @@ def _build_target(spec: BuildSpec, target: Target, front: _Front) -> TargetBuild
             (backend, *_) = path.backends()
             path.artifact(backend)
             assert path.packed is not None
-            artifact = _publish(path.packed.path / path.artifact_name, spec.output)
+            artifact = publish(path.packed.path / path.artifact_name, spec.output)
     except EdgecError as raised:
         error = raised
     built = _describe(path, backend, artifact, error)
@@ -404,7 +315,7 @@ def _write_report(spec: BuildSpec, path: _TargetPath, front: _Front, built: Targ
         ("md", render_markdown(inputs)),
         ("html", render_html(inputs)),
     ):
-        _write(spec.output / f"{stem}.{suffix}", text.encode())
+        write_whole(spec.output / f"{stem}.{suffix}", text.encode())
     return spec.output / f"{stem}.html"
 
 
@@ -437,41 +348,6 @@ def _open_samples(spec: BuildSpec, contract: Contract, scratch: Path) -> SampleS
     return spool(data, contract, scratch, dict(spec.state))
 
 
-def _publish(source: Path, folder: Path) -> ArtifactFile:
-    """Put the artifact into the output folder; an older one of the same name is replaced in one step."""
-    place = folder / source.name
-    _write(place, source.read_bytes(), mode=0o755)
-    return ArtifactFile(place, place.stat().st_size, digest_file(place))
-
-
-def _write(place: Path, content: bytes, mode: int = 0o644) -> None:
-    """Write a file whole or not at all."""
-    handle, name = tempfile.mkstemp(prefix=f".{place.name}-", dir=place.parent)
-    try:
-        with os.fdopen(handle, "wb") as stream:
-            stream.write(content)
-            stream.flush()
-            os.fsync(stream.fileno())
-        Path(name).chmod(mode)
-        Path(name).replace(place)
-    except BaseException:
-        Path(name).unlink(missing_ok=True)
-        raise
-
-
-def _check_writable(folder: Path) -> None:
-    """Learn now, not after an hour, that results can't be written."""
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(prefix=".edgec-", dir=folder)
-    except (FileExistsError, NotADirectoryError) as error:
-        raise UsageError(
-            f"The output folder {folder} can't be made", "A file of that name is in the way.", "Choose another with -o."
-        ) from error
-    os.close(handle)
-    Path(name).unlink()
-
-
 @contextlib.contextmanager
 def _as_edgec_errors() -> Iterator[None]:
     """Say in the user's terms what the operating system refused."""
@@ -485,18 +361,3 @@ def _as_edgec_errors() -> Iterator[None]:
 
 def _pairs(mapping: Mapping[str, Any]) -> tuple[tuple[str, Any], ...]:
     return tuple(sorted(mapping.items()))
-
-
-@cache
-def _tool_version(distribution: str) -> str | None:
-    try:
-        return importlib.metadata.version(distribution)
-    except importlib.metadata.PackageNotFoundError:
-        return None
-
-
-@cache
-def _code_digest() -> str:
-    """The digest of edgec's own code: a result made by other code is not found again."""
-    package = Path(__file__).parent
-    return digest_of({str(path.relative_to(package)): digest_file(path) for path in sorted(package.rglob("*.py"))})

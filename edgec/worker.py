@@ -30,6 +30,7 @@ _HEADER = struct.Struct("<cQ")  # kind of frame (event, result, failure), length
 _EVENT, _RESULT, _FAILURE = b"e", b"r", b"f"
 _TAIL = 4000  # characters of a dead child's output that are worth showing
 _PR_SET_PDEATHSIG = 1  # prctl(2)
+_running: set[int] = set()  # process groups of living children
 
 
 def call(
@@ -65,6 +66,7 @@ def call(
             env={**os.environ, "PYTHONPATH": os.pathsep.join(path for path in sys.path if path)},
         )
         os.close(write_end)
+        _running.add(child.pid)
         try:
             assert child.stdin is not None
             with contextlib.suppress(BrokenPipeError), child.stdin:
@@ -73,8 +75,8 @@ def call(
             if answer is not None:
                 child.wait()
         finally:
-            with contextlib.suppress(ProcessLookupError):
-                os.killpg(child.pid, signal.SIGKILL)
+            _running.discard(child.pid)
+            _end(child.pid)
             child.wait()
         if answer is None:
             raise _crashed(where, child.returncode, output)
@@ -82,6 +84,17 @@ def call(
     if kind == _FAILURE:
         raise value
     return value
+
+
+def end_all() -> None:
+    """End every child that other threads of this process wait for; their calls raise WorkerCrashed."""
+    for group in tuple(_running):
+        _end(group)
+
+
+def _end(group: int) -> None:
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(group, signal.SIGKILL)
 
 
 def _answer(frames: BinaryIO, listener: Listener, timeout: float | None) -> tuple[bytes, Any] | None:

@@ -1,0 +1,125 @@
+"""Running one stage: found in the store where it can be, made in a worker process where it can't."""
+
+from __future__ import annotations
+
+import importlib.metadata
+from collections.abc import Mapping
+from dataclasses import asdict
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from edgec import worker
+from edgec.events import Listener, Note, StageFinished, StageStarted
+from edgec.result import StageRecord
+from edgec.stages.base import Stage, StageContext
+from edgec.store import Entry, Store, digest_file, digest_of
+
+NOT_MADE = "not made yet"
+"""The digest of a result that a plan only foresees."""
+
+Input = Entry | tuple[str, Any] | None
+"""What a stage works on: a result in the store, or (digest, value) of something outside it."""
+
+
+class StageRunner:
+    """Runs stages, or finds their results, and remembers which."""
+
+    def __init__(self, store: Store, listener: Listener, *, foresee: bool = False, target: str | None = None) -> None:
+        self.store = store
+        self.listener = listener
+        self.foresee = foresee
+        self.target = target
+        self.records: list[StageRecord] = []
+        self.notes: list[Note] = []
+
+    def for_target(self, target: str) -> StageRunner:
+        """A runner that starts with what this one knows, and speaks for one target."""
+        other = StageRunner(self.store, self.listener, foresee=self.foresee, target=target)
+        other.records = list(self.records)
+        other.notes = list(self.notes)
+        return other
+
+    def note(self, stage: str, text: str, level: Any = "warning") -> None:
+        note = Note(stage, text, level)
+        self.notes.append(note)
+        self.listener(note)
+
+    def run(
+        self,
+        stage: Stage,
+        inputs: Mapping[str, Entry | tuple[str, Any] | None],
+        params: Any,
+        *,
+        detail: str = "",
+        even_if_foreseeing: bool = False,
+    ) -> Entry:
+        """The result of `stage` on `inputs`: entries of the store, or (digest, value) of what lies outside it."""
+        known = {
+            name: (item.digest, item.path) if isinstance(item, Entry) else item or ("", None)
+            for name, item in inputs.items()
+        }
+        parameters = asdict(params)
+        key = digest_of(
+            {
+                "stage": stage.name,
+                "inputs": {name: digest for name, (digest, _) in known.items()},
+                "params": parameters,
+                "tools": {tool: _tool_version(tool) for tool in stage.tools},
+                "edgec": _code_digest(),
+            }
+        )
+        values = {name: value for name, (_, value) in known.items()}
+        if self.foresee and not even_if_foreseeing:
+            entry = None
+            if all(digest != NOT_MADE for digest, _ in known.values()):
+                entry = self.store.find(key)
+            self.records.append(
+                StageRecord(stage.name, entry.seconds if entry else 0.0, entry is not None, key, detail)
+            )
+            return entry or Entry(key, Path(), NOT_MADE, stage.name, 0.0, 0)
+
+        def fill(folder: Path) -> list[tuple[str, str]]:
+            heard: list[tuple[str, str]] = []
+
+            def listen(event: Any) -> None:
+                if isinstance(event, Note):
+                    heard.append((event.level, event.text))
+                    self.notes.append(event)
+                self.listener(event)
+
+            self.listener(StageStarted(stage.name, self.target))
+            worker.call(
+                _run_stage,
+                {"run": stage.run, "inputs": values, "params": params, "stage": stage.name, "out": folder},
+                emit_as="emit",
+                listener=listen,
+            )
+            return heard
+
+        entry, found = self.store.make(key, stage.name, fill)
+        if found:
+            for level, text in entry.notes:
+                self.note(stage.name, text, level)
+        self.records.append(StageRecord(stage.name, entry.seconds, found, key, detail))
+        self.listener(StageFinished(stage.name, entry.seconds, found, self.target))
+        return entry
+
+
+def _run_stage(run: Any, inputs: Mapping[str, Any], params: Any, stage: str, out: Path, emit: Listener) -> None:
+    run(**inputs, params=params, context=StageContext(stage, out, emit))
+
+
+@cache
+def _tool_version(distribution: str) -> str | None:
+    try:
+        return importlib.metadata.version(distribution)
+    except importlib.metadata.PackageNotFoundError:
+        return None
+
+
+@cache
+def _code_digest() -> str:
+    """The digest of edgec's own code: a result made by other code is not found again."""
+    package = Path(__file__).parent
+    return digest_of({str(path.relative_to(package)): digest_file(path) for path in sorted(package.rglob("*.py"))})
