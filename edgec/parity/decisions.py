@@ -1,0 +1,119 @@
+"""What a user of the model would decide from its outputs, and how often the candidate decides otherwise.
+
+A decision counts as confident when the reference was clearly for it: an argmax whose margin over the runner-up exceeds
+a quarter of the median margin, or a probability more than 0.25 from one half. Flips of close calls prove nothing.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+
+MARGIN_SHARE = 0.25
+CLEAR = 0.25
+MASK_FLOOR = 1e-4
+"""Masks that cover less than this share of a map in both runs have no Dice coefficient worth reporting."""
+
+
+@dataclass(frozen=True)
+class Flips:
+    """`flips` of `confident` confident decisions changed; `agreement` is the share of all decisions that stay."""
+
+    agreement: float
+    flips: int
+    confident: int
+
+    @property
+    def rate(self) -> float:
+        """Flips per confident decision, at most 1."""
+        return min(1.0, self.flips / self.confident) if self.confident else 0.0
+
+
+def lower_bound(flips: int, decisions: int, z: float = 1.2816) -> float:
+    """The rate that is exceeded with 90 % confidence (lower end of Wilson's score interval, one-sided).
+
+    1 flip of 8 decisions is a rate of 0.125, but no proof that more than 0.04 of all decisions flip.
+    """
+    if decisions <= 0:
+        return 0.0
+    rate = min(1.0, flips / decisions)
+    square = z * z / decisions
+    middle = rate + square / 2
+    half = z * math.sqrt(rate * (1 - rate) / decisions + square / (4 * decisions))
+    return max(0.0, (middle - half) / (1 + square))
+
+
+class Choices:
+    """Argmax along `axis`: one decision for each vector along it. Margins are kept, one number a decision."""
+
+    def __init__(self, axis: int) -> None:
+        self.axis = axis
+        self._margins: list[np.ndarray] = []
+        self._flipped: list[np.ndarray] = []
+        self.chosen: set[int] = set()
+        self.largest_sum_error = 0.0
+        self.smallest_top = math.inf
+        self.tops: list[np.ndarray] = []
+
+    def add(self, reference: np.ndarray, candidate: np.ndarray) -> None:
+        """One step's output, float64, same shapes."""
+        a = np.moveaxis(reference, self.axis, -1).reshape(-1, reference.shape[self.axis])
+        b = np.moveaxis(candidate, self.axis, -1).reshape(a.shape)
+        top_two = np.partition(a, -2, axis=1)[:, -2:]
+        choice = a.argmax(axis=1)
+        self._margins.append((top_two[:, 1] - top_two[:, 0]).astype(np.float32))
+        self._flipped.append(choice != b.argmax(axis=1))
+        self.chosen.update(np.unique(choice).tolist())
+        self.tops.append(top_two[:, 1].astype(np.float32))
+        self.largest_sum_error = max(self.largest_sum_error, float(np.abs(a.sum(axis=1) - 1).max(initial=0.0)))
+        self.smallest_top = min(self.smallest_top, float(top_two[:, 1].min(initial=math.inf)))
+
+    @property
+    def decisions(self) -> int:
+        return sum(len(part) for part in self._flipped)
+
+    def flips(self) -> Flips:
+        margins, flipped = np.concatenate(self._margins), np.concatenate(self._flipped)
+        confident = margins > MARGIN_SHARE * float(np.median(margins))
+        return Flips(float(1 - flipped.mean()), int(flipped[confident].sum()), int(confident.sum()))
+
+    def median_top(self) -> float:
+        """The median of the winning values."""
+        return float(np.median(np.concatenate(self.tops)))
+
+
+class Thresholds:
+    """Yes or no at one half, for every value on its own.
+
+    What the model finds is the yes: flips in either direction are counted against the confident yeses, since a thousand
+    false alarms are many where there were ten finds, even among a million correct noes.
+    """
+
+    def __init__(self) -> None:
+        self.values = 0
+        self.same = 0
+        self.flipped = 0
+        self.clear_yes = 0
+        self.clear_no = 0
+        self.yes = 0
+        self.dice: list[float] = []
+
+    def add(self, reference: np.ndarray, candidate: np.ndarray) -> None:
+        """One step's output, float64, same shapes."""
+        yes, answer = reference > 0.5, candidate > 0.5
+        clear = np.abs(reference - 0.5) > CLEAR
+        both = int((yes & answer).sum())
+        marked, found = int(yes.sum()), int(answer.sum())
+        self.values += yes.size
+        self.yes += marked
+        self.same += int((yes == answer).sum())
+        self.flipped += int(((yes != answer) & clear).sum())
+        self.clear_yes += int((yes & clear).sum())
+        self.clear_no += int((~yes & clear).sum())
+        if max(marked, found) > MASK_FLOOR * yes.size:
+            self.dice.append(2 * both / (marked + found))
+
+    def flips(self) -> Flips:
+        return Flips(self.same / max(self.values, 1), self.flipped, self.clear_yes or self.clear_no)

@@ -1,0 +1,82 @@
+"""The verdict: names, defaults, and what few samples can prove."""
+
+from __future__ import annotations
+
+from dataclasses import fields
+
+import numpy as np
+import pytest
+
+from edgec.errors import UsageError
+from edgec.parity.decisions import lower_bound
+from edgec.parity.gates import Gate, judge
+from edgec.parity.metrics import compare
+
+RNG = np.random.default_rng(3)
+
+
+def scores(count, flips, classes=4):
+    """`count` samples of clear class scores, and a candidate that changes its mind on `flips` of them."""
+    labels = RNG.integers(0, classes, count)
+    labels[:classes] = range(classes)
+    reference = np.eye(classes)[labels] * 6 + RNG.normal(0, 0.1, (count, classes))
+    candidate = reference.copy()
+    candidate[:flips] = np.roll(candidate[:flips], 1, axis=1)
+    return [{"y": row[None]} for row in reference], [{"y": row[None]} for row in candidate]
+
+
+def test_overrides_change_thresholds_by_name():
+    gate = Gate.from_overrides([("confident_flips", 0.2), ("dice_mean", 0.5)])
+    assert (gate.confident_flips, gate.dice_mean, gate.cosine_p01) == (0.2, 0.5, Gate().cosine_p01)
+
+
+def test_an_unknown_name_is_refused_with_the_closest():
+    with pytest.raises(UsageError, match="Did you mean 'confident_flips'") as caught:
+        Gate.from_overrides([("confident_flip", 0.2)])
+    assert "dice_mean" in caught.value.why
+
+
+def test_nan_is_no_threshold():
+    with pytest.raises(UsageError):
+        Gate.from_overrides([("dice_mean", float("nan"))])
+
+
+def test_every_threshold_says_what_it_means():
+    assert all(item.metadata["meaning"] for item in fields(Gate))
+
+
+def test_one_flip_of_eight_is_a_warning_and_many_of_many_a_failure():
+    few = judge(compare(*scores(8, 1)))
+    assert few.passed
+    assert any("too few decisions" in warning for warning in few.warnings)
+    assert not judge(compare(*scores(400, 60))).passed
+    assert judge(compare(*scores(400, 4))).passed
+
+
+def test_an_override_decides():
+    pair = scores(400, 60)
+    loose = Gate.from_overrides([("confident_flips", 0.5), ("dead_classes", 1.0)])
+    assert judge(compare(*pair), loose).passed
+    strict = Gate.from_overrides([("top1_agreement", 0.999)])
+    assert not judge(compare(*scores(400, 1)), strict).passed
+
+
+@pytest.mark.parametrize("decisions", [1, 8, 100, 10_000])
+def test_the_lower_bound_is_below_the_rate_and_closes_in(decisions):
+    flips = max(1, decisions // 10)
+    bound = lower_bound(flips, decisions)
+    assert 0 <= bound < flips / decisions
+    assert bound < lower_bound(flips * 100, decisions * 100)
+
+
+def test_a_degenerate_output_is_a_warning_beside_one_that_proves_something():
+    reference, candidate = scores(50, 0)
+    for step in (*reference, *candidate):
+        step["unused"] = np.zeros((1, 3))
+    verdict = judge(compare(reference, candidate))
+    assert verdict.passed
+    assert any("'unused' proves nothing" in warning for warning in verdict.warnings)
+
+
+def test_no_outputs_prove_nothing():
+    assert not judge([]).passed

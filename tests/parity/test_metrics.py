@@ -1,0 +1,243 @@
+"""What the metrics must see, and what they must not be fooled by."""
+
+from __future__ import annotations
+
+import json
+import math
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as hnp
+
+from edgec.errors import ParityGateError
+from edgec.parity.gates import judge, loss
+from edgec.parity.metrics import OutputComparison, compare
+
+RNG = np.random.default_rng(7)
+
+
+def steps(array, name="y"):
+    """One step for each entry of the first axis, which becomes a batch of one."""
+    return [{name: row[None]} for row in array]
+
+
+def only(reference, candidate, **options):
+    (comparison,) = compare(steps(reference), steps(candidate), **options)
+    return comparison
+
+
+def softmax(x):
+    e = np.exp(x - x.max(-1, keepdims=True))
+    return e / e.sum(-1, keepdims=True)
+
+
+shapes = st.sampled_from([(9, 5), (9, 4, 6), (9, 3, 4, 4), (9, 1), (9, 2, 3, 4, 5)])
+arrays = shapes.flatmap(
+    lambda shape: hnp.arrays(np.float32, shape, elements=st.floats(-1e3, 1e3, width=32, allow_subnormal=False))
+)
+
+
+@given(arrays)
+@settings(max_examples=60, deadline=None)
+def test_identical_outputs_have_no_error_at_all(array):
+    result = only(array, array.copy())
+    assert result.sqnr_db == 120.0
+    assert result.max_abs == 0
+    assert result.confident_flips in (None, 0.0)
+    assert result.dead_channels in (None, 0.0)
+    assert loss([result]) == 0
+    if result.degenerate is None:
+        assert judge([result]).passed
+
+
+@given(arrays, st.floats(0.5, 2.0))
+@settings(max_examples=60, deadline=None)
+def test_sqnr_of_a_scaled_output_is_what_the_formula_says(array, factor):
+    result = only(array.astype(np.float64), array.astype(np.float64) * factor)
+    if np.abs(array).max() > 1e-3 and abs(factor - 1) > 1e-3:
+        assert result.sqnr_db == pytest.approx(-20 * math.log10(abs(factor - 1)), abs=1e-3)
+
+
+@given(arrays)
+@settings(max_examples=40, deadline=None)
+def test_a_comparison_survives_json(array):
+    result = only(array, array + np.float32(0.5))
+    text = json.dumps(result.to_json(), allow_nan=False)
+    assert OutputComparison.from_json(json.loads(text)).to_json() == result.to_json()
+
+
+def test_a_permuted_embedding_is_not_an_embedding_any_more():
+    x = RNG.normal(size=(40, 64))
+    x /= np.linalg.norm(x, axis=1, keepdims=True)
+    result = only(x, x[:, RNG.permutation(64)])
+    assert result.kind == "features"
+    assert result.cosine_p01 < 0.5
+    assert not judge([result]).passed
+
+
+def test_a_dead_score_channel_behind_boxes_is_seen():
+    """A detector's head packs boxes in pixels and scores in one tensor: 30 dB over all, yet every score is dead."""
+    boxes = RNG.uniform(0, 320, (8, 4, 200))
+    scores = np.where(RNG.random((8, 2, 200)) < 0.05, RNG.uniform(0.5, 0.95, (8, 2, 200)), 0.001)
+    reference = np.concatenate([boxes, scores], 1)
+    candidate = np.concatenate([boxes + RNG.normal(0, 5, boxes.shape), np.zeros_like(scores)], 1)
+    result = only(reference, candidate)
+    assert result.sqnr_db > 30
+    assert result.channel_axis == 1
+    assert result.dead_channels == pytest.approx(2 / 6)
+    assert {index for index, _ in result.worst_channels[:2]} == {4, 5}
+    verdict = judge([result])
+    assert not verdict.passed
+    assert "dead" in verdict.failures[0]
+
+
+def test_channels_of_a_sequence_are_its_last_axis():
+    reference = RNG.normal(size=(6, 20, 32)) * np.logspace(-1, 1, 32)
+    candidate = reference + RNG.normal(size=reference.shape) * 0.01
+    candidate[:, :, 7] = 0
+    result = only(reference, candidate)
+    assert (result.channel_axis, result.worst_channels[0][0]) == (2, 7)
+
+
+def test_channels_of_a_feature_map_are_axis_1():
+    reference = RNG.normal(size=(3, 8, 6, 6))
+    candidate = reference.copy()
+    candidate[:, 5] = RNG.normal(size=(3, 6, 6))
+    result = only(reference, candidate)
+    assert (result.channel_axis, result.channels) == (1, 8)
+    assert result.worst_channels[0][0] == 5
+    assert result.dead_channels == pytest.approx(1 / 8)
+
+
+def test_silent_channels_are_not_called_dead():
+    reference = RNG.normal(size=(10, 16, 4, 4)) * 10
+    reference[:, 3] = 1e-6 * RNG.normal(size=(10, 4, 4))
+    candidate = reference + RNG.normal(size=reference.shape) * 1e-2
+    result = only(reference, candidate)
+    assert result.silent_channels == 1
+    assert result.dead_channels == 0
+
+
+def test_flips_of_close_calls_do_not_count():
+    reference = softmax(np.array([[5.0, 0, 0], [0, 5.0, 0], [2.0, 0, 1.99], [0, 0, 5.0]] * 5))
+    candidate = reference.copy()
+    candidate[2::4] = candidate[2::4][:, [2, 1, 0]]
+    result = only(reference, candidate)
+    assert result.kind == "classes"
+    assert result.top1_agreement == pytest.approx(0.75)
+    assert (result.flips, result.decisions) == (0, 15)
+
+
+def test_confident_flips_are_counted():
+    reference = RNG.normal(size=(200, 10)) * 5
+    candidate = reference.copy()
+    candidate[:40] = -candidate[:40]
+    result = only(reference, candidate)
+    assert result.kind == "classes"
+    assert result.confident_flips == pytest.approx(0.2, abs=0.05)
+    assert not judge([result]).passed
+
+
+def test_a_probability_alone_is_judged_by_yes_and_no():
+    reference = np.where(np.arange(100) % 2, 0.97, 0.03)[:, None]
+    good = np.clip(reference + RNG.normal(0, 0.01, reference.shape), 0, 1)
+    result = only(reference, good)
+    assert result.kind == "probability"
+    assert result.flips == 0
+    assert judge([result]).passed
+    stuck = only(reference, np.full_like(reference, 0.9))
+    assert stuck.flips == 50
+    assert not judge([stuck]).passed
+
+
+def test_masks_are_judged_by_their_overlap():
+    y, x = np.mgrid[:32, :32]
+    reference = np.stack([((x - c) ** 2 + (y - 16) ** 2 < 64) * 0.9 + 0.05 for c in range(8, 24, 2)])[:, None]
+    result = only(reference, reference)
+    assert (result.kind, result.dice_mean, result.dice_worst) == ("map", 1.0, 1.0)
+    shifted = only(reference, np.roll(reference, 3, axis=-1))
+    assert shifted.dice_mean < 0.9
+    assert any("Dice" in failure for failure in judge([shifted]).failures)
+
+
+def test_integers_must_be_equal():
+    reference = RNG.integers(0, 5, (4, 50))
+    candidate = reference.copy()
+    candidate[0, :4] += 1
+    result = only(reference, candidate)
+    assert (result.kind, result.exact_share) == ("integer", pytest.approx(0.98))
+    assert not judge([result]).passed
+
+
+@pytest.mark.parametrize(
+    ("reference", "words"),
+    [
+        (np.zeros((10, 5)), "nothing but zero"),
+        (np.full((10, 5), 3.5), "constant 3.5"),
+        (np.tile(RNG.normal(size=(1, 5)), (10, 1)), "same for every sample"),
+        (np.full((10, 5), np.nan), "NaN"),
+        (RNG.normal(size=(1, 5)), "single sample"),
+        (np.eye(5)[[2] * 10] * (1 - 1e-5 * RNG.random((10, 1))), "certain of class 2"),
+        (RNG.random((10, 1, 16, 16)) * 0.2, "map is empty"),
+        (RNG.random((10, 1)) * 0.2, "never says yes"),
+    ],
+)
+def test_a_reference_that_proves_nothing_is_called_that(reference, words):
+    result = only(reference, reference)
+    assert words in (result.degenerate or "")
+    verdict = judge([result])
+    assert not verdict.passed
+    assert "calibration-domain" in verdict.failures[0]
+
+
+def test_minus_infinity_of_a_mask_is_no_error_where_both_have_it():
+    reference = RNG.normal(size=(10, 6))
+    reference[:, 2] = -np.inf
+    assert only(reference, reference).finite
+    assert not only(reference, np.nan_to_num(reference, neginf=np.nan)).finite
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_nan_in_the_candidate_fails(value):
+    reference = RNG.normal(size=(10, 6))
+    candidate = reference.copy()
+    candidate[3, 3] = value
+    result = only(reference, candidate)
+    assert not result.finite
+    assert not judge([result]).passed
+
+
+def test_error_in_steps_of_the_output():
+    reference = RNG.normal(size=(20, 4))
+    candidate = reference + 0.25
+    result = only(reference, candidate, steps={"y": 0.125})
+    assert result.max_lsb == pytest.approx(2)
+    assert result.mean_lsb == pytest.approx(2)
+
+
+def test_a_state_is_judged_leniently_and_says_so():
+    reference = RNG.normal(size=(20, 8))
+    noisy = reference + RNG.normal(size=reference.shape)
+    pairs = [{"y": a[None], "h": b[None]} for a, b in zip(reference, reference, strict=True)]
+    other = [{"y": a[None], "h": b[None]} for a, b in zip(reference, noisy, strict=True)]
+    verdict = judge(compare(pairs, other, state=["h"]))
+    assert verdict.passed
+    assert any("leniently" in warning for warning in verdict.warnings)
+
+
+def test_another_shape_is_refused():
+    with pytest.raises(ParityGateError, match="form"):
+        compare([{"y": np.zeros((1, 4))}], [{"y": np.zeros((1, 5))}])
+
+
+def test_loss_is_not_decided_by_one_sample():
+    reference = RNG.normal(size=(50, 3, 8, 8))
+    one_bad = reference.copy()
+    one_bad[0] += 1e4
+    all_meh = reference + RNG.normal(size=reference.shape) * 0.3
+    good = reference + RNG.normal(size=reference.shape) * 0.1
+    meh, fine = loss([only(reference, all_meh)]), loss([only(reference, good)])
+    assert fine < meh
+    assert only(reference, one_bad).nsr == pytest.approx(1 / 50, abs=1e-3)
