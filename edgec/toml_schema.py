@@ -26,11 +26,15 @@ def did_you_mean(word: str, known: Iterable[str]) -> str:
 class Table:
     """One table of a TOML file, read key by key; `done` refuses what nobody asked for."""
 
-    def __init__(self, path: Path, text: str, values: dict[str, Any], prefix: str = "") -> None:
+    def __init__(
+        self, path: Path, text: str, values: dict[str, Any], prefix: str = "", lines: range | None = None
+    ) -> None:
+        """lines: where the table stands in `text`, counted from 1; None for the whole file."""
         self._path = path
         self._text = text
         self._values = values
         self._prefix = prefix
+        self._lines = lines
         self._known: list[str] = []
 
     @classmethod
@@ -84,7 +88,13 @@ class Table:
             return None
         if not isinstance(self._values[key], dict):
             raise self.error(f"{self._prefix}{key} is not a table", f"Write it as [{key}].", key)
-        return Table(self._path, self._text, self._values[key], f"{self._prefix}{key}.")
+        return Table(
+            self._path,
+            self._text,
+            self._values[key],
+            f"{self._prefix}{key}.",
+            self._section(rf"\[\s*{re.escape(key)}\s*\]"),
+        )
 
     def tables(self, key: str) -> list[Table]:
         """The array of tables at `key` ([[key]]); empty when there is none."""
@@ -92,7 +102,11 @@ class Table:
         items = self._values.get(key, [])
         if not isinstance(items, list) or not all(isinstance(item, dict) for item in items):
             raise self.error(f"{self._prefix}{key} is not an array of tables", f"Write each as [[{key}]].", key)
-        return [Table(self._path, self._text, item, f"{self._prefix}{key}[{i}].") for i, item in enumerate(items)]
+        header = rf"\[\[\s*{re.escape(key)}\s*\]\]"
+        return [
+            Table(self._path, self._text, item, f"{self._prefix}{key}[{i}].", self._section(header, i))
+            for i, item in enumerate(items)
+        ]
 
     def items(self) -> dict[str, Any]:
         """All keys of a free-form table."""
@@ -118,9 +132,19 @@ class Table:
             return ""
         pattern = re.compile(rf"^\s*(?:\[+\s*)?(?:[\w.-]+\.)?[\"']?{re.escape(key)}[\"']?\s*[=\].]")
         for number, line in enumerate(self._text.splitlines(), 1):
-            if pattern.match(line):
+            if (self._lines is None or number in self._lines) and pattern.match(line):
                 return f", line {number},"
         return ""
+
+    def _section(self, header: str, index: int = 0) -> range | None:
+        """The lines of the table under the `index`-th header; None where it is written in another way."""
+        lines = self._text.splitlines()
+        heads = [number for number, line in enumerate(lines, 1) if re.match(rf"\s*{header}", line)]
+        if index >= len(heads):
+            return None
+        start = heads[index]
+        following = (number for number, line in enumerate(lines, 1) if number > start and re.match(r"\s*\[", line))
+        return range(start, next(following, len(lines) + 1))
 
 
 _TOML_NAMES: dict[type, str] = {
