@@ -15,7 +15,7 @@ calibration = "photos"
 preprocess = "imagenet"
 shapes = { x = [1, 3, 48, 192] }
 state = { stateN = "state" }
-gate = { min_row_cosine = 0.9 }
+gate = { cosine_p01 = 0.9 }
 samples = 64
 keep_float = ["conv1"]
 simplify = false
@@ -40,7 +40,7 @@ def test_every_key_reaches_the_specification(tmp_path):
     assert first.recipe == "imagenet"
     assert first.shapes == {"x": (1, 3, 48, 192)}
     assert first.state == {"stateN": "state"}
-    assert first.gate == {"min_row_cosine": 0.9}
+    assert first.gate == {"cosine_p01": 0.9}
     assert first.max_samples == 64
     assert first.keep_float == ("conv1",)
     assert not first.simplify

@@ -155,7 +155,7 @@ def _parse(flag: str, text: str, separator: str, convert: Callable[[str], Any]) 
         raise UsageError(
             f"{flag} {text} can't be understood",
             f"It needs a name, '{separator}' and a value.",
-            f"For example: {example.get(flag, '--gate min_row_cosine=0.9')}",
+            f"For example: {example.get(flag, '--gate cosine_p01=0.9')}",
         ) from None
 
 

@@ -1,0 +1,357 @@
+"""A whole build, as a promise to its user: one verified file; the second time from the store; nothing half-done."""
+
+import json
+import os
+import re
+import resource
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import edgec
+from edgec.errors import CalibrationDataError, ParityGateError, UsageError
+from edgec.events import Progress, StageFinished
+from edgec.store import Store
+
+EDGEC = [sys.executable, "-m", "edgec"]
+STAGES = ["ingest", "simplify", "calibrate", "quantize", "lower", "validate", "pack", "measure"]
+
+
+@pytest.fixture
+def command(digits, tmp_path):
+    """The command line that builds digits into tmp_path/dist."""
+    return [
+        *(*EDGEC, "build", str(digits.model), "--target", "host", "--calib", str(digits.calibration)),
+        *("--preprocess", digits.recipe, "-o", str(tmp_path / "dist")),
+    ]
+
+
+def build(digits, output, **changes):
+    arguments = {"calibration": digits.calibration, "preprocess": digits.recipe, "output": output, **changes}
+    return edgec.build(digits.model, **arguments)
+
+
+def cached(result):
+    return {stage.name: stage.cached for stage in result.builds[0].stages}
+
+
+def test_one_command_makes_one_verified_artifact(command, tmp_path):
+    result = subprocess.run([*command, "--json"], capture_output=True, text=True, timeout=300)
+    assert result.returncode == 0, result.stderr
+    document = json.loads(result.stdout)
+    (built,) = document["builds"]
+    artifact = tmp_path / "dist" / "digits_cnn-host.edgec"
+    assert built["artifact"]["path"] == str(artifact)
+    assert built["artifact"]["bytes"] == artifact.stat().st_size
+    assert built["status"] == document["status"] == "ok"
+    assert built["precision"] == "int8"
+    assert built["int8_mac_fraction"] == 1.0
+    assert built["parity"]["passed"]
+    assert built["parity"]["runner"] == "native"
+    assert built["latency_ms"]["p50"] > 0
+    assert [stage["name"] for stage in built["stages"]] == STAGES
+    assert document["model"]["macs"] > 0
+    reports = {path.name for path in (tmp_path / "dist").iterdir()} - {artifact.name}
+    assert reports == {f"digits_cnn-host.report.{suffix}" for suffix in ("html", "md", "json")}
+    for verb in ("verify", "selftest"):
+        done = subprocess.run([sys.executable, artifact, verb], capture_output=True, text=True, timeout=120)
+        assert done.returncode == 0, done.stderr
+
+
+def test_the_second_build_is_answered_from_the_store(command):
+    first = subprocess.run([*command, "--json"], capture_output=True, text=True, timeout=300)
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
+    second = subprocess.run([*command, "--json"], capture_output=True, text=True, timeout=300)
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    stages = json.loads(second.stdout)["builds"][0]["stages"]
+    assert all(stage["cached"] for stage in stages)
+    assert json.loads(first.stdout)["builds"][0]["artifact"] == json.loads(second.stdout)["builds"][0]["artifact"]
+    # CPU time, not wall time: on any machine this is an order of magnitude below the limit that is promised
+    assert after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime < 1.0
+
+
+def test_the_same_build_gives_the_same_bytes(digits, tmp_path, monkeypatch):
+    digests = set()
+    for number in range(2):
+        monkeypatch.setenv("EDGEC_CACHE_DIR", str(tmp_path / f"store{number}"))
+        monkeypatch.setenv("PYTHONHASHSEED", str(number))
+        digests.add(build(digits, tmp_path / f"dist{number}").builds[0].artifact.sha256)
+    assert len(digests) == 1
+
+
+def test_a_changed_image_rebuilds_what_depends_on_it(digits, tmp_path):
+    data = tmp_path / "data"
+    shutil.copytree(digits.calibration, data)
+    build(digits, tmp_path / "dist", calibration=data)
+    image, other = sorted(path for path in data.rglob("*.png"))[:2]
+    shutil.copy(other, image)
+    again = cached(build(digits, tmp_path / "dist", calibration=data))
+    assert again["ingest"]
+    assert again["simplify"]
+    assert not again["calibrate"]
+    assert not again["quantize"]
+
+
+def test_a_changed_parameter_rebuilds_what_depends_on_it(digits, tmp_path):
+    build(digits, tmp_path / "dist")
+    again = cached(build(digits, tmp_path / "dist", profile="islands"))
+    assert [name for name in STAGES if again[name]] == ["ingest", "simplify", "calibrate"]
+    renamed = cached(build(digits, tmp_path / "dist", name="other"))
+    assert [name for name in STAGES if renamed[name]] == STAGES[:6]
+
+
+def test_a_damaged_result_is_noticed_and_made_anew(digits, tmp_path, own_store):
+    first = build(digits, tmp_path / "dist")
+    (quantized,) = (entry for entry in Store(own_store).entries() if entry.stage == "quantize")
+    model = quantized.path / "qdq.onnx"
+    content = bytearray(model.read_bytes())
+    content[len(content) // 2] ^= 1
+    model.chmod(0o644)
+    model.write_bytes(content)
+    again = build(digits, tmp_path / "dist")
+    assert not cached(again)["quantize"]
+    assert again.builds[0].artifact == first.builds[0].artifact
+
+
+def test_two_builds_at_once_do_not_hurt_each_other(command):
+    def run(_):
+        return subprocess.run([*command, "--json"], capture_output=True, text=True, timeout=300)
+
+    with ThreadPoolExecutor(2) as pool:
+        results = list(pool.map(run, range(2)))
+    assert [result.returncode for result in results] == [0, 0]
+    artifacts = [json.loads(result.stdout)["builds"][0]["artifact"] for result in results]
+    assert artifacts[0] == artifacts[1]
+
+
+def start_until(command, stage):
+    """Start a build; returns its process as soon as `stage` runs."""
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    for line in process.stderr:
+        if line.startswith(stage):
+            return process
+    raise AssertionError(f"{stage} never ran")
+
+
+def workers():
+    """Process ids of all workers whose parent is this test's command or nobody."""
+    found = []
+    for folder in Path("/proc").iterdir():
+        try:
+            arguments = (folder / "cmdline").read_bytes().split(b"\0")
+        except OSError:
+            continue
+        if b"edgec.worker" in arguments:
+            found.append((int(folder.name), int(arguments[arguments.index(b"edgec.worker") + 2])))
+    return found
+
+
+def wait_without_workers_of(parent):
+    deadline = time.monotonic() + 10
+    while time.monotonic() < deadline:
+        if not any(owner == parent for _, owner in workers()):
+            return True
+        time.sleep(0.05)
+    return False
+
+
+@pytest.mark.parametrize("stage", ["ingest", "calibrate", "quantize", "lower", "pack"])
+def test_kill_9_at_any_stage_leaves_a_store_that_the_next_build_uses(command, digits, tmp_path, stage):
+    process = start_until(command, stage)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    assert wait_without_workers_of(process.pid)
+    assert not (tmp_path / "dist" / "digits_cnn-host.edgec").exists()
+    after_kill = build(digits, tmp_path / "dist")
+    assert after_kill.builds[0].status == "ok"
+    done = STAGES[: STAGES.index(stage)]
+    assert all(cached(after_kill)[name] for name in done)
+
+
+def test_ctrl_c_ends_the_workers_too(command, tmp_path):
+    process = start_until(command, "quantize")
+    process.send_signal(signal.SIGINT)
+    _, errors = process.communicate(timeout=30)
+    assert process.returncode == 130
+    assert "interrupted" in errors
+    assert "Traceback" not in errors
+    assert wait_without_workers_of(process.pid)
+    assert list((tmp_path / "dist").iterdir()) == []
+
+
+def in_namespace(script):
+    """Run a shell script where it may mount file systems of its own."""
+    return subprocess.run(["unshare", "-rm", "sh", "-euc", script], capture_output=True, text=True, timeout=300)
+
+
+needs_namespaces = pytest.mark.skipif(
+    subprocess.run(["unshare", "-rm", "true"], capture_output=True, check=False).returncode != 0,
+    reason="needs the right to make mount namespaces (root, or unprivileged user namespaces)",
+)
+
+
+@needs_namespaces
+def test_a_read_only_output_folder_is_told_before_any_work(command, tmp_path):
+    (tmp_path / "dist").mkdir()
+    result = in_namespace(f"mount -t tmpfs -o ro none {tmp_path}/dist; {' '.join(command)}")
+    assert result.returncode == 73, result.stderr
+    assert "can't be written" in result.stderr
+    assert "ingest" not in result.stderr
+
+
+@needs_namespaces
+@pytest.mark.parametrize("kilobytes", [40, 120, 300])
+def test_a_full_disk_is_told_and_loses_nothing(command, tmp_path, own_store, kilobytes):
+    small = tmp_path / "small"
+    small.mkdir()
+    result = in_namespace(
+        f"mount -t tmpfs -o size={kilobytes}k none {small}; EDGEC_CACHE_DIR={small} {' '.join(command)}"
+    )
+    assert result.returncode == 73, result.stderr
+    assert "disk is full" in result.stderr
+    assert "Traceback" not in result.stderr
+    assert not (tmp_path / "dist" / "digits_cnn-host.edgec").exists()
+
+
+@needs_namespaces
+def test_a_disk_that_is_full_at_the_end_keeps_the_old_artifact(command, tmp_path):
+    dist = tmp_path / "dist"
+    dist.mkdir()
+    result = in_namespace(
+        f"mount -t tmpfs -o size=64k none {dist}; echo old > {dist}/digits_cnn-host.edgec;"
+        f"{' '.join(command)} || echo exit $?; cat {dist}/digits_cnn-host.edgec; ls -A {dist}"
+    )
+    assert "exit 73" in result.stdout
+    assert "old" in result.stdout
+    assert not re.search(r"^\.", result.stdout, re.MULTILINE), "a temporary file was left"
+
+
+def test_a_failed_gate_ships_nothing_but_the_report(command, tmp_path):
+    result = subprocess.run([*command, "--gate", "sqnr=200"], capture_output=True, text=True, timeout=300)
+    assert result.returncode == 6, result.stderr
+    assert {path.name for path in (tmp_path / "dist").iterdir()} == {
+        f"digits_cnn-host.report.{suffix}" for suffix in ("html", "md", "json")
+    }
+    report = json.loads((tmp_path / "dist" / "digits_cnn-host.report.json").read_text())
+    assert len(report["build"]["error"]["details"]["worst_layers"]) == 5
+    assert result.stderr.count(" dB") >= 5
+
+
+def test_python_callers_get_the_error_and_the_result(digits, tmp_path):
+    with pytest.raises(ParityGateError) as caught:
+        build(digits, tmp_path, gate={"sqnr": 200})
+    assert caught.value.exit_code == 6
+    assert caught.value.result.builds[0].report.is_file()
+
+
+def test_samples_may_come_from_an_iterable(digits, tmp_path):
+    images = np.random.default_rng(0).random((24, 1, 1, 8, 8), np.float32)
+    read = []
+
+    def samples():
+        for image in images:
+            read.append(1)
+            yield image
+
+    result = edgec.build(digits.model, calibration=samples(), output=tmp_path, gate=NO_GATE)
+    assert result.builds[0].artifact.path.is_file()
+    assert len(read) == len(images), "an iterable is read once"
+    again = edgec.build(digits.model, calibration=({"image": image} for image in images), output=tmp_path, gate=NO_GATE)
+    assert all(cached(again).values()), "the same samples are the same samples, however they come"
+
+
+NO_GATE = {
+    "confident_flips": 1.0,
+    "cosine_p01": -1.0,
+    "channel_sqnr_p05": -200.0,
+    "dead_channels": 1.0,
+    "dead_classes": 1.0,
+    "sqnr": -200.0,
+}
+
+
+def test_several_targets_share_the_stages_before_they_part(digits, tmp_path):
+    result = build(digits, tmp_path, targets=["host", "x86-64-v3"], jobs=2)
+    assert [built.status for built in result.builds] == ["ok", "ok"]
+    assert {path.name for path in tmp_path.glob("*.edgec")} == {"digits_cnn-host.edgec", "digits_cnn-x86-64-v3.edgec"}
+    keys = [{stage.name: stage.key for stage in built.stages} for built in result.builds]
+    assert keys[0]["calibrate"] == keys[1]["calibrate"]
+
+
+def test_listeners_hear_stages_and_progress(digits, tmp_path):
+    heard = []
+    build(digits, tmp_path, listener=heard.append)
+    assert [event.stage for event in heard if isinstance(event, StageFinished)] == STAGES
+    progress = [event for event in heard if isinstance(event, Progress) and event.stage == "calibrate"]
+    assert progress[-1].done == progress[-1].total
+
+
+def test_a_dry_run_shows_the_plan_and_writes_nothing(command, digits, tmp_path):
+    planned = subprocess.run([*command, "--dry-run", "--json"], capture_output=True, text=True, timeout=120)
+    stages = json.loads(planned.stdout)["stages"]
+    assert [stage["name"] for stage in stages] == STAGES
+    assert not any(stage["cached"] for stage in stages if stage["name"] != "ingest")
+    assert not (tmp_path / "dist").exists()
+    build(digits, tmp_path / "dist")
+    planned = subprocess.run([*command, "--dry-run", "--json"], capture_output=True, text=True, timeout=120)
+    assert all(stage["cached"] for stage in json.loads(planned.stdout)["stages"])
+
+
+def test_the_building_process_loads_no_native_library(digits, tmp_path):
+    script = (
+        "import sys, edgec\n"
+        f"edgec.build({str(digits.model)!r}, calibration={str(digits.calibration)!r}, preprocess='digits',"
+        f" output={str(tmp_path)!r})\n"
+        "print({'numpy', 'onnx', 'onnxruntime', 'openvino', 'onnxsim', 'PIL'} & set(sys.modules))"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=300)
+    assert done.stdout.strip() == "set()", done.stderr
+
+
+def test_a_project_file_describes_builds(digits, tmp_path):
+    root = os.path.relpath(digits.model.parent, tmp_path)
+    (tmp_path / "edgec.toml").write_text(
+        f'[[build]]\nmodel = "{root}/digits_cnn.onnx"\ncalibration = "{root}/calibration"\npreprocess = "digits"\n'
+        f'[[build]]\nmodel = "{root}/digits_cnn.onnx"\nname = "digits_float"\nprecision = "float"\n'
+    )
+    done = subprocess.run([*EDGEC, "build"], capture_output=True, text=True, cwd=tmp_path, timeout=300)
+    assert done.returncode == 0, done.stderr
+    assert {path.name for path in (tmp_path / "dist").glob("*.edgec")} == {
+        "digits_cnn-host.edgec",
+        "digits_float-host.edgec",
+    }
+
+
+def test_int8_without_data_is_refused_with_the_flag_to_add(digits, tmp_path):
+    with pytest.raises(UsageError, match="--calib"):
+        edgec.build(digits.model, output=tmp_path)
+
+
+def test_a_recipe_does_not_go_with_arrays(digits, tmp_path):
+    with pytest.raises(UsageError, match="arrays"):
+        edgec.build(digits.model, calibration=[np.zeros((1, 1, 8, 8))], preprocess="digits", output=tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("samples", "told"),
+    [
+        ([], "empty|no sample"),
+        ([np.full((1, 1, 8, 8), np.nan, np.float32)] * 8, "NaN|finite"),
+        ([np.ones((1, 1, 8, 8), np.float32)] * 8, "constant"),
+        ([np.ones((1, 1, 9, 9), np.float32)] * 8, "shape|9"),
+        ([np.ones((1, 1, 8, 8), np.complex64)] * 8, "dtype|complex"),
+    ],
+    ids=["none", "NaN", "constant", "wrong shape", "wrong dtype"],
+)
+def test_bad_calibration_data_ends_with_5(digits, tmp_path, samples, told):
+    with pytest.raises(CalibrationDataError, match=re.compile(told, re.IGNORECASE)) as caught:
+        edgec.build(digits.model, calibration=samples, output=tmp_path)
+    assert caught.value.exit_code == 5
+    assert caught.value.fix
