@@ -52,8 +52,16 @@ SCIKIT_LEARN = Package(
     "scikit-learn",
     "1.9.1",
     "52a0703bbc07ad27f560fa63fa68e4c54dd735bfbbf65b4dd3c225dc7547b6df",
-    ("sklearn/datasets/data/digits.csv.gz", "sklearn/datasets/images/*.jpg"),
-    "digits: UCI, CC BY 4.0; photos: CC BY (see sklearn/datasets/images/README.txt in the wheel)",
+    (
+        "sklearn/datasets/data/*.gz",
+        "sklearn/datasets/data/*.csv",
+        "sklearn/datasets/descr/*.rst",
+        "sklearn/utils/*.py",
+        "sklearn/utils/*.so",
+        "sklearn/svm/src/*",
+        "sklearn/datasets/tests/data/openml/*.gz",
+    ),
+    "BSD-3-Clause; digits.csv.gz: UCI, CC BY 4.0",
 )
 
 

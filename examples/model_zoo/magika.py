@@ -1,0 +1,122 @@
+"""Magika: what type is this file? 2048 bytes as int32 in, 214 types out. Google, Apache-2.0.
+
+The files to calibrate on and to judge by are taken from pinned packages, so that everyone has the same ones. Their type
+is known from their name.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Sequence
+from functools import cache as remember
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from .case import Case, Example, Outputs
+from .packages import SCIKIT_LEARN, Package, cache, publishing, unpack
+from .photos import FOOLBOX, SCIKIT_IMAGE
+from .speech import RECORDINGS
+
+MAGIKA = Package(
+    "pypi",
+    "magika",
+    "1.0.3",
+    "3e9b49134e8116ee40b431664dcbed9e199413efddcce1a173c734b4e0521529",
+    ("magika/models/standard_v3_3/*",),
+    "Apache-2.0",
+)
+MATPLOTLIB = Package(
+    "pypi",
+    "matplotlib",
+    "3.11.2",
+    "07d9b9fa60cd4c393692f50d0bb03123242ddf61c99bb0e95e75feb354e7c1a8",
+    ("*.ttf", "*.svg", "*.pdf", "*.png", "*.css", "*.js", "*.html", "*.npz", "matplotlib/*.py"),
+    "Matplotlib's (PSF-like); fonts: Bitstream Vera's",
+)
+_TYPES = {
+    ".c": "c",
+    ".cpp": "cpp",
+    ".css": "css",
+    ".csv": "csv",
+    ".gz": "gzip",
+    ".html": "html",
+    ".jpg": "jpeg",
+    ".js": "javascript",
+    ".npz": "npz",
+    ".pdf": "pdf",
+    ".png": "png",
+    ".py": "python",
+    ".rst": "rst",
+    ".so": "elf",
+    ".svg": "svg",
+    ".ttf": "ttf",
+    ".wav": "wav",
+}
+_SMALLEST = 300  # bytes; less says too little about a type
+_MOST = 24  # files of one type
+
+
+def case() -> Case:
+    """Files of each type are dealt in turn: one to the calibration, two to the test."""
+    return Case(
+        name="magika",
+        model=unpack(MAGIKA) / "magika/models/standard_v3_3/model.onnx",
+        calibration=_calibration(),
+        recipe=None,
+        examples=_examples,
+        score=_score,
+        shapes={"bytes": (1, 2048)},
+    )
+
+
+def features(content: bytes) -> np.ndarray:
+    """int32 [1, 2048]: the first 1024 bytes without leading white space, the last 1024 without trailing; 256 pads."""
+    config = _config()
+    block, padding = config["block_size"], config["padding_token"]
+    head = list(content[:block].lstrip()[: config["beg_size"]])
+    tail = list(content[-block:].rstrip()[-config["end_size"] :])
+    head += [padding] * (config["beg_size"] - len(head))
+    tail = [padding] * (config["end_size"] - len(tail)) + tail
+    return np.array([head + tail], np.int32)
+
+
+@remember
+def _files() -> list[tuple[Path, str]]:
+    """(file, type), by type and name; the same on every machine."""
+    found: dict[str, list[Path]] = {kind: [] for kind in _TYPES.values()}
+    for package in (SCIKIT_LEARN, SCIKIT_IMAGE, MATPLOTLIB, FOOLBOX, RECORDINGS):
+        folder = unpack(package)
+        for path in sorted(folder.rglob("*"), key=lambda path: path.relative_to(folder).as_posix()):
+            kind = _TYPES.get(path.suffix)
+            if kind and path.is_file() and path.stat().st_size > _SMALLEST and len(found[kind]) < _MOST:
+                found[kind].append(path)
+    return [(path, kind) for kind, paths in found.items() for path in paths]
+
+
+def _calibration() -> Path:
+    folder = cache() / "magika-features-1"
+    with publishing(folder) as partial:
+        if partial is not None:
+            for index, (path, kind) in enumerate(_files()):
+                if index % 3 == 0:
+                    np.save(partial / f"{index:03}_{kind}.npy", features(path.read_bytes()))
+    return folder
+
+
+def _examples() -> Iterator[Example]:
+    for index, (path, kind) in enumerate(_files()):
+        if index % 3:
+            yield Example(path.name, ({"bytes": features(path.read_bytes())},), kind)
+
+
+def _score(results: Sequence[tuple[list[Outputs], Any]]) -> float:
+    labels = _config()["target_labels_space"]
+    return float(np.mean([labels[outputs[0]["target_label"].argmax()] == kind for outputs, kind in results]))
+
+
+@remember
+def _config() -> dict[str, Any]:
+    (path,) = unpack(MAGIKA).rglob("config.min.json")
+    return dict(json.loads(path.read_text()))

@@ -1,0 +1,77 @@
+"""Silero VAD: is this 32 ms of sound speech? An LSTM whose state is carried from frame to frame. MIT.
+
+Input: 64 samples of the frame before and the 512 of this one, at 16 kHz. The score is the share of frames that are told
+rightly; the two frames on each side of a change are not counted.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from .case import Case, Example, Outputs
+from .packages import Package, cache, publishing, unpack
+from .speech import FRAME, Recording, recordings
+
+SILERO = Package(
+    "pypi",
+    "silero-vad",
+    "6.2.3",
+    "7b7f5436cfcb02fae583a05b512ea96467fd449fe54cb49a5e4f06c51a1e43b8",
+    ("silero_vad/data/silero_vad.onnx", "silero_vad/data/silero_vad_16k_op15.onnx"),
+    "MIT",
+)
+_CONTEXT = 64
+_SAMPLE_RATE = np.array(16_000, np.int64)
+_SETTLE = 2  # frames on each side of a change of the label that are not counted
+
+
+def case() -> Case:
+    """The model for 16 kHz. Every other recording calibrates, the others judge."""
+    return Case(
+        name="silero_vad_16k",
+        model=unpack(SILERO) / "silero_vad/data/silero_vad_16k_op15.onnx",
+        calibration=_calibration(),
+        recipe=None,
+        examples=_examples,
+        score=_score,
+        shapes={"input": (1, FRAME + _CONTEXT), "state": (2, 1, 128)},
+        state={"stateN": "state"},
+    )
+
+
+def frames(recording: Recording) -> np.ndarray:
+    """float32 [frames, 1, 576]: each frame after the last 64 samples of the one before."""
+    padded = np.pad(recording.signal, (_CONTEXT, 0))
+    windows = np.lib.stride_tricks.sliding_window_view(padded, FRAME + _CONTEXT)[::FRAME]
+    return np.ascontiguousarray(windows[:, None])
+
+
+def _calibration() -> Path:
+    folder = cache() / "silero-recordings-1"
+    with publishing(folder) as partial:
+        if partial is not None:
+            for index, recording in enumerate(recordings()[::2]):
+                steps = frames(recording)
+                np.savez(partial / f"{index:03}.npz", input=steps, sr=np.full(len(steps), _SAMPLE_RATE))
+    return folder
+
+
+def _examples() -> Iterator[Example]:
+    for index, recording in enumerate(recordings()):
+        if index % 2:
+            steps = tuple({"input": frame, "sr": _SAMPLE_RATE} for frame in frames(recording))
+            yield Example(f"recording {index}", steps, recording.speech)
+
+
+def _score(results: Sequence[tuple[list[Outputs], Any]]) -> float:
+    right = []
+    for outputs, speech in results:
+        told = np.array([step["output"].item() > 0.5 for step in outputs])
+        changes = np.flatnonzero(np.diff(speech))
+        settled = [all(abs(frame - change) > _SETTLE for change in changes) for frame in range(len(speech))]
+        right += list((told == speech)[settled])
+    return float(np.mean(right))
