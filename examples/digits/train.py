@@ -15,13 +15,13 @@ from pathlib import Path
 
 import numpy as np
 import onnx
-from onnx import helper, numpy_helper
 from PIL import Image
 
 HERE = Path(__file__).resolve().parent
 sys.path[:0] = [str(HERE), str(HERE.parent)]
 
 from model_zoo import packages  # noqa: E402
+from model_zoo.onnx_builder import OnnxBuilder  # noqa: E402
 from network import EPSILON, Adam, Network, Parameters, cross_entropy, initialize  # noqa: E402
 
 TRAINING = 1297
@@ -76,56 +76,37 @@ def accuracy(parameters: Parameters, images: np.ndarray, labels: np.ndarray) -> 
 
 def to_onnx(parameters: Parameters) -> onnx.ModelProto:
     """The network as exporters write it: NCHW, batch norms as nodes of their own."""
-    nodes = []
-    weights = []
-
-    def constant(name: str, value: np.ndarray) -> str:
-        weights.append(numpy_helper.from_array(np.ascontiguousarray(value, np.float32), name))
-        return name
-
-    def node(op: str, inputs: list[str], name: str, output: str = "", **attributes: object) -> str:
-        nodes.append(helper.make_node(op, inputs, [output or name], name=name, **attributes))
-        return output or name
+    graph = OnnxBuilder()
 
     def convolve(layer: str, source: str) -> str:
         weight = parameters[f"{layer}.weight"]
         depthwise = weight.ndim == 3
         oihw = weight.transpose(2, 0, 1)[:, None] if depthwise else weight.transpose(3, 2, 0, 1)
         margin, channels = weight.shape[0] // 2, oihw.shape[0]
-        convolved = node(
+        convolved = graph.node(
             "Conv",
-            [source, constant(f"{layer}.weight", oihw)],
+            [source, graph.weight(f"{layer}.weight", oihw)],
             f"{layer}.conv",
             kernel_shape=list(oihw.shape[2:]),
             pads=[margin] * 4,
             group=channels if depthwise else 1,
         )
         statistics = [
-            constant(f"{layer}.{part}", parameters[f"{layer}.{part}"])
+            graph.weight(f"{layer}.{part}", parameters[f"{layer}.{part}"])
             for part in ("scale", "shift", "mean", "variance")
         ]
-        return node("BatchNormalization", [convolved, *statistics], f"{layer}.norm", epsilon=EPSILON)
+        return graph.node("BatchNormalization", [convolved, *statistics], f"{layer}.norm", epsilon=EPSILON)
 
-    x = node("Relu", [convolve("stem", "image")], "stem.relu")
+    x = graph.node("Relu", [convolve("stem", "image")], "stem.relu")
     shortcut = x
-    x = node("Relu", [convolve("depthwise", x)], "depthwise.relu")
-    x = node("Relu", [node("Add", [convolve("pointwise", x), shortcut], "block.add")], "block.relu")
-    x = node("MaxPool", [x], "pool", kernel_shape=[2, 2], strides=[2, 2])
-    x = node("Relu", [convolve("head", x)], "head.relu")
-    x = node("Flatten", [node("GlobalAveragePool", [x], "average")], "flatten")
-    linear = [constant(f"linear.{part}", parameters[f"linear.{part}"]) for part in ("weight", "bias")]
-    node("Gemm", [x, *linear], "linear", output="logits")
-    graph = helper.make_graph(
-        nodes,
-        "digits_cnn",
-        [helper.make_tensor_value_info("image", onnx.TensorProto.FLOAT, [1, 1, 8, 8])],
-        [helper.make_tensor_value_info("logits", onnx.TensorProto.FLOAT, [1, 10])],
-        weights,
-    )
-    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], producer_name="train.py")
-    model.ir_version = 8
-    onnx.checker.check_model(model, full_check=True)
-    return model
+    x = graph.node("Relu", [convolve("depthwise", x)], "depthwise.relu")
+    x = graph.node("Relu", [graph.node("Add", [convolve("pointwise", x), shortcut], "block.add")], "block.relu")
+    x = graph.node("MaxPool", [x], "pool", kernel_shape=[2, 2], strides=[2, 2])
+    x = graph.node("Relu", [convolve("head", x)], "head.relu")
+    x = graph.node("Flatten", [graph.node("GlobalAveragePool", [x], "average")], "flatten")
+    linear = [graph.weight(f"linear.{part}", parameters[f"linear.{part}"]) for part in ("weight", "bias")]
+    graph.node("Gemm", [x, *linear], "linear", output="logits")
+    return graph.model("digits_cnn", {"image": (1, 1, 8, 8)}, {"logits": (1, 10)})
 
 
 def write(folder: Path) -> float:

@@ -14,9 +14,10 @@ from typing import NamedTuple
 import numpy as np
 import onnx
 
+from . import onnx_builder, torch_file
 from .case import Case, top1
 from .onnx_builder import OnnxBuilder
-from .packages import Package, cache, publishing, unpack
+from .packages import Package, product, publishing, unpack
 from .photos import calibration_crops, labelled_photos
 from .torch_file import read_state_dict
 
@@ -65,7 +66,7 @@ def case() -> Case:
 
 def model() -> Path:
     """The ONNX file."""
-    folder = cache() / "efficientnet_lite0-1"
+    folder = product("efficientnet_lite0", __file__, torch_file.__file__, onnx_builder.__file__)
     with publishing(folder) as partial:
         if partial is not None:
             (weights,) = unpack(WEIGHTS).rglob("*.pth")

@@ -17,9 +17,9 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from model_zoo import digits, efficientnet_lite0, magika, mtcnn, ppocr, silero  # noqa: E402
-from model_zoo.case import Case, onnx_runtime  # noqa: E402
-from model_zoo.packages import Unavailable  # noqa: E402
+from model_zoo import digits, efficientnet_lite0, magika, mtcnn, ppocr, silero
+from model_zoo.case import Case, onnx_runtime
+from model_zoo.packages import Unavailable
 
 CASES: dict[str, Callable[[], Case]] = {
     "digits_cnn": digits.case,

@@ -14,8 +14,9 @@ from typing import Any
 
 import numpy as np
 
+from . import packages
 from .case import Case, Example, Outputs
-from .packages import SCIKIT_LEARN, Package, cache, publishing, unpack
+from .packages import SCIKIT_LEARN, Package, product, publishing, unpack
 from .photos import FOOLBOX, SCIKIT_IMAGE
 from .speech import RECORDINGS
 
@@ -96,7 +97,7 @@ def _files() -> list[tuple[Path, str]]:
 
 
 def _calibration() -> Path:
-    folder = cache() / "magika-features-1"
+    folder = product("magika-features", __file__, packages.__file__)
     with publishing(folder) as partial:
         if partial is not None:
             for index, (path, kind) in enumerate(_files()):

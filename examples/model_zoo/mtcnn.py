@@ -13,9 +13,10 @@ import numpy as np
 import onnx
 from PIL import Image
 
+from . import onnx_builder, torch_file
 from .case import Case, Example, top1
 from .onnx_builder import OnnxBuilder
-from .packages import Package, cache, publishing, unpack
+from .packages import Package, product, publishing, unpack
 from .photos import SCIKIT_IMAGE
 from .torch_file import read_state_dict
 
@@ -45,7 +46,7 @@ def case() -> Case:
 
 def model() -> Path:
     """The ONNX file."""
-    folder = cache() / "mtcnn-1"
+    folder = product("mtcnn", __file__, torch_file.__file__, onnx_builder.__file__)
     with publishing(folder) as partial:
         if partial is not None:
             weights = read_state_dict(unpack(FACENET) / "facenet_pytorch/data/onet.pt")
@@ -94,7 +95,7 @@ def _crops() -> Iterator[tuple[Image.Image, int]]:
 
 
 def _calibration() -> Path:
-    folder = cache() / "mtcnn-crops-1"
+    folder = product("mtcnn-crops", __file__)
     with publishing(folder) as partial:
         if partial is not None:
             for index, (crop, _) in zip(range(_CALIBRATION), _crops(), strict=False):

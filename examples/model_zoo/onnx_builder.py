@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import onnx
@@ -22,7 +23,7 @@ class OnnxBuilder:
         self._weights.append(numpy_helper.from_array(np.ascontiguousarray(value, dtype), name))
         return name
 
-    def node(self, op: str, inputs: Sequence[str], name: str, output: str = "", **attributes: object) -> str:
+    def node(self, op: str, inputs: Sequence[str], name: str, output: str = "", **attributes: Any) -> str:
         """Add a node and return the name of its output."""
         self._nodes.append(helper.make_node(op, inputs, [output or name], name=name, **attributes))
         return output or name

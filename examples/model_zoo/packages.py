@@ -85,6 +85,12 @@ def unpack(package: Package) -> Path:
     return folder
 
 
+def product(name: str, *sources: str) -> Path:
+    """The cache's folder for something made by the modules `sources`: another one whenever their text changes."""
+    digest = hashlib.sha256(b"".join(Path(source).read_bytes() for source in sources)).hexdigest()
+    return cache() / f"{name}-{digest[:12]}"
+
+
 @contextmanager
 def publishing(target: Path) -> Iterator[Path | None]:
     """Make the folder `target` once: yields a folder to fill, renamed to `target` at the end; None when it is there.
@@ -143,30 +149,32 @@ def _check(package: Package, archive: Path) -> None:
 def _extract(archive: Path, patterns: Sequence[str], folder: Path) -> None:
     """Write the members that match `patterns`; KeyError when one matches nothing."""
     missing = set(patterns)
-    for name, content in _members(archive):
-        matching = {pattern for pattern in patterns if fnmatch(name, pattern)}
-        if not matching or ".." in Path(name).parts:
-            continue
-        missing -= matching
+    for name, content in _members(archive, patterns):
+        missing -= {pattern for pattern in patterns if fnmatch(name, pattern)}
         path = folder / name
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(content())
+        path.write_bytes(content)
     if missing:
         raise KeyError(f"{archive.name} has no {', '.join(sorted(missing))}")
 
 
-def _members(archive: Path):  # type: ignore[no-untyped-def]
-    """(path inside the archive, a function that gives its bytes) for every file."""
+def _members(archive: Path, patterns: Sequence[str]) -> Iterator[tuple[str, bytes]]:
+    """(path inside the archive, content) of the files that match and stay inside the folder they are unpacked to."""
+
+    def wanted(name: str) -> bool:
+        inside = not name.startswith("/") and ".." not in name.split("/")
+        return inside and any(fnmatch(name, pattern) for pattern in patterns)
+
     if archive.suffix == ".whl":
         with zipfile.ZipFile(archive) as wheel:
             for info in wheel.infolist():
-                if not info.is_dir():
-                    yield info.filename, lambda info=info: wheel.read(info)
+                if not info.is_dir() and wanted(info.filename):
+                    yield info.filename, wheel.read(info)
     else:
         with tarfile.open(archive) as tar:
             for member in tar:
-                if member.isfile():
-                    yield member.name, lambda member=member: tar.extractfile(member).read()  # type: ignore[union-attr]
+                if member.isfile() and wanted(member.name) and (stream := tar.extractfile(member)) is not None:
+                    yield member.name, stream.read()
 
 
 def _digest_of_wish(package: Package) -> str:

@@ -14,7 +14,7 @@ import numpy as np
 from PIL import Image
 
 from .case import Example
-from .packages import Package, cache, publishing, unpack
+from .packages import Package, product, publishing, unpack
 
 FOOLBOX = Package(
     "pypi",
@@ -52,7 +52,7 @@ def labelled_photos(input_name: str, preprocess: Callable[[np.ndarray], np.ndarr
     The label is the class index of ImageNet 2012, which is the last part of the file's name.
     """
     photos = {path: _rgb(path) for path in sorted((unpack(FOOLBOX) / "foolbox/data").glob("imagenet_*.jpg"))}
-    pictures = [(path, photo) for path, photo in photos.items()]
+    pictures = list(photos.items())
     rng = np.random.default_rng(1)
     pictures += [(path, _random_crop(photo, rng)) for _ in range(4) for path, photo in photos.items()]
     for path, picture in pictures:
@@ -61,7 +61,7 @@ def labelled_photos(input_name: str, preprocess: Callable[[np.ndarray], np.ndarr
 
 def calibration_crops(count: int, side: int) -> Path:
     """A folder of `count` square PNG files of side x side: random crops of ten photos, a half of them mirrored."""
-    folder = cache() / f"photo-crops-{count}x{side}-1"
+    folder = product(f"photo-crops-{count}x{side}", __file__)
     with publishing(folder) as partial:
         if partial is not None:
             rng = np.random.default_rng(0)

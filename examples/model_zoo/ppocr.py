@@ -13,8 +13,9 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
+from . import text_pictures
 from .case import Case, Example, Outputs, top1
-from .packages import Package, cache, publishing, unpack
+from .packages import Package, product, publishing, unpack
 from .text_pictures import Line, Page, lines, pages
 
 RAPIDOCR = Package(
@@ -100,7 +101,7 @@ def _model(name: str) -> Path:
 
 
 def _folder(task: str, pictures: Sequence[Image.Image]) -> Path:
-    folder = cache() / f"ppocr-{task}-1"
+    folder = product(f"ppocr-{task}", __file__, text_pictures.__file__)
     with publishing(folder) as partial:
         if partial is not None:
             for index, picture in enumerate(pictures):

@@ -12,8 +12,9 @@ from typing import Any
 
 import numpy as np
 
+from . import speech
 from .case import Case, Example, Outputs
-from .packages import Package, cache, publishing, unpack
+from .packages import Package, product, publishing, unpack
 from .speech import FRAME, Recording, recordings
 
 SILERO = Package(
@@ -51,7 +52,7 @@ def frames(recording: Recording) -> np.ndarray:
 
 
 def _calibration() -> Path:
-    folder = cache() / "silero-recordings-1"
+    folder = product("silero-recordings", __file__, speech.__file__)
     with publishing(folder) as partial:
         if partial is not None:
             for index, recording in enumerate(recordings()[::2]):
@@ -69,9 +70,9 @@ def _examples() -> Iterator[Example]:
 
 def _score(results: Sequence[tuple[list[Outputs], Any]]) -> float:
     right = []
-    for outputs, speech in results:
+    for outputs, truth in results:
         told = np.array([step["output"].item() > 0.5 for step in outputs])
-        changes = np.flatnonzero(np.diff(speech))
-        settled = [all(abs(frame - change) > _SETTLE for change in changes) for frame in range(len(speech))]
-        right += list((told == speech)[settled])
+        changes = np.flatnonzero(np.diff(truth))
+        settled = [all(abs(frame - change) > _SETTLE for change in changes) for frame in range(len(truth))]
+        right += list((told == truth)[settled])
     return float(np.mean(right))

@@ -37,7 +37,10 @@ class Recording:
 
 
 def recordings() -> list[Recording]:
-    """27 recordings of a few seconds: a pause, a sentence, a pause; noise 15 to 40 dB below the sentence's loudest frame."""
+    """27 recordings of a few seconds: a pause, a sentence, a pause.
+
+    Noise is 15 to 40 dB below the sentence's loudest frame.
+    """
     rng = np.random.default_rng(0)
     made = []
     for path in sorted(unpack(RECORDINGS).rglob("*.wav")):

@@ -1,6 +1,7 @@
 """Pictures of text whose content is known exactly, because they are drawn here.
 
-Words come from a text that is part of this repository, typefaces from a package (SIL Open Font License) and from Pillow.
+Words come from a text that is part of this repository, typefaces from a package (SIL Open Font License) and from
+Pillow.
 """
 
 from __future__ import annotations
@@ -84,13 +85,15 @@ def pages(seed: int, count: int, width: int, height: int) -> list[Page]:
             left = rng.randint(6, 60)
             while len(words) > 1 and left + font.getlength(" ".join(words)) > width - 6:
                 words.pop()
-            box = tuple(round(edge) for edge in canvas.textbbox((left, top), " ".join(words), font=font))
-            if box[3] > height - 8:
+            first, upper, last, lower = (
+                round(edge) for edge in canvas.textbbox((left, top), " ".join(words), font=font)
+            )
+            if lower > height - 8:
                 break
             ink = rng.randint(0, 100)
             canvas.text((left, top), " ".join(words), fill=(ink, ink, ink), font=font)
-            boxes.append(box)
-            top = box[3] + rng.randint(12, 30)
+            boxes.append((first, upper, last, lower))
+            top = lower + rng.randint(12, 30)
         drawn.append(Page(tuple(boxes), picture))
     return drawn
 
