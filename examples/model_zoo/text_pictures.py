@@ -38,9 +38,10 @@ class Line:
 
 @dataclass(frozen=True)
 class Page:
-    """A drawn page; a box is (left, top, right, bottom) in pixels, one for each line."""
+    """A drawn page; a box is (left, top, right, bottom) in pixels, one for each text."""
 
     boxes: tuple[tuple[int, int, int, int], ...]
+    texts: tuple[str, ...]
     picture: Image.Image
 
 
@@ -77,7 +78,8 @@ def pages(seed: int, count: int, width: int, height: int) -> list[Page]:
         paper = rng.randint(190, 255)
         picture = Image.new("RGB", (width, height), (paper, paper - rng.randint(0, 20), paper - rng.randint(0, 30)))
         canvas = ImageDraw.Draw(picture)
-        boxes = []
+        boxes: list[tuple[int, int, int, int]] = []
+        texts: list[str] = []
         top = 12
         while True:
             font = _font(rng.randrange(4), rng.choice([14, 18, 22, 28]))
@@ -92,9 +94,10 @@ def pages(seed: int, count: int, width: int, height: int) -> list[Page]:
                 break
             ink = rng.randint(0, 100)
             canvas.text((left, top), " ".join(words), fill=(ink, ink, ink), font=font)
+            texts.append(" ".join(words))
             boxes.append((first, upper, last, lower))
             top = lower + rng.randint(12, 30)
-        drawn.append(Page(tuple(boxes), picture))
+        drawn.append(Page(tuple(boxes), tuple(texts), picture))
     return drawn
 
 
