@@ -1,0 +1,1 @@
+"""Where an artifact can run during a build. One module a way of running."""

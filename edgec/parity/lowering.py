@@ -1,0 +1,90 @@
+"""What the backend may add to the error.
+
+No two engines compute INT8 bit by bit alike: rounding of ties, order of sums and fusions differ by a step here and
+there, and a later layer can make more of it. So equality with the quantized reference is not asked. An output of the
+payload holds when it passes the same gate as the quantized reference; or, where it does not, when it is no further from
+the original than the quantized reference is, within one dB and per channel.
+
+A float payload has no quantization to hide behind: it must be the original but for rounding.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from edgec.parity.gates import Gate, Verdict, judge
+from edgec.parity.metrics import OutputComparison
+
+BUDGET_DB = 1.0
+"""How much further from the original than the quantized reference a payload may be where it fails the gate."""
+
+WORTH_SAYING_DB = 3.0
+"""Losses in lowering above this are a warning even where the gate holds: half of the error is not quantization's."""
+
+EXACT = 1e-6
+"""Absolute difference that is rounding, whatever the signal (an output that is all zeros has no SQNR)."""
+
+
+def judge_payload(
+    quantization: Sequence[OutputComparison], total: Sequence[OutputComparison], gate: Gate
+) -> tuple[Verdict, list[str]]:
+    """The verdict on an INT8 payload, and what its lowering costs, in words.
+
+    quantization: FP32 against the quantized reference. total: FP32 against the payload. The same outputs, in order.
+    """
+    verdict = judge(total, gate)
+    costs = []
+    warnings = list(verdict.warnings)
+    failures = list(verdict.failures)
+    for before, after in zip(quantization, total, strict=True):
+        if before.degenerate is not None or after.kind in ("integer", "state"):
+            continue
+        lost = before.sqnr_db - after.sqnr_db
+        if lost > WORTH_SAYING_DB:
+            costs.append(
+                f"output {after.name!r}: lowering costs {lost:.1f} dB "
+                f"({before.sqnr_db:.1f} dB quantized, {after.sqnr_db:.1f} dB in the artifact)"
+            )
+        own = judge([after], gate)
+        if own.passed or not after.finite or not _no_further(before, after):
+            continue
+        for text in own.failures:
+            failures.remove(text)
+            warnings.append(f"{text}; the quantized reference is no closer to the original, so it is let pass")
+    return Verdict(not failures, tuple(failures), tuple(warnings)), costs
+
+
+def judge_float(total: Sequence[OutputComparison], gate: Gate) -> Verdict:
+    """The verdict on a float payload: `gate.float_sqnr` for every output, exact integers up to `gate.integer_match`.
+
+    Outputs on which the original says nothing are compared all the same, since arithmetic can be checked on any data;
+    they are a warning.
+    """
+    failures: list[str] = []
+    warnings: list[str] = []
+    for item in total:
+        name = f"output {item.name!r}"
+        if not item.finite:
+            failures.append(f"{name}: NaN or infinity where the original has a number")
+            continue
+        if item.degenerate is not None:
+            warnings.append(f"{name} proves little: {item.degenerate}")
+        if item.kind == "integer":
+            if (item.exact_share or 0.0) < gate.integer_match:
+                failures.append(f"{name}: only {100 * (item.exact_share or 0.0):.3g} % of its values are equal")
+        elif item.sqnr_db < gate.float_sqnr and item.max_abs > EXACT:
+            failures.append(
+                f"{name}: SQNR is {item.sqnr_db:.1f} dB, and a float artifact must reach {gate.float_sqnr:g} dB "
+                f"(largest difference {item.max_abs:.3g})"
+            )
+    return Verdict(not failures, tuple(failures), tuple(warnings))
+
+
+def _no_further(before: OutputComparison, after: OutputComparison) -> bool:
+    """Whether the payload is as close to the original as the quantized reference, over all and per channel."""
+    if after.sqnr_db < before.sqnr_db - BUDGET_DB:
+        return False
+    weak, weaker = before.channel_sqnr_p05_db, after.channel_sqnr_p05_db
+    if weak is not None and weaker is not None and weaker < weak - BUDGET_DB:
+        return False
+    return (after.dead_channels or 0.0) <= (before.dead_channels or 0.0)

@@ -1,0 +1,210 @@
+"""Running the original, the quantized reference and the payload side by side on held-out samples.
+
+Each of them carries its own state through a recurrent model, as it would in use.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from edgec.contract import Contract
+from edgec.errors import ArtifactError, DeviceError, InternalError, ToolMissing
+from edgec.events import Listener, Progress
+from edgec.parity.gates import Gate, judge
+from edgec.parity.lowering import judge_float, judge_payload
+from edgec.parity.metrics import Comparer, OutputComparison
+from edgec.reference import Reference
+from edgec.runtime.engines import open_engine
+from edgec.runtime.errors import ArtifactFailure
+from edgec.runtime.golden import write_golden
+from edgec.samples import Sample, SampleSource, feeds_of_steps, held_out
+
+if TYPE_CHECKING:
+    from edgec.stages.validate import ValidateParams
+
+PROBES = 8
+GOLDEN_SAMPLES = 3
+GOLDEN_BYTES = 1_000_000
+"""Golden samples after the first stop here, and so do steps after a sample's first."""
+
+Feeds = Mapping[str, np.ndarray]
+Steps = list[tuple[Feeds, dict[str, np.ndarray]]]
+Runner = Callable[[Feeds], dict[str, np.ndarray]]
+
+
+def validate(
+    ingested: Path,
+    quantized: Path | None,
+    lowered: Path,
+    samples: SampleSource | None,
+    params: ValidateParams,
+    executed: bool,
+    out: Path,
+    stage: str,
+    emit: Listener,
+) -> dict[str, Any]:
+    """The document parity.json; writes golden.npz to `out`. See `edgec.stages.validate.run` for the arguments."""
+    contract = Contract.from_json(_read(ingested / "contract.json"))
+    state = dict(params.state)
+    gate = Gate.from_overrides(params.gate)
+    steps = _output_steps(contract, quantized)
+    original = Reference(ingested / "model.onnx").run
+    reference = Reference(quantized / "qdq.onnx", "none").run if quantized is not None else None
+    payload = _open_payload(lowered) if executed else None
+    source, note = _samples(samples, contract, state)
+
+    quantization, lowering, total = (Comparer(steps, state) for _ in range(3))
+    golden = _Golden(len(source))
+    for index, sample in enumerate(source):
+        emit(Progress(stage, index, len(source), "samples"))
+        expected = list(feeds_of_steps(sample, contract, state, original))
+        fake = list(feeds_of_steps(sample, contract, state, reference)) if reference else None
+        real = list(feeds_of_steps(sample, contract, state, payload)) if payload else None
+        if fake is not None:
+            _add(quantization, expected, fake)
+        if real is not None:
+            _add(lowering, fake or expected, real)
+            _add(total, expected, real)
+        golden.offer(index, real or fake or expected)
+    emit(Progress(stage, len(source), len(source), "samples"))
+
+    golden.write(out / "golden.npz", steps)
+    results = [comparer.result() for comparer in (quantization, lowering, total)]
+    passed, failures, warnings = _verdict(results[0], results[2], gate, reference is not None, payload is not None)
+    return {
+        "passed": passed,
+        "runner": "native" if executed else "none",
+        "quantization": _section(results[0]),
+        "lowering": _section(results[1]),
+        "total": _section(results[2]),
+        "failures": failures,
+        "warnings": warnings,
+        "samples": len(source),
+        "golden": {"samples": len(golden.kept), "outputs_of": "payload" if payload else "reference"},
+        "note": note,
+    }
+
+
+def _verdict(
+    quantization: Sequence[OutputComparison],
+    total: Sequence[OutputComparison],
+    gate: Gate,
+    quantizes: bool,
+    executed: bool,
+) -> tuple[bool, list[str], list[str]]:
+    costs: list[str] = []
+    if not executed:  # all that can be judged here is the reference
+        if not quantizes:
+            return True, [], []
+        verdict = judge(quantization, gate)
+    elif quantizes:
+        verdict, costs = judge_payload(quantization, total, gate)
+    else:
+        verdict = judge_float(total, gate)
+    return verdict.passed, list(verdict.failures), [*verdict.warnings, *costs]
+
+
+def _open_payload(lowered: Path) -> Runner:
+    """The payload, loaded by the code that loads it on the device."""
+    made = _read(lowered / "lower.json")
+    files = {name: (lowered / "payload" / name).read_bytes() for name in made["files"]}
+    kinds = {8: ToolMissing, 9: ArtifactError, 10: DeviceError}
+    try:
+        engine = open_engine(made["engine"], files, made["options"], threads=1)
+    except ArtifactFailure as failure:
+        kind = kinds.get(failure.exit_code, InternalError)
+        raise kind(failure.what, failure.why, failure.fix) from failure
+    return engine.run
+
+
+def _output_steps(contract: Contract, quantized: Path | None) -> dict[str, float]:
+    """The quantization step of each output that has one."""
+    if quantized is None:
+        return {}
+    tensors = _read(quantized / "qparams.json")["tensors"]
+    names = (spec.name for spec in contract.outputs)
+    return {name: float(tensors[name]["scale"]) for name in names if name in tensors}
+
+
+def _samples(samples: SampleSource | None, contract: Contract, state: Mapping[str, str]) -> tuple[_Source, str]:
+    """What to run on, and what must be said about it."""
+    if samples is not None:
+        spare, kept = held_out(len(samples))
+        if spare == kept:
+            return _Source(samples, kept), (
+                f"Only {len(kept)} samples were given, too few to hold some back: the artifact was judged on the data "
+                "that it was calibrated with."
+            )
+        return _Source(samples, kept), ""
+    from edgec.calibration_data.sources import random_source
+
+    probes = random_source(contract, PROBES, seed=0)
+    return _Source(probes, list(range(PROBES)), without=frozenset(state.values())), (
+        f"No samples were given: the artifact was compared on {PROBES} random inputs, which shows that it computes the "
+        "same, not that the model makes sense."
+    )
+
+
+class _Source:
+    """The samples to judge by, read one at a time."""
+
+    def __init__(self, samples: SampleSource, indices: list[int], without: frozenset[str] = frozenset()) -> None:
+        self._samples = samples
+        self._indices = indices
+        self._without = without
+
+    def __len__(self) -> int:
+        return len(self._indices)
+
+    def __iter__(self) -> Iterator[Sample]:
+        for sample in self._samples.read(self._indices):
+            if not self._without:
+                yield sample
+                continue
+            steps = (
+                {name: value for name, value in step.items() if name not in self._without} for step in sample.steps
+            )
+            yield Sample(sample.name, tuple(steps))
+
+
+class _Golden:
+    """The few samples that travel in the artifact: the first, the middle and the last, as far as there is room."""
+
+    def __init__(self, count: int) -> None:
+        self._wanted = sorted({0, count // 2, count - 1})[:GOLDEN_SAMPLES]
+        self._bytes = 0
+        self.kept: list[Steps] = []
+
+    def offer(self, index: int, steps: Steps) -> None:
+        if index not in self._wanted:
+            return
+        kept: Steps = []
+        for feeds, outputs in steps:
+            size = sum(array.nbytes for array in (*feeds.values(), *outputs.values()))
+            if self._bytes + size > GOLDEN_BYTES and (kept or self.kept):
+                break
+            self._bytes += size
+            kept.append((feeds, outputs))
+        if kept:
+            self.kept.append(kept)
+
+    def write(self, path: Path, steps: Mapping[str, float]) -> None:
+        write_golden(path, self.kept, steps)
+
+
+def _add(comparer: Comparer, expected: Steps, actual: Steps) -> None:
+    for (_, before), (_, after) in zip(expected, actual, strict=True):
+        comparer.add(before, after)
+
+
+def _section(results: Sequence[OutputComparison]) -> dict[str, Any]:
+    return {"outputs": [item.to_json() for item in results]}
+
+
+def _read(path: Path) -> Any:
+    return json.loads(path.read_text(encoding="utf-8"))

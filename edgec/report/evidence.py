@@ -1,0 +1,275 @@
+"""The evidence behind the verdict, as rows of tables and figures."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from markupsafe import Markup
+
+from edgec.report import figures, formats, story
+from edgec.report.inputs import ReportInputs
+
+_KINDS = {
+    "integer": "integers",
+    "state": "state",
+    "classes": "class scores",
+    "probability": "probabilities",
+    "map": "probability map",
+    "features": "values",
+}
+
+
+@dataclass(frozen=True)
+class OutputRow:
+    """One output: what quantization costs, what lowering adds, what is left of the original."""
+
+    name: str
+    kind: str
+    quantization: str
+    lowering: str
+    total: str
+    decisions: str
+    channels: str
+    degenerate: str
+    worst_channels: str
+
+
+def output_rows(inputs: ReportInputs) -> list[OutputRow]:
+    """One row an output, from parity.json; from quantize.json where validation was not reached."""
+    parity = inputs.parity
+    if parity is None:
+        outputs = (inputs.quantize or {}).get("outputs") or ()
+        return [_output_row(item, item, None, item) for item in outputs]
+    quantized = _by_name(parity["quantization"])
+    lowered, total = _by_name(parity["lowering"]), _by_name(parity["total"])
+    return [
+        _output_row(total.get(name) or quantized[name], quantized.get(name), lowered.get(name), total.get(name))
+        for name in (total or quantized)
+    ]
+
+
+def levels_figure(inputs: ReportInputs) -> Markup | None:
+    """Where on the dB scale each output stands after quantization, and in the artifact."""
+    if inputs.parity is not None:
+        quantized, total = _by_name(inputs.parity["quantization"]), _by_name(inputs.parity["total"])
+    else:
+        quantized, total = _by_name(inputs.quantize or {}), {}
+    names = [name for name in (total or quantized) if (total or quantized)[name]["kind"] != "integer"][:12]
+    rows = [figures.Levels(formats.clean(name), _level(quantized.get(name)), _level(total.get(name))) for name in names]
+    if not rows:
+        return None
+    words = "; ".join(
+        f"{row.label}: quantized {formats.decibel(row.quantized)}, artifact {formats.decibel(row.artifact)}"
+        for row in rows
+    )
+    return figures.levels(rows, f"Signal to noise against the original. {words}.")
+
+
+def size_figure(inputs: ReportInputs) -> Markup | None:
+    """Bytes before and after."""
+    artifact = inputs.build.get("artifact")
+    if not artifact:
+        return None
+    before, after = story.original_bytes(inputs), int(artifact["bytes"])
+    label = "Original ONNX" if inputs.model.get("bytes") else "Original, 4 bytes a parameter"
+    rows = [
+        figures.Bar(label, formats.size(before), before, "bar before"),
+        figures.Bar("Artifact, runner included", formats.size(after), after, "bar after"),
+    ]
+    return figures.bars(rows, f"Size: original {formats.size(before)}, artifact {formats.size(after)}.")
+
+
+def latency_figure(inputs: ReportInputs) -> Markup | None:
+    """Median latency before and after, with quartiles."""
+    latency = inputs.latency
+    if not latency or not latency.get("artifact") or not latency.get("baseline"):
+        return None
+    before, after = latency["baseline"], latency["artifact"]
+    rows = [
+        figures.Bar(
+            "ONNX Runtime, original", formats.milliseconds(before["p50"]), before["p50"], "bar before", _iqr(before)
+        ),
+        figures.Bar("Artifact", formats.milliseconds(after["p50"]), after["p50"], "bar after", _iqr(after)),
+    ]
+    words = f"original {formats.milliseconds(before['p50'])}, artifact {formats.milliseconds(after['p50'])}"
+    return figures.bars(rows, f"Median latency: {words}.")
+
+
+def worst_layers(inputs: ReportInputs) -> list[dict[str, str]]:
+    """The layers that lose most, worst first."""
+    layers = (inputs.quantize or {}).get("worst_layers") or ()
+    return [
+        {
+            "node": formats.clean(layer["node"]),
+            "op": formats.clean(layer["op"]),
+            "level": formats.decibel(layer["sqnr_db"]),
+            "width": f"{min(100.0, max(1.0, 100 * float(layer['sqnr_db']) / 40)):.1f}",
+            "cause": formats.clean(layer["cause"]),
+        }
+        for layer in layers
+    ]
+
+
+def candidates(inputs: ReportInputs) -> list[dict[str, Any]]:
+    """What quantize tried, the chosen one marked."""
+    tried = list((inputs.quantize or {}).get("candidates") or ())
+    chosen = (inputs.quantize or {}).get("method")
+    profile = (inputs.quantize or {}).get("profile")
+    return [
+        {
+            "profile": formats.clean(item.get("profile", "")),
+            "method": formats.clean(item.get("method", "")),
+            "bias_correction": "yes" if item.get("bias_correction") else "no",
+            "sqnr": formats.decibel(item.get("sqnr_db")),
+            "loss": formats.significant(float(item["loss"]), 3) if item.get("loss") is not None else "–",
+            "passed": bool(item.get("passed")),
+            "chosen": bool(item.get("chosen", item.get("method") == chosen and item.get("profile") == profile)),
+        }
+        for item in tried
+    ]
+
+
+def stages(inputs: ReportInputs) -> Markup | None:
+    """How long each stage took."""
+    records = inputs.build.get("stages") or ()
+    rows = [
+        figures.Bar(
+            formats.clean(item["name"]),
+            formats.seconds(item["seconds"]) + (" (from the store)" if item["cached"] else ""),
+            float(item["seconds"]),
+            "bar cached" if item["cached"] else "bar",
+        )
+        for item in records
+    ]
+    words = ", ".join(f"{row.label} {row.text}" for row in rows)
+    return figures.bars(rows, f"Stage timings: {words}.") if rows else None
+
+
+def rewrites(inputs: ReportInputs) -> list[str]:
+    """What became of the graph before it was quantized, in sentences."""
+    said = []
+    if (ingest := inputs.ingest) is not None:
+        text = f"Read with {formats.counted(int(ingest['nodes']), 'node')}"
+        if ingest.get("opset_before") not in (None, ingest.get("opset")):
+            text += f"; opset {ingest['opset_before']} was converted to {ingest['opset']}"
+        said.append(text + ".")
+    if (simplify := inputs.simplify) is not None:
+        if simplify["status"] == "simplified":
+            difference = simplify.get("max_abs_diff")
+            same = "" if difference is None else f"; its outputs differ by at most {formats.significant(difference)}"
+            said.append(f"Simplified from {simplify['nodes_before']} to {simplify['nodes_after']} nodes{same}.")
+        else:
+            reason = formats.clean(simplify.get("reason") or "not asked for")
+            said.append(f"Not simplified: {reason}.".replace("..", "."))
+    return said
+
+
+def operators(inputs: ReportInputs) -> list[tuple[str, int]]:
+    """The ops of the graph that was built, the most frequent first."""
+    ops = (inputs.simplify or {}).get("ops") or (inputs.ingest or {}).get("ops") or {}
+    return sorted(((formats.clean(op), int(n)) for op, n in ops.items()), key=lambda item: (-item[1], item[0]))
+
+
+def float_nodes(inputs: ReportInputs) -> list[dict[str, str]]:
+    """The nodes that compute in float although INT8 was asked for."""
+    nodes = (inputs.quantize or {}).get("float_nodes") or ()
+    return [{key: formats.clean(node[key]) for key in ("name", "op", "reason")} for node in nodes]
+
+
+def provenance(inputs: ReportInputs) -> list[tuple[str, str]]:
+    """Digests and versions."""
+    rows = [("Model, SHA-256", formats.clean(inputs.model["sha256"]))]
+    if artifact := inputs.build.get("artifact"):
+        rows += [
+            ("Artifact", formats.clean(artifact["path"])),
+            ("Artifact, SHA-256", formats.clean(artifact["sha256"])),
+        ]
+    if inputs.lower is not None:
+        rows.append(("Engine", formats.clean(inputs.lower["engine"])))
+        rows += [(_words(key), formats.clean(value)) for key, value in sorted((inputs.lower["options"] or {}).items())]
+    return rows
+
+
+def payload_facts(inputs: ReportInputs) -> list[tuple[str, str]]:
+    """What the backend observed about the payload."""
+    facts = (inputs.lower or {}).get("facts") or {}
+    return [(_words(key), _value(value)) for key, value in sorted(facts.items())]
+
+
+def _by_name(section: Mapping[str, Any]) -> dict[str, Mapping[str, Any]]:
+    return {item["name"]: item for item in section.get("outputs") or ()}
+
+
+def _output_row(
+    item: Mapping[str, Any],
+    quantized: Mapping[str, Any] | None,
+    lowered: Mapping[str, Any] | None,
+    total: Mapping[str, Any] | None,
+) -> OutputRow:
+    return OutputRow(
+        name=formats.clean(item["name"]),
+        kind=_KINDS.get(item["kind"], item["kind"]),
+        quantization=_level_text(quantized),
+        lowering=_lowering(lowered),
+        total=_level_text(total),
+        decisions=_decisions(item),
+        channels=_channels(item),
+        degenerate=formats.clean(item.get("degenerate") or ""),
+        worst_channels=", ".join(f"{index} ({formats.decibel(level)})" for index, level in item["worst_channels"]),
+    )
+
+
+def _level(item: Mapping[str, Any] | None) -> float | None:
+    return None if item is None or item.get("degenerate") else float(item["sqnr_db"])
+
+
+def _level_text(item: Mapping[str, Any] | None) -> str:
+    if item is None:
+        return "–"
+    if item["kind"] == "integer":
+        return f"{formats.percent(item['exact_share'] or 0.0)} equal"
+    return formats.decibel(item["sqnr_db"])
+
+
+def _lowering(item: Mapping[str, Any] | None) -> str:
+    if item is None:
+        return "–"
+    if item["max_lsb"] is None:
+        return _level_text(item)
+    return (
+        f"{formats.significant(item['max_lsb'], 2)} LSB at most, {formats.significant(item['mean_lsb'], 2)} in the mean"
+    )
+
+
+def _decisions(item: Mapping[str, Any]) -> str:
+    if item["flips"] is None:
+        cosine = item["cosine_p01"]
+        return "–" if cosine is None else f"cosine {cosine:.4f}"
+    text = f"{item['flips']:,} of {item['decisions']:,} flip"
+    return text if item["dice_mean"] is None else f"{text}; Dice {item['dice_mean']:.3f}"
+
+
+def _channels(item: Mapping[str, Any]) -> str:
+    if item["channel_sqnr_p05_db"] is None:
+        return "–"
+    dead = "none dead" if not item["dead_channels"] else f"{formats.percent(item['dead_channels'])} dead"
+    return f"{formats.decibel(item['channel_sqnr_p05_db'])}, {dead}"
+
+
+def _iqr(latency: Mapping[str, Any]) -> tuple[float, float] | None:
+    return (latency["p25"], latency["p75"]) if "p25" in latency and "p75" in latency else None
+
+
+def _words(key: object) -> str:
+    text = formats.clean(key).replace("_", " ")
+    return (text[:1].upper() + text[1:]).replace("Int8", "INT8").replace("int8", "INT8")
+
+
+def _value(value: object) -> str:
+    if isinstance(value, Mapping):
+        return ", ".join(f"{formats.clean(key)} {formats.clean(item)}" for key, item in value.items())
+    if isinstance(value, list | tuple):
+        return ", ".join(formats.clean(item) for item in value)
+    return formats.clean(value)

@@ -1,0 +1,102 @@
+"""Plots as inline SVG: horizontal, sized in per cent, so that they fit a phone and a page of paper.
+
+Colours come from the style sheet's classes. Each figure has a text alternative that says the same in words.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from markupsafe import Markup
+
+_ROW = 46
+_SLIM = 30
+
+
+@dataclass(frozen=True)
+class Bar:
+    """One bar: its label, the text at its end, its value (>= 0), and a class for its colour.
+
+    spread: two values between which a thin line is drawn (quartiles).
+    """
+
+    label: str
+    text: str
+    value: float
+    style: str = "bar"
+    spread: tuple[float, float] | None = None
+
+
+def bars(rows: Sequence[Bar], alternative: str, largest: float | None = None) -> Markup:
+    """Bars below each other, the label above each, the longest filling the width."""
+    ends = [max(row.value, row.spread[1] if row.spread else 0.0) for row in rows]
+    top = largest or max(ends, default=0.0) or 1.0
+    parts = []
+    for index, row in enumerate(rows):
+        y = index * _ROW
+        width = _share(row.value, top)
+        parts.append(
+            Markup(
+                '<text class="label" x="0" y="{}">{}</text>'
+                '<text class="value" x="100%" y="{}" text-anchor="end">{}</text>'
+                '<rect class="track" x="0" y="{}" width="100%" height="14" rx="3"/>'
+                '<rect class="{}" x="0" y="{}" width="{}%" height="14" rx="3"/>'
+            ).format(y + 13, row.label, y + 13, row.text, y + 20, row.style, y + 20, width)
+        )
+        if row.spread is not None:
+            low, high = (_share(value, top) for value in row.spread)
+            parts.append(
+                Markup('<line class="spread" x1="{}%" x2="{}%" y1="{}" y2="{}"/>').format(low, high, y + 27, y + 27)
+            )
+    return _svg(parts, len(rows) * _ROW - 8, alternative)
+
+
+@dataclass(frozen=True)
+class Levels:
+    """One output on a dB scale: where quantization alone leaves it, and where the artifact does."""
+
+    label: str
+    quantized: float | None
+    artifact: float | None
+
+
+def levels(rows: Sequence[Levels], alternative: str, top: float = 60.0) -> Markup:
+    """For each row a line from 0 to `top` dB: a hollow mark for the INT8 reference, a full one for the artifact."""
+    parts = []
+    for index, row in enumerate(rows):
+        y = index * _ROW
+        parts.append(
+            Markup(
+                '<text class="label" x="0" y="{}">{}</text><line class="axis" x1="0" x2="100%" y1="{}" y2="{}"/>'
+            ).format(y + 13, row.label, y + 28, y + 28)
+        )
+        if row.quantized is not None and row.artifact is not None:
+            a, b = sorted((_share(row.quantized, top), _share(row.artifact, top)))
+            parts.append(Markup('<line class="gap" x1="{}%" x2="{}%" y1="{}" y2="{}"/>').format(a, b, y + 28, y + 28))
+        for value, style in ((row.quantized, "hollow"), (row.artifact, "full")):
+            if value is not None:
+                parts.append(
+                    Markup('<circle class="{}" cx="{}%" cy="{}" r="6"/>').format(style, _share(value, top), y + 28)
+                )
+    bottom = len(rows) * _ROW
+    for tick in range(0, int(top) + 1, 20):
+        anchor = "start" if tick == 0 else "end" if tick == int(top) else "middle"
+        text = f"{tick} dB" + (" or more" if tick == int(top) else "")
+        parts.append(
+            Markup('<text class="tick" x="{}%" y="{}" text-anchor="{}">{}</text>').format(
+                _share(tick, top, 0), bottom + 8, anchor, text
+            )
+        )
+    return _svg(parts, bottom + 14, alternative)
+
+
+def _share(value: float, top: float, least: float = 0.6) -> str:
+    """Per cent of the width, at least a sliver so that nothing vanishes."""
+    return f"{min(100.0, max(least, 100 * value / top)):.2f}"
+
+
+def _svg(parts: Sequence[Markup], height: int, alternative: str) -> Markup:
+    return Markup('<svg class="figure" role="img" width="100%" height="{}" aria-label="{}">{}</svg>').format(
+        height, alternative, Markup("").join(parts)
+    )

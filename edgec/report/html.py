@@ -1,0 +1,94 @@
+"""The HTML report: one file, no scripts, nothing from the network."""
+
+from __future__ import annotations
+
+import base64
+from functools import cache
+from typing import Any
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup
+
+from edgec.report import evidence, formats, seen, story
+from edgec.report.inputs import ReportInputs
+from edgec.version import __version__
+
+_MARK = (
+    '<svg viewBox="0 0 20 20" aria-hidden="true"><circle cx="10" cy="10" r="9" fill="currentColor" opacity=".18"/>'
+    '<path d="{}" fill="none" stroke="currentColor" stroke-width="2.4" stroke-linecap="round"'
+    ' stroke-linejoin="round"/></svg>'
+)
+_MARKS = {
+    "good": Markup(_MARK.format("M5.8 10.4l2.9 2.9 5.6-6.2")),
+    "doubtful": Markup(_MARK.format("M10 5.6v5.4M10 14.2v.1")),
+    "bad": Markup(_MARK.format("M6.8 6.8l6.4 6.4M13.2 6.8l-6.4 6.4")),
+}
+
+
+@cache
+def _environment() -> Environment:
+    return Environment(
+        loader=PackageLoader("edgec.report"), autoescape=True, undefined=StrictUndefined, trim_blocks=True
+    )
+
+
+def render_html(inputs: ReportInputs) -> str:
+    """The report as one HTML document. Names from the model are escaped wherever they appear."""
+    return _environment().get_template("report.html").render(_view(inputs))
+
+
+def _view(inputs: ReportInputs) -> dict[str, Any]:
+    outputs = evidence.output_rows(inputs)
+    latency = inputs.latency or {}
+    artifact = inputs.build.get("artifact")
+    layers = evidence.worst_layers(inputs)
+    stages = inputs.build.get("stages") or ()
+    style = _environment().loader.get_source(_environment(), "style.css")[0]  # type: ignore[union-attr]
+    return {
+        "version": __version__,
+        "style": Markup(style),
+        "marks": _MARKS,
+        "name": story.model_name(inputs),
+        "target": formats.clean(inputs.build["target"]),
+        "headline": story.headline(inputs),
+        "failure": story.failure(inputs),
+        "warnings": story.warnings(inputs),
+        "asked": story.asked(inputs),
+        "size": evidence.size_figure(inputs),
+        "size_ratio": _ratio(story.original_bytes(inputs), artifact["bytes"], "smaller") if artifact else "",
+        "latency": evidence.latency_figure(inputs),
+        "speed_ratio": _speed(latency.get("ratio_of_medians")),
+        "latency_note": story.latency_note(inputs),
+        "outputs": outputs,
+        "outputs_note": story.outputs_note(inputs),
+        "table_note": story.TABLE_NOTE,
+        "worst_channels": [row for row in outputs if row.worst_channels and not row.degenerate],
+        "levels": evidence.levels_figure(inputs),
+        "layers": layers,
+        "sheet": base64.b64encode(inputs.contact_sheet).decode("ascii") if inputs.contact_sheet else "",
+        "seen": seen.table(inputs),
+        "seen_notes": seen.notes(inputs),
+        "quantize": inputs.quantize,
+        "int8_note": story.int8_note(inputs),
+        "candidates": evidence.candidates(inputs),
+        "float_nodes": evidence.float_nodes(inputs),
+        "float_note": story.float_note(inputs),
+        "clipped": [formats.clean(name) for name in (inputs.quantize or {}).get("clipped") or ()],
+        "rewrites": evidence.rewrites(inputs),
+        "operators": evidence.operators(inputs),
+        "facts": evidence.payload_facts(inputs),
+        "stages": evidence.stages(inputs),
+        "stages_note": story.stages_note(stages),
+        "provenance": evidence.provenance(inputs),
+        "verify": f"python3 {formats.clean(artifact['path']).rsplit('/', 1)[-1]} selftest" if artifact else "",
+    }
+
+
+def _ratio(before: float, after: float, word: str) -> str:
+    return f"{formats.times(before / after)} {word}" if after > 0 and before / after >= 1.05 else ""
+
+
+def _speed(ratio: float | None) -> str:
+    if ratio is None or 0.97 <= ratio <= 1.03:
+        return ""
+    return f"{formats.times(ratio)} as fast"

@@ -1,0 +1,68 @@
+"""The Markdown report: what fits a pull request or a terminal."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+
+from edgec.report import evidence, formats, story
+from edgec.report.inputs import ReportInputs
+from edgec.version import __version__
+
+_SPECIAL = re.compile(r"([\\`*_{}\[\]<>#|~!])")
+
+
+def render_markdown(inputs: ReportInputs) -> str:
+    """The report as Markdown. Names from the model can't break out of their place."""
+    headline = story.headline(inputs)
+    lines = [f"# {_text(headline.word)}: {_text(headline.text)}", ""]
+    lines += [_text(sentence) + "  " for sentence in headline.lead]
+    if (failure := story.failure(inputs)) is not None:
+        lines += ["", "## Why there is no artifact", *_items(failure.why)]
+        lines += ["", "## What to do", *_items(failure.fix)] if failure.fix else []
+    if warnings := story.warnings(inputs):
+        lines += ["", "## Worth knowing", *_items(warnings)]
+    lines += _figures(inputs)
+    if rows := evidence.output_rows(inputs):
+        cells = [
+            (row.name, row.kind, f"proves nothing: {row.degenerate}", "", "", "", "")
+            if row.degenerate
+            else (row.name, row.kind, row.quantization, row.lowering, row.total, row.decisions, row.channels)
+            for row in rows
+        ]
+        titles = ("Output", "Judged as", "Quantization", "Lowering adds", "Artifact", "Decisions", "Weak channels")
+        lines += ["", "## Outputs", "", story.outputs_note(inputs), "", *_table(titles, cells)]
+    if layers := evidence.worst_layers(inputs):
+        losses = [(layer["node"], layer["op"], layer["level"], layer["cause"]) for layer in layers]
+        lines += ["", "## The weakest layers", "", *_table(("Node", "Op", "SQNR", "Likely cause"), losses)]
+    if nodes := evidence.float_nodes(inputs):
+        reasons = [(node["name"], node["op"], node["reason"]) for node in nodes]
+        lines += ["", f"## {story.float_note(inputs)}", "", *_table(("Node", "Op", "Why"), reasons)]
+    lines += ["", "## Build", "", *_table(("", ""), [*story.asked(inputs), *evidence.provenance(inputs)])]
+    lines += ["", f"Written by edgec {__version__}."]
+    return "\n".join(lines) + "\n"
+
+
+def _figures(inputs: ReportInputs) -> list[str]:
+    rows: list[tuple[str, ...]] = []
+    if artifact := inputs.build.get("artifact"):
+        rows.append(("Size", formats.size(story.original_bytes(inputs)), formats.size(artifact["bytes"])))
+    latency = inputs.latency
+    if latency and latency.get("artifact") and latency.get("baseline"):
+        before, after = latency["baseline"]["p50"], latency["artifact"]["p50"]
+        rows.append(("Median latency", formats.milliseconds(before), formats.milliseconds(after)))
+    return ["", *_table(("", "Original", "Artifact"), rows)] if rows else []
+
+
+def _items(texts: Sequence[str]) -> list[str]:
+    return ["", *(f"- {_text(text)}" for text in texts)]
+
+
+def _table(titles: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
+    lines = [titles, ["---"] * len(titles), *([_text(cell) for cell in row] for row in rows)]
+    return ["| " + " | ".join(line) + " |" for line in lines]
+
+
+def _text(text: str) -> str:
+    """Text that Markdown takes literally, on one line."""
+    return _SPECIAL.sub(r"\\\1", " ".join(formats.clean(text).split()))

@@ -1,0 +1,245 @@
+"""What a reader must know first, in sentences: what came out, whether it holds, how fast, how small."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import PurePath
+from typing import Any, Literal
+
+from edgec.report import formats
+from edgec.report.inputs import ReportInputs
+
+Tone = Literal["good", "doubtful", "bad"]
+
+_PRECISIONS = {"int8": "INT8", "mixed": "mixed precision (INT8 and float)", "float": "float"}
+
+
+@dataclass(frozen=True)
+class Headline:
+    """tone decides the colour, `word` says the same for those who do not see it."""
+
+    tone: Tone
+    word: str
+    text: str
+    lead: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Failure:
+    """Why there is no artifact: the parts of the error."""
+
+    what: str
+    why: tuple[str, ...]
+    fix: tuple[str, ...]
+
+
+def model_name(inputs: ReportInputs) -> str:
+    """The model's file name without its suffix."""
+    return formats.clean(PurePath(str(inputs.model["path"])).stem) or "model"
+
+
+def target_title(inputs: ReportInputs) -> str:
+    return formats.clean(inputs.target.get("title") or inputs.build["target"])
+
+
+def precision(inputs: ReportInputs) -> str:
+    """The precision that was built, in words."""
+    return _PRECISIONS.get(str(inputs.build["precision"]), str(inputs.build["precision"]))
+
+
+def headline(inputs: ReportInputs) -> Headline:
+    """The verdict, and at most four sentences that carry it."""
+    name, target = model_name(inputs), formats.clean(inputs.build["target"])
+    status = inputs.build["status"]
+    if status == "refused":
+        return Headline("bad", "Refused", f"{name} was not shipped to {target}", _refusal(inputs))
+    if status != "ok":
+        return Headline("bad", "Failed", f"{name} could not be built for {target}", _refusal(inputs))
+    lead = tuple(filter(None, [_holds(inputs), _precision_share(inputs), _smaller(inputs), _faster(inputs)]))
+    if inputs.parity is not None and inputs.parity["runner"] == "none":
+        return Headline("doubtful", "Not executed", f"{name} was built for {target}, but not run", lead)
+    if inputs.parity is not None and inputs.parity["warnings"]:
+        return Headline("good", "Holds, with remarks", f"{name} holds on {target}", lead)
+    return Headline("good", "Holds", f"{name} holds on {target}", lead)
+
+
+def failure(inputs: ReportInputs) -> Failure | None:
+    """The error of a build without an artifact."""
+    error: Mapping[str, Any] | None = inputs.build.get("error")
+    if error is None:
+        return None
+    details = error.get("details") or {}
+    why = details.get("failures") or str(error["why"]).splitlines()
+    return Failure(
+        what=formats.clean(error["what"]),
+        why=tuple(formats.clean(line).strip() for line in why if str(line).strip()),
+        fix=tuple(formats.clean(text) for text in str(error["fix"]).splitlines() if text.strip()),
+    )
+
+
+def asked(inputs: ReportInputs) -> list[tuple[str, str]]:
+    """What was asked for, term by term."""
+    model = inputs.model
+    rows = [
+        ("Model", formats.clean(model["path"])),
+        (
+            "Work",
+            f"{formats.count(model['parameters'])} parameters, "
+            f"{formats.count(model['macs'])} multiply-accumulates a run",
+        ),
+        ("Target", f"{target_title(inputs)} ({formats.clean(inputs.build['target'])})"),
+    ]
+    features = inputs.target.get("features") or ()
+    machine = str(inputs.target.get("arch", ""))
+    rows.append(("Processor", formats.clean(f"{machine} with {', '.join(features)}" if features else machine)))
+    rows.append(("Backend", formats.clean(inputs.build["backend"])))
+    rows.append(("Precision", precision(inputs)))
+    if inputs.recipe is not None:
+        rows.append(("Preprocessing", formats.clean(inputs.recipe.get("name", "own recipe"))))
+    if inputs.quantize is not None:
+        rows.append(("Profile", formats.clean(inputs.quantize["profile"])))
+    return rows
+
+
+def warnings(inputs: ReportInputs) -> list[str]:
+    """Everything that a stage warned of, each once, in the order of the stages."""
+    said: dict[str, None] = {}
+    for note in inputs.build.get("notes") or ():
+        if note.get("level") == "warning":
+            said[formats.clean(note["text"])] = None
+    for document in (inputs.inputs, inputs.quantize, inputs.parity):
+        for text in (document or {}).get("warnings") or ():
+            said[formats.clean(text)] = None
+    note = (inputs.parity or {}).get("note")
+    if note and not any(formats.clean(note) in text for text in said):
+        said[formats.clean(note)] = None
+    return list(said)
+
+
+def original_bytes(inputs: ReportInputs) -> int:
+    """The size of the original; four bytes a parameter where the file's size was not noted."""
+    return int(inputs.model.get("bytes") or 4 * inputs.model["parameters"])
+
+
+def _refusal(inputs: ReportInputs) -> tuple[str, ...]:
+    failed = failure(inputs)
+    if failed is None:
+        return ("There is no artifact.",)
+    return (failed.what + ("" if failed.what.endswith(".") else "."), "There is no artifact.")
+
+
+def _holds(inputs: ReportInputs) -> str:
+    parity = inputs.parity
+    if parity is None:
+        return ""
+    count = formats.counted(int(parity["samples"]), "held-out sample")
+    if parity["runner"] == "none":
+        outputs = parity["quantization"]["outputs"]
+        return f"This machine can't run it. Its quantized reference was compared on {count}." if outputs else ""
+    decisions = sum(item["decisions"] or 0 for item in _judged(parity))
+    flips = sum(item["flips"] or 0 for item in _judged(parity))
+    if decisions:
+        changed = "none" if flips == 0 else str(flips)
+        return f"The shipped bytes ran on {count}: of {decisions:,} confident decisions, {changed} changed."
+    worst = min((item["sqnr_db"] for item in _judged(parity)), default=None)
+    if worst is None:
+        return f"The shipped bytes ran on {count}."
+    if worst >= formats.CAP_DB:
+        return f"The shipped bytes ran on {count} and gave the original's outputs exactly."
+    return f"The shipped bytes ran on {count}; the output that differs most keeps {worst:.1f} dB."
+
+
+def _judged(parity: Mapping[str, Any]) -> Sequence[Mapping[str, Any]]:
+    return [item for item in parity["total"]["outputs"] if item["degenerate"] is None and item["kind"] != "state"]
+
+
+def _precision_share(inputs: ReportInputs) -> str:
+    if inputs.quantize is None:
+        return "It computes in float throughout."
+    share = float(inputs.quantize["int8_mac_fraction"])
+    return f"{formats.percent(share)} of its multiply-accumulates run in INT8."
+
+
+def _smaller(inputs: ReportInputs) -> str:
+    artifact = inputs.build.get("artifact")
+    if not artifact:
+        return ""
+    before, after = original_bytes(inputs), int(artifact["bytes"])
+    if after <= 0 or before <= 0:
+        return ""
+    ratio = before / after
+    if ratio >= 1.05:
+        return f"It is {formats.times(ratio)} smaller."
+    return f"It is {formats.times(1 / ratio)} as large." if ratio <= 0.95 else "Its size is the original's."
+
+
+def _faster(inputs: ReportInputs) -> str:
+    latency = inputs.latency
+    if not latency or latency.get("ratio_of_medians") is None:
+        return ""
+    ratio = float(latency["ratio_of_medians"])
+    where = "as ONNX Runtime with the original, side by side on this machine"
+    doubt = " (the machine was busy: a rough figure)" if latency.get("noisy") else ""
+    if 0.97 <= ratio <= 1.03:
+        return f"It is as fast as ONNX Runtime with the original on this machine{doubt}."
+    if ratio > 1:
+        return f"It is {formats.times(ratio)} as fast {where}{doubt}."
+    return f"It is slower, at {formats.times(ratio)} the speed of ONNX Runtime with the original{doubt}."
+
+
+TABLE_NOTE = (
+    "SQNR is signal to noise: 20 dB is an error of a tenth, 40 dB of a hundredth. LSB is one step of the output's own "
+    "quantization. A channel is dead when it holds more noise than signal."
+)
+
+
+def outputs_note(inputs: ReportInputs) -> str:
+    """On what the outputs were compared, and what the two kinds of error are."""
+    parity = inputs.parity
+    if parity is None:
+        held_out = int((inputs.quantize or {}).get("held_out") or 0)
+        return f"The INT8 reference, compared on {formats.counted(held_out, 'held-out sample')}; no artifact was made."
+    where = "the shipped bytes were not run" if parity["runner"] == "none" else "the shipped bytes were run"
+    return (
+        f"Compared on {formats.counted(int(parity['samples']), 'sample')} that calibration did not see; {where}. "
+        "Quantization error is what INT8 itself costs, on any engine; lowering error is what this engine adds to it."
+    )
+
+
+def latency_note(inputs: ReportInputs) -> str:
+    """How the latency was measured."""
+    latency = inputs.latency
+    if not latency:
+        return ""
+    threads = formats.counted(int(latency["threads"]), "thread")
+    note = (
+        f"Medians of {latency['runs']} interleaved runs on {threads}, measured on this machine; the thin line spans "
+        "the quartiles."
+    )
+    return note + (" The machine was busy meanwhile: take it as rough." if latency.get("noisy") else "")
+
+
+def int8_note(inputs: ReportInputs) -> str:
+    """The outcome of quantization in one sentence."""
+    quantize = inputs.quantize
+    if quantize is None:
+        return ""
+    nodes = quantize["nodes"]
+    return (
+        f"{formats.percent(float(quantize['int8_mac_fraction']))} of the multiply-accumulates run in INT8: "
+        f"{formats.counted(int(nodes['int8']), 'node')} in INT8, {int(nodes['float'])} in float."
+    )
+
+
+def float_note(inputs: ReportInputs) -> str:
+    nodes = (inputs.quantize or {}).get("float_nodes") or ()
+    return f"{formats.counted(len(nodes), 'node')} in float, and why"
+
+
+def stages_note(records: Sequence[Mapping[str, Any]]) -> str:
+    """The sum, and how much of it was spared."""
+    spent = sum(float(item["seconds"]) for item in records if not item["cached"])
+    spared = sum(float(item["seconds"]) for item in records if item["cached"])
+    text = f"{formats.seconds(spent)} of work in this build"
+    return text + (f"; {formats.seconds(spared)} spared by results in the store." if spared else ".")

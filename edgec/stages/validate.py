@@ -1,0 +1,100 @@
+"""Validate: run the payload and say what the numbers have lost, and where.
+
+    quantization error    original in FP32  <->  quantized reference      ONNX Runtime both
+    lowering error        quantized reference  <->  payload               ONNX Runtime, the artifact's engine
+    total                 original in FP32  <->  payload
+
+The payload is loaded by the engine module that the artifact carries. Samples are those that calibration did not see.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from edgec import worker
+from edgec.errors import EdgecError, InternalError, WorkerCrashed
+from edgec.runners import native
+from edgec.samples import SampleSource
+from edgec.stages.base import Stage, StageContext
+from edgec.targets import Target
+
+
+@dataclass(frozen=True)
+class ValidateParams:
+    """target: where the payload will run. state: (output, input) pairs. gate: overrides of the parity gate.
+
+    timeout: seconds after which the engine is taken to hang.
+    """
+
+    target: Target
+    state: tuple[tuple[str, str], ...] = ()
+    gate: tuple[tuple[str, float], ...] = ()
+    timeout: float = 3600.0
+
+
+def run(
+    ingested: Path,
+    quantized: Path | None,
+    lowered: Path,
+    samples: SampleSource | None,
+    params: ValidateParams,
+    context: StageContext,
+) -> None:
+    """Write parity.json and golden.npz. A failed gate is a verdict in parity.json, not an error.
+
+    ingested: model.onnx, contract.json. quantized: qdq.onnx, qparams.json; None for a float payload.
+    lowered: lower.json, payload/. samples: None takes seeded random inputs, and says so.
+
+    Raises InternalError when the engine crashes, ToolMissing when it is not installed.
+    """
+    suitable = native.suitability(params.target)
+    try:
+        verdict: dict[str, Any] = worker.call(
+            _measure,
+            {
+                "ingested": ingested,
+                "quantized": quantized,
+                "lowered": lowered,
+                "samples": samples,
+                "params": params,
+                "executed": suitable.runs,
+                "out": context.out,
+                "stage": context.stage,
+            },
+            listener=context.emit,
+            emit_as="emit",
+            timeout=params.timeout,
+        )
+    except WorkerCrashed as crash:
+        raise _engine_crashed(crash, params) from crash
+    if not suitable.runs:
+        text = f"The artifact was not executed: {suitable.reason}. Run its selftest on the device."
+        verdict["note"] = " ".join(filter(None, [text, verdict["note"]]))
+        verdict["warnings"].append(text)
+    for text in verdict["warnings"]:
+        context.warn(text)
+    context.write_json("parity.json", verdict)
+
+
+def _measure(**job: Any) -> dict[str, Any]:
+    """In the worker: everything that needs numpy, and everything that may crash."""
+    import os
+
+    os.environ.update(native.environment(job["params"].target))
+    from edgec.parity.validation import validate
+
+    return validate(**job)
+
+
+def _engine_crashed(crash: WorkerCrashed, params: ValidateParams) -> EdgecError:
+    return InternalError(
+        f"The engine died while it ran the artifact for {params.target.name}",
+        f"{crash.what}. {crash.why}",
+        "The artifact is not shipped. Another --backend may take the model; please report this one with the model.",
+        crash.details,
+    )
+
+
+STAGE = Stage(name="validate", version=1, tools=("onnxruntime", "openvino", "numpy"), run=run)

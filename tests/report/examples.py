@@ -1,0 +1,320 @@
+"""Builds to report on: one that holds, one that was refused, a float build for another machine, a failed one."""
+
+from __future__ import annotations
+
+import io
+from dataclasses import replace
+
+import numpy as np
+from PIL import Image
+
+from edgec.parity.metrics import compare
+from edgec.report import ReportInputs
+
+RNG = np.random.default_rng(11)
+
+DIGEST = "9f2feb0f1ef425b292f2f94bcbd5e5ab4dbf3c3f4a5d0f1a3c2be0a7c0f1d5e2"
+
+
+def noisy(clean, level):
+    return [
+        {name: value + RNG.normal(0, level, value.shape) * value.std() for name, value in step.items()}
+        for step in clean
+    ]
+
+
+def detector(count=24):
+    """Boxes beside scores, and class logits."""
+    steps = []
+    for _ in range(count):
+        boxes = RNG.uniform(0, 320, (1, 4, 60))
+        scores = np.where(RNG.random((1, 3, 60)) < 0.1, 0.9, 0.01)
+        steps.append({"detections": np.concatenate([boxes, scores], 1), "logits": RNG.normal(0, 4, (1, 100))})
+    return steps
+
+
+def section(reference, candidate, **options):
+    return {"outputs": [item.to_json() for item in compare(reference, candidate, **options)]}
+
+
+def sheet():
+    picture = Image.fromarray(RNG.integers(0, 255, (96, 384, 3), dtype=np.uint8)).resize((768, 192))
+    buffer = io.BytesIO()
+    picture.save(buffer, "png")
+    return buffer.getvalue()
+
+
+def good() -> ReportInputs:
+    """INT8 on x86 with VNNI, everything reached."""
+    original = detector()
+    reference = noisy(original, 0.02)
+    payload = [{name: value + 0.004 * value.std() for name, value in step.items()} for step in reference]
+    quantization, total = section(original, reference), section(original, payload)
+    lowering = section(reference, payload, steps={"logits": 0.11, "detections": 2.5})
+    quantize = {
+        "profile": "strict",
+        "method": "mse",
+        "passed": True,
+        "failures": [],
+        "warnings": [],
+        "int8_mac_fraction": 0.9994,
+        "nodes": {"int8": 92, "float": 4},
+        "float_nodes": [
+            {"name": "/head/Concat", "op": "Concat", "reason": "boxes and scores differ 300 times in range"},
+            {"name": "/head/Sigmoid", "op": "Sigmoid", "reason": "feeds the output that joins boxes and scores"},
+        ],
+        "candidates": [
+            {
+                "profile": "strict",
+                "method": "minmax",
+                "bias_correction": True,
+                "sqnr_db": 18.6,
+                "loss": 0.0141,
+                "passed": False,
+            },
+            {
+                "profile": "strict",
+                "method": "mse",
+                "bias_correction": True,
+                "sqnr_db": 22.7,
+                "loss": 0.0052,
+                "passed": True,
+            },
+            {
+                "profile": "strict",
+                "method": "percentile",
+                "bias_correction": True,
+                "sqnr_db": 20.1,
+                "loss": 0.0089,
+                "passed": True,
+            },
+        ],
+        "outputs": quantization["outputs"],
+        "worst_layers": [
+            {"node": f"/backbone/stage{i}/conv{i}/Conv", "op": "Conv", "sqnr_db": 17.2 + 2.4 * i, "cause": cause}
+            for i, cause in enumerate(
+                [
+                    "weights of a depthwise convolution differ 40 times between channels",
+                    "its input has one channel 31 times as wide as the median",
+                    "few bits left: range -118 to 96, useful part -3 to 12",
+                    "weights of a depthwise convolution differ 22 times between channels",
+                    "error carried over from its input",
+                ]
+            )
+        ],
+        "precision": "mixed",
+        "clipped": ["/backbone/stem/Clip_output_0"],
+        "held_out": 24,
+    }
+    parity = {
+        "passed": True,
+        "runner": "native",
+        "quantization": quantization,
+        "lowering": lowering,
+        "total": total,
+        "failures": [],
+        "warnings": [],
+        "samples": 24,
+        "golden": {"samples": 3, "outputs_of": "payload"},
+        "note": "",
+    }
+    stages = [
+        ("ingest", 0.61),
+        ("simplify", 1.94),
+        ("calibrate", 9.8),
+        ("quantize", 21.4),
+        ("lower", 2.2),
+        ("validate", 3.9),
+    ]
+    return ReportInputs(
+        model={
+            "path": "models/nanodet-plus-m.onnx",
+            "sha256": DIGEST,
+            "macs": 456_000_000,
+            "parameters": 1_170_000,
+            "bytes": 4_803_221,
+        },
+        build={
+            "target": "x86-64-vnni",
+            "backend": "openvino",
+            "precision": "mixed",
+            "status": "ok",
+            "artifact": {"path": "dist/nanodet-plus-m-x86-64-vnni.edgec", "bytes": 1_612_340, "sha256": DIGEST[::-1]},
+            "parity": parity,
+            "int8_mac_fraction": 0.9994,
+            "float_nodes": quantize["float_nodes"],
+            "latency_ms": {"p50": 4.02, "p95": 4.4, "p99": 4.9},
+            "stages": [
+                *({"name": name, "seconds": taken, "cached": name in ("ingest", "simplify")} for name, taken in stages),
+                {"name": "pack", "seconds": 1.2, "cached": False},
+                {"name": "measure", "seconds": 2.6, "cached": False},
+            ],
+            "notes": [
+                {
+                    "stage": "calibrate",
+                    "level": "warning",
+                    "text": "Input 'image' looks like 0..255 where the recipe says 0..1.",
+                }
+            ],
+            "report": None,
+            "error": None,
+        },
+        target={
+            "name": "x86-64-vnni",
+            "title": "x86-64 with AVX-512 VNNI",
+            "arch": "x86_64",
+            "features": ["avx2", "avx512_vnni"],
+            "threads": 0,
+            "backends": ["openvino"],
+        },
+        ingest={
+            "opset_before": 11,
+            "opset": 17,
+            "ir_version": 8,
+            "nodes": 323,
+            "parameters": 1_170_000,
+            "macs": 456_000_000,
+            "ops": {},
+        },
+        contract={"inputs": [{"name": "image", "dtype": "float32", "shape": [1, 3, 320, 320]}], "outputs": []},
+        simplify={
+            "status": "simplified",
+            "reason": "",
+            "nodes_before": 323,
+            "nodes_after": 233,
+            "max_abs_diff": 4.1e-6,
+            "ops": {"Conv": 64, "Sigmoid": 58, "Mul": 58, "Concat": 17, "Add": 8, "Resize": 2},
+        },
+        inputs={
+            "samples": 72,
+            "inputs": [
+                {
+                    "name": "image",
+                    "shape": [1, 3, 320, 320],
+                    "dtype": "float32",
+                    "min": -2.118,
+                    "max": 2.64,
+                    "mean": [-0.12, 0.03, 0.2],
+                    "std": [1.14, 1.12, 1.2],
+                }
+            ],
+            "warnings": [],
+        },
+        contact_sheet=sheet(),
+        quantize=quantize,
+        lower={
+            "engine": "openvino",
+            "files": ["model.xml", "model.bin"],
+            "options": {"inference_precision": "f32"},
+            "facts": {"int8_primitives": 64, "float_primitives": 9},
+        },
+        parity=parity,
+        latency={
+            "artifact": {"p25": 3.9, "p50": 4.02, "p75": 4.2, "p95": 4.4, "p99": 4.9},
+            "baseline": {"engine": "onnxruntime", "p25": 10.0, "p50": 10.3, "p75": 11.2, "p95": 12.0, "p99": 12.8},
+            "ratio_of_medians": 2.56,
+            "runs": 140,
+            "threads": 1,
+            "noisy": False,
+        },
+        recipe={"name": "imagenet"},
+    )
+
+
+def refused() -> ReportInputs:
+    """INT8 that does not hold: quantize said no, nothing after it was reached."""
+    done = good()
+    original = detector()
+    outputs = section(original, noisy(original, 0.6))["outputs"]
+    worst = [
+        {"node": f"/decoder/block.{i}/ffn/MatMul", "op": "MatMul", "sqnr_db": 0.4 + 1.9 * i, "cause": cause}
+        for i, cause in enumerate(
+            [
+                "one channel of its output is 212 times as wide as the median: all others share a few steps",
+                "its input is a mask of -10000: nothing is left for the rest",
+                "error carried over from its input",
+                "error carried over from its input",
+                "one channel of its output is 66 times as wide as the median",
+            ]
+        )
+    ]
+    failures = [
+        "output 'logits': 14 of 96 confident decisions change (14.6 %; at most 5 %)",
+        "output 'detections': 42.9 % of its channels are dead, more noise than signal (at most 0 %); "
+        "the worst: 5 (-2.1 dB), 4 (-1.7 dB), 6 (0.3 dB)",
+    ]
+    quantize = {
+        **(done.quantize or {}),
+        "passed": False,
+        "failures": failures,
+        "outputs": outputs,
+        "worst_layers": worst,
+    }
+    quantize["candidates"] = [{**item, "passed": False} for item in quantize["candidates"]]
+    error = {
+        "kind": "ParityGateError",
+        "exit_code": 6,
+        "what": "INT8 changes the model's results too much",
+        "why": "\n".join(failures),
+        "fix": "More or other calibration data often helps.\n"
+        "--keep-float /decoder/block.0/ffn/MatMul leaves the worst layer out.\n"
+        "--precision float builds without INT8.",
+        "details": {"failures": failures, "worst_layers": worst},
+    }
+    build = {**done.build, "status": "refused", "artifact": None, "parity": None, "latency_ms": None, "error": error}
+    build["stages"] = list(done.build["stages"])[:4]
+    return replace(done, build=build, quantize=quantize, parity=None, latency=None, lower=None)
+
+
+def not_executed() -> ReportInputs:
+    """A float build for a machine of another architecture."""
+    done = good()
+    empty = {"outputs": []}
+    note = "The artifact was not executed: the target is aarch64, and this machine is x86_64."
+    parity = {
+        **(done.parity or {}),
+        "runner": "none",
+        "quantization": empty,
+        "lowering": empty,
+        "total": empty,
+        "note": note,
+        "warnings": [note],
+    }
+    build = {**done.build, "target": "rpi5", "precision": "float", "parity": parity, "latency_ms": None}
+    target = {
+        **done.target,
+        "name": "rpi5",
+        "title": "Raspberry Pi 5, 64-bit",
+        "arch": "aarch64",
+        "features": ["asimd"],
+    }
+    return replace(
+        done, build=build, target=target, parity=parity, quantize=None, latency=None, inputs=None, contact_sheet=None
+    )
+
+
+def failed() -> ReportInputs:
+    """A build that ended before calibration."""
+    done = good()
+    error = {
+        "kind": "ToolMissing",
+        "exit_code": 8,
+        "what": "The backend openvino can't be used here",
+        "why": "The package openvino is not installed.",
+        "fix": "pip install 'edgec[openvino]'",
+        "details": {},
+    }
+    build = {
+        **done.build,
+        "status": "failed",
+        "artifact": None,
+        "parity": None,
+        "latency_ms": None,
+        "error": error,
+        "notes": [],
+    }
+    build["stages"] = list(done.build["stages"])[:2]
+    return ReportInputs(model=done.model, build=build, target=done.target, ingest=done.ingest, simplify=done.simplify)
+
+
+ALL = {"good": good, "refused": refused, "not_executed": not_executed, "failed": failed}
