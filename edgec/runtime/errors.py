@@ -6,17 +6,21 @@ the `edgec` command. These classes stand alone because a device has no edgec, on
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 
 class ArtifactFailure(Exception):
-    """Base of all errors of the runtime."""
+    """Base of all errors of the runtime. `details`: JSON-able facts for `--json`."""
 
     exit_code = 70
 
-    def __init__(self, what: str, why: str = "", fix: str = "") -> None:
+    def __init__(self, what: str, why: str = "", fix: str = "", details: Mapping[str, Any] | None = None) -> None:
         super().__init__(what)
         self.what = what
         self.why = why
         self.fix = fix
+        self.details = dict(details or {})
 
     def __str__(self) -> str:
         return "\n".join(part for part in (self.what, self.why, self.fix) if part)

@@ -25,11 +25,10 @@ from typing import Any
 import numpy as np
 
 from .errors import BundleError
+from .npz import write_npz
 
 Step = tuple[Mapping[str, np.ndarray], Mapping[str, np.ndarray]]
 """(feeds, outputs) of one run of the model."""
-
-_EPOCH = (1980, 1, 1, 0, 0, 0)
 
 
 @dataclass(frozen=True)
@@ -61,11 +60,7 @@ def write_golden(path: Path, samples: Sequence[Sequence[Step]], steps: Mapping[s
                 arrays[f"input.{s}.{t}.{i}"] = np.asarray(step_feeds[name])
             for o, name in enumerate(outputs):
                 arrays[f"output.{s}.{t}.{o}"] = np.asarray(step_outputs[name])
-    with zipfile.ZipFile(path, "w", zipfile.ZIP_STORED) as archive:
-        for key, array in arrays.items():
-            buffer = io.BytesIO()
-            np.lib.format.write_array(buffer, array, allow_pickle=False)
-            archive.writestr(zipfile.ZipInfo(f"{key}.npy", _EPOCH), buffer.getvalue())
+    write_npz(path, arrays)
 
 
 def read_golden(source: Path | bytes) -> Golden:

@@ -1,13 +1,13 @@
 """Engines by name. One module an engine; each is imported when an artifact asks for it.
 
-A module here has `DISTRIBUTION` (what to install) and `open(files, options, threads) -> Engine`.
+A module here has `DISTRIBUTION` (what to install) and `load(files, options, threads) -> Engine`.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from importlib import import_module
-from typing import Any, Dict, Protocol
+from typing import Any, Protocol
 
 import numpy as np
 
@@ -48,5 +48,5 @@ def open_engine(name: str, files: Mapping[str, bytes], options: Mapping[str, Any
             "Use the runtime that the artifact carries: python3 FILE.edgec run ...",
         )
     module = import_module(f".{name}", __name__)
-    engine: Engine = module.open(files, options, threads)
+    engine: Engine = module.load(files, options, threads)
     return engine

@@ -1,0 +1,68 @@
+"""What OpenVINO really runs: the kernels that it chose for a model on this machine."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+COMPUTE = frozenset(
+    {"Convolution", "Deconvolution", "FullyConnected", "GroupConvolution", "MatMul"}
+    | {"GRUCell", "GRUSequence", "LSTMCell", "LSTMSequence", "RNNCell", "RNNSequence"}
+)
+"""Layers that multiply and accumulate: where the work is."""
+
+_NOT_RUN = frozenset({"Const", "Input", "Output"})
+
+
+@dataclass(frozen=True)
+class Primitive:
+    """One layer as compiled: what it computes, the kernel that does so, and which of the IR's nodes it stands for."""
+
+    layer: str
+    kernel: str
+    origin: str
+
+    @property
+    def is_int8(self) -> bool:
+        return "i8" in self.kernel.lower().split("_")  # "brgconv_avx512_1x1_I8", "brgemm_avx512_i8", "ref_any_i8"
+
+
+def chosen(compiled: Any) -> list[Primitive]:
+    """The primitives of an `openvino.CompiledModel`, constants and the graph's ends left out."""
+    found = []
+    for node in compiled.get_runtime_model().get_ordered_ops():
+        facts = node.get_rt_info()
+        layer, kernel, origin = (
+            str(facts[key].value) if key in facts else ""
+            for key in ("layerType", "primitiveType", "originalLayersNames")
+        )
+        if layer not in _NOT_RUN:
+            found.append(Primitive(layer, kernel, origin))
+    return found
+
+
+def facts(primitives: list[Primitive], names: Mapping[str, str]) -> dict[str, Any]:
+    """What a report says about them.
+
+    names: the IR's node names to those of the ONNX model, as `rename_nodes` returned them.
+    """
+    compute = [item for item in primitives if item.layer in COMPUTE]
+    operators: dict[str, dict[str, int]] = {}
+    for item in primitives:
+        count = operators.setdefault(item.layer, {"int8": 0, "float": 0})
+        count["int8" if item.is_int8 else "float"] += 1
+    return {
+        "int8_primitives": sum(item.is_int8 for item in compute),
+        "float_primitives": sum(not item.is_int8 for item in compute),
+        "operators": dict(sorted(operators.items())),
+        "kernels": dict(sorted(Counter(f"{item.layer} {item.kernel}" for item in primitives).items())),
+        "float_layers": [_origin(item, names) for item in compute if not item.is_int8],
+    }
+
+
+def _origin(primitive: Primitive, names: Mapping[str, str]) -> str:
+    """The ONNX node that a primitive computes (the first one, where several were fused)."""
+    first = primitive.origin.split(",")[0]
+    return names.get(first, first).removesuffix("/WithoutBiases")

@@ -1,0 +1,323 @@
+"""The commands of an artifact: `python3 FILE.edgec info | verify | selftest | run | bench`.
+
+Exit codes are those of `edgec`: 0 ok, 2 usage, 6 the self-test failed, 8 the engine is missing, 9 the artifact is
+damaged, 10 this machine can't run it. Numpy and the engine are imported only by the commands that need them.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import platform
+import sys
+import time
+import warnings
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from .bundle import Bundle
+from .errors import ArtifactFailure, EngineMissing, InputError, SelftestFailed
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from .golden import Golden
+    from .model import Model
+
+_OUTPUT_FAILED = 73
+_INTERRUPTED = 130
+
+
+def main(artifact: Path, arguments: Sequence[str] | None = None) -> int:
+    """Run one command on `artifact`; returns the exit code."""
+    options = _parser(artifact).parse_args(arguments)
+    try:
+        document = options.command(artifact, options)
+        if options.json:
+            print(json.dumps(document, indent=2))
+        sys.stdout.flush()
+    except ArtifactFailure as failure:
+        return _report(failure, options.json)
+    except BrokenPipeError:
+        os.dup2(
+            os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno()
+        )  # the reader has seen enough; nor shall exit fail
+        return 0
+    except KeyboardInterrupt:
+        return _INTERRUPTED
+    return 0
+
+
+def _report(failure: ArtifactFailure, as_json: bool) -> int:
+    if as_json:
+        kind = type(failure).__name__
+        error = {"kind": kind, "what": failure.what, "why": failure.why, "fix": failure.fix}
+        print(
+            json.dumps(
+                {"status": "failed", "exit_code": failure.exit_code, "error": error, **failure.details}, indent=2
+            )
+        )
+    print(f"error: {failure.what}", file=sys.stderr)
+    for title, text in (("why", failure.why), ("fix", failure.fix)):
+        for number, line in enumerate(text.splitlines()):
+            print(f"  {title + ':' if number == 0 else '    '} {line}", file=sys.stderr)
+    return failure.exit_code
+
+
+def _parser(artifact: Path) -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog=artifact.name,
+        description="A model compiled by edgec. It needs Python, numpy and the engine that `info` names.",
+        epilog="Exit codes: 0 ok, 2 usage, 6 self-test failed, 8 engine missing, 9 file damaged, 10 wrong machine.",
+    )
+    commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
+
+    def add(name: str, command: Any, text: str) -> argparse.ArgumentParser:
+        each = commands.add_parser(name, help=text, description=text)
+        each.add_argument("--json", action="store_true", help="print one JSON document on standard output")
+        each.set_defaults(command=command)
+        return each
+
+    add("info", _info, "Show what the artifact is, takes and gives, and what it needs.")
+    add("verify", _verify, "Check every file in the artifact against its digest.")
+    each = add("selftest", _selftest, "Replay the build's golden samples here, and compare.")
+    _add_threads(each)
+    each = add("run", _run, "Run the model on files.")
+    each.add_argument(
+        "input",
+        nargs="+",
+        metavar="INPUT",
+        help=".npy, .npz with an array for each input, or an image; NAME=FILE where there are several inputs. An array "
+        "may have one more axis in front: it is run step by step, and a recurrent model keeps its state in between",
+    )
+    each.add_argument("--output", type=Path, metavar="FILE.npz", help="write all outputs there")
+    each.add_argument("--top", type=int, metavar="N", help="show the N largest values of each output, with their index")
+    _add_threads(each)
+    each = add("bench", _bench, "Time the model on this machine, on its first golden sample.")
+    each.add_argument("--seconds", type=float, default=5.0, metavar="S", help="measure for so long (default: 5)")
+    _add_threads(each)
+    return parser
+
+
+def _add_threads(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--threads",
+        type=int,
+        metavar="N",
+        help="threads of the engine; 0 leaves it to the engine (default: the target's)",
+    )
+
+
+def _info(artifact: Path, options: argparse.Namespace) -> dict[str, Any]:
+    manifest = dict(Bundle.open(artifact).manifest)
+    if not options.json:
+        engine = manifest["engine"]
+        rows = [
+            ("name", manifest["name"]),
+            ("target", f"{manifest['target']} ({manifest['arch']})"),
+            ("precision", manifest["precision"]),
+            ("backend", manifest["backend"]),
+            ("engine", f"{engine['name']} >= {engine['minimum_version']}"),
+            ("CPU features", ", ".join(manifest["cpu_features"]) or "none beyond the architecture's"),
+            ("preprocessing", (manifest.get("preprocess") or {}).get("name") or "none: takes arrays"),
+            *(("input", _spec(spec)) for spec in manifest["inputs"]),
+            *(("output", _spec(spec)) for spec in manifest["outputs"]),
+            *((("state", f"{source} -> {into}") for source, into in manifest["state"].items())),
+            ("model SHA-256", manifest.get("model_sha256") or "not recorded"),
+            (
+                "payload",
+                ", ".join(f"{name} ({_size(manifest['files'][name]['bytes'])})" for name in manifest["payload"]),
+            ),
+        ]
+        _print_rows(rows)
+    return manifest
+
+
+def _spec(spec: dict[str, Any]) -> str:
+    return f"{spec['name']}: {spec['dtype']}[{', '.join(map(str, spec['shape']))}]"
+
+
+def _size(count: int) -> str:
+    return f"{count / 1e6:.2f} MB" if count >= 1e5 else f"{count} bytes"
+
+
+def _print_rows(rows: Sequence[tuple[str, str]]) -> None:
+    width = max(len(title) for title, _ in rows) + 2
+    for title, text in rows:
+        print(f"{title:{width}}{text}")
+
+
+def _verify(artifact: Path, options: argparse.Namespace) -> dict[str, Any]:
+    sizes = Bundle.open(artifact).verify()
+    if not options.json:
+        print(f"{artifact.name}: ok, {len(sizes)} files, {_size(sum(sizes.values()))}")
+    return {"status": "ok", "files": len(sizes), "bytes": sum(sizes.values())}
+
+
+def _selftest(artifact: Path, options: argparse.Namespace) -> dict[str, Any]:
+    bundle = Bundle.open(artifact)
+    model = _load(bundle, options)
+    from .selftest import replay
+
+    golden = _golden(bundle)
+    results = replay(model, golden, bundle.manifest["selftest"]["tolerances"])
+    engine = model.manifest["engine"]["name"]
+    document = {
+        "samples": len(golden.samples),
+        "runs": sum(len(sample) for sample in golden.samples),
+        "engine": engine,
+        "engine_version": model.engine.version,
+        "outputs": [result.to_json() for result in results],
+    }
+    if failed := [result for result in results if not result.passed]:
+        raise SelftestFailed(
+            f"The self-test failed: {len(failed)} of {len(results)} outputs are too far from those of the build",
+            "\n".join(map(str, failed)),
+            f"This machine's engine ({engine} {model.engine.version}) or CPU computes otherwise than the build's. "
+            "Use the engine's version that `info` names; if that is so already, build for this CPU.",
+            document,
+        )
+    if not options.json:
+        print(f"{artifact.name}: ok, {document['samples']} samples, {document['runs']} runs")
+        for result in results:
+            print(f"  {result}")
+    return {"status": "ok", **document}
+
+
+def _run(artifact: Path, options: argparse.Namespace) -> dict[str, Any]:
+    model = _load(Bundle.open(artifact), options)
+    import numpy as np
+
+    from .given import feeds_of
+
+    steps = feeds_of(options.input, model.free_inputs, model.manifest.get("preprocess"))
+    outputs = list(model.run_sequence(steps)) if model.state else [model.run(feeds) for feeds in steps]
+    if options.output is not None:
+        one = len(outputs) == 1
+        arrays = {name: outputs[0][name] if one else np.stack([step[name] for step in outputs]) for name in outputs[0]}
+        _save(options.output, arrays)
+    runs = [{name: _shown(array, options.top) for name, array in step.items()} for step in outputs]
+    if not options.json:
+        for number, step in enumerate(runs):
+            if len(outputs) > 1:
+                print(f"run {number}")
+            for name, shown in step.items():
+                print(f"  {name}: {_text(shown)}")
+        if options.output is not None:
+            print(f"written to {options.output}")
+    return {"status": "ok", "runs": runs, "output": str(options.output) if options.output else None}
+
+
+def _shown(array: np.ndarray, top: int | None) -> dict[str, Any]:
+    """An output as it is shown: all of it when small, else its range; with `top`, its largest values."""
+    values = array.reshape(-1)
+    document: dict[str, Any] = {"dtype": str(array.dtype), "shape": list(array.shape)}
+    if top is not None:
+        order = values.argsort(kind="stable")[::-1][:top]
+        document["top"] = [{"index": int(index), "value": _plain(values[index])} for index in order]
+    elif values.size <= 16:
+        document["values"] = [_plain(value) for value in values]
+    else:
+        document.update(minimum=_plain(values.min()), maximum=_plain(values.max()), argmax=int(values.argmax()))
+    return document
+
+
+def _plain(value: Any) -> Any:
+    """A numpy scalar as JSON has it; NaN and infinity, which it lacks, as text."""
+    plain = value.item()
+    return plain if plain == plain and plain not in (float("inf"), float("-inf")) else str(plain)
+
+
+def _text(shown: dict[str, Any]) -> str:
+    head = f"{shown['dtype']}[{', '.join(map(str, shown['shape']))}]"
+    if "top" in shown:
+        return f"{head} " + ", ".join(f"{item['index']}: {_short(item['value'])}" for item in shown["top"])
+    if "values" in shown:
+        return f"{head} " + ", ".join(_short(value) for value in shown["values"])
+    return f"{head} from {_short(shown['minimum'])} to {_short(shown['maximum'])}, largest at {shown['argmax']}"
+
+
+def _short(value: Any) -> str:
+    return f"{value:.6g}" if isinstance(value, float) else str(value)
+
+
+def _save(path: Path, arrays: dict[str, np.ndarray]) -> None:
+    from .npz import write_npz
+
+    try:
+        write_npz(path, arrays)
+    except OSError as error:
+        failure = InputError(
+            f"{path} can't be written", f"The system says: {error.strerror}.", "Choose another --output."
+        )
+        failure.exit_code = _OUTPUT_FAILED
+        raise failure from error
+
+
+def _bench(artifact: Path, options: argparse.Namespace) -> dict[str, Any]:
+    if not options.seconds > 0:
+        raise InputError("--seconds has to be positive", f"It is {options.seconds}.", "Give for example --seconds 5.")
+    started = time.perf_counter()
+    bundle = Bundle.open(artifact)
+    model = _load(bundle, options)
+    load_ms = (time.perf_counter() - started) * 1e3
+    from .bench import latency
+
+    feeds, _ = _golden(bundle).samples[0][0]
+    measured = latency(model, feeds, options.seconds)
+    threads = model.manifest["threads"] if options.threads is None else options.threads
+    document = {
+        "status": "ok",
+        "engine": model.manifest["engine"]["name"],
+        "engine_version": model.engine.version,
+        "threads": threads,
+        "machine": platform.machine(),
+        "load_ms": round(load_ms, 2),
+        "latency_ms": measured.to_json(),
+    }
+    if not options.json:
+        shown = f"{threads} thread{'s' if threads > 1 else ''}" if threads else "as many threads as the engine likes"
+        rows = [
+            ("engine", f"{document['engine']} {model.engine.version}, {shown}, {platform.machine()}"),
+            ("load", f"{load_ms:.1f} ms, with verification"),
+            ("first run", f"{measured.first:.3f} ms"),
+            *((name, f"{getattr(measured, name):.3f} ms") for name in ("p50", "p90", "p95", "p99", "max")),
+            ("throughput", f"{measured.per_second:.1f} inferences/s ({measured.runs} runs, one after the other)"),
+        ]
+        _print_rows(rows)
+    return document
+
+
+def _golden(bundle: Bundle) -> Golden:
+    from .golden import read_golden
+
+    if "golden.npz" not in bundle.manifest["files"]:
+        raise InputError(
+            f"{bundle.path.name} carries no golden samples",
+            "The build could not run the payload, so it does not know what to expect.",
+            "Use `run` with inputs of your own.",
+        )
+    return read_golden(bundle.read("golden.npz"))
+
+
+def _load(bundle: Bundle, options: argparse.Namespace) -> Model:
+    """The model, with what could not be checked said on standard error."""
+    if options.threads is not None and options.threads < 0:
+        raise InputError("--threads can't be negative", "0 leaves the number to the engine.", "Give 0 or more.")
+    try:
+        import numpy  # noqa: F401 (only to know)
+    except ImportError as error:
+        raise EngineMissing(
+            "numpy is not installed", f"{type(error).__name__}: {error}.", "Install it: python3 -m pip install numpy"
+        ) from error
+    from .model import Model
+
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        model = Model.load(bundle, options.threads)
+    for each in caught:
+        if each.category is RuntimeWarning:
+            print(f"warning: {each.message}", file=sys.stderr)
+    return model

@@ -1,0 +1,74 @@
+"""OpenVINO's CPU engine, for an IR of model.xml and model.bin."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from ..errors import EngineMissing, InputError
+
+DISTRIBUTION = "openvino"
+
+_INT32 = np.iinfo(np.int32)
+_OPTIONS = {"inference_precision": "INFERENCE_PRECISION_HINT"}
+
+
+class OpenVINOEngine:
+    """An IR, compiled for the CPU of this machine."""
+
+    def __init__(self, compiled: Any, version: str) -> None:
+        self.version = version
+        self._request = compiled.create_infer_request()
+        self._inputs = [sorted(port.get_names()) for port in compiled.inputs]
+        self._outputs = [sorted(port.get_names()) for port in compiled.outputs]
+
+    def run(self, feeds: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+        """Run once; see `Engine.run`.
+
+        Raises InputError for an int64 value beyond 32 bits: OpenVINO computes int64 in int32, and would wrap it.
+        """
+        arrays = {}
+        for names in self._inputs:
+            name = next(name for name in names if name in feeds)
+            arrays[name] = _fitting(name, feeds[name])
+        results = self._request.infer(arrays, share_inputs=True)  # this call outlives all use of the inputs
+        return {name: results[index] for index, names in enumerate(self._outputs) for name in names}
+
+
+def _fitting(name: str, array: np.ndarray) -> np.ndarray:
+    if array.dtype == np.int64 and array.size and (array.max() > _INT32.max or array.min() < _INT32.min):
+        raise InputError(
+            f"Input {name!r} holds a value that does not fit into 32 bits",
+            "OpenVINO computes 64-bit integers in 32 bits; it would silently use another value.",
+            f"Keep the values of this input between {_INT32.min} and {_INT32.max}.",
+        )
+    return np.ascontiguousarray(array)
+
+
+def load(files: Mapping[str, bytes], options: Mapping[str, Any], threads: int) -> OpenVINOEngine:
+    """Compile an IR; see `open_engine`."""
+    try:
+        import openvino
+    except ImportError as error:
+        raise EngineMissing(
+            "OpenVINO can't be used here",
+            f"{type(error).__name__}: {error}.",
+            "Install it for this Python: python3 -m pip install openvino",
+        ) from error
+    config: dict[str, Any] = {_OPTIONS[name]: value for name, value in options.items()}
+    config.update({"PERFORMANCE_HINT": "LATENCY", "NUM_STREAMS": 1})
+    if threads:
+        config["INFERENCE_NUM_THREADS"] = threads
+    xml, weights = files.values()
+    core = openvino.Core()
+    try:
+        compiled = core.compile_model(core.read_model(xml, weights), "CPU", config)
+    except RuntimeError as error:
+        raise EngineMissing(
+            f"OpenVINO {openvino.__version__} can't load the model",
+            str(error).strip().splitlines()[-1],
+            "Install the version that made the artifact, or a newer one: python3 -m pip install --upgrade openvino",
+        ) from error
+    return OpenVINOEngine(compiled, str(openvino.__version__).split("-")[0])

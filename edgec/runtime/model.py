@@ -1,0 +1,164 @@
+"""A model that runs: an artifact's payload in its engine, and the checks on what goes in."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import os
+import re
+import warnings
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from .bundle import Bundle
+from .device import check_device
+from .engines import Engine, open_engine
+from .errors import EngineMissing, InputError
+
+Feeds = Mapping[str, np.ndarray]
+
+
+@dataclass(frozen=True)
+class TensorSpec:
+    """One input or output. `dtype` is numpy's name."""
+
+    name: str
+    dtype: str
+    shape: tuple[int, ...]
+
+    def __str__(self) -> str:
+        return f"{self.name}: {self.dtype}[{', '.join(map(str, self.shape))}]"
+
+
+@dataclass(frozen=True)
+class Model:
+    """An artifact, ready to run.
+
+    state: output name to input name, for a recurrent model: what one step hands to the next.
+    """
+
+    manifest: Mapping[str, Any]
+    engine: Engine
+    inputs: tuple[TensorSpec, ...]
+    outputs: tuple[TensorSpec, ...]
+    state: Mapping[str, str]
+
+    @classmethod
+    def load(cls, path: str | os.PathLike[str] | Bundle, threads: int | None = None) -> Model:
+        """See `edgec.runtime.load`; `path` may also be a bundle that is open."""
+        bundle = path if isinstance(path, Bundle) else Bundle.open(Path(path))
+        manifest = bundle.manifest
+        for text in (*check_device(manifest), *check_engine(manifest["engine"])):
+            warnings.warn(text, RuntimeWarning, stacklevel=3)
+        needed = manifest["engine"]
+        chosen = manifest["threads"] if threads is None else threads
+        engine = open_engine(needed["name"], bundle.payload(), needed["options"], chosen)
+        return cls(manifest, engine, specs(manifest["inputs"]), specs(manifest["outputs"]), dict(manifest["state"]))
+
+    def run(self, feeds: Feeds | np.ndarray) -> dict[str, np.ndarray]:
+        """Run once. A bare array is taken as the model's only input; a state that is not given starts as zeros.
+
+        Arrays of another dtype are converted where no kind of number is lost (float64 to float32, int32 to int64).
+        Raises InputError for anything that does not fit the contract.
+        """
+        outputs = self.engine.run(self._complete(feeds))
+        return {spec.name: outputs[spec.name] for spec in self.outputs}
+
+    def run_sequence(self, steps: Iterable[Feeds | np.ndarray]) -> Iterator[dict[str, np.ndarray]]:
+        """Run the steps of one sequence in order, each with the state that the one before left."""
+        carried: dict[str, np.ndarray] = {}
+        for step in steps:
+            outputs = self.run({**carried, **self._named(step)})
+            carried = {into: outputs[source] for source, into in self.state.items()}
+            yield outputs
+
+    @property
+    def free_inputs(self) -> tuple[TensorSpec, ...]:
+        """The inputs that the caller gives: all but the state."""
+        return tuple(spec for spec in self.inputs if spec.name not in self.state.values())
+
+    def _named(self, feeds: Feeds | np.ndarray) -> Feeds:
+        if isinstance(feeds, Mapping):
+            return feeds
+        if len(self.free_inputs) != 1:
+            raise InputError(
+                "One array was given to a model with several inputs",
+                f"It takes {'; '.join(map(str, self.free_inputs))}.",
+                "Give a dictionary: input name to array.",
+            )
+        return {self.free_inputs[0].name: feeds}
+
+    def _complete(self, feeds: Feeds | np.ndarray) -> dict[str, np.ndarray]:
+        named = self._named(feeds)
+        known = {spec.name for spec in self.inputs}
+        if unknown := sorted(set(named) - known):
+            raise InputError(
+                f"The model has no input {unknown[0]!r}",
+                f"It takes {'; '.join(map(str, self.inputs))}.",
+                "Use those names.",
+            )
+        complete = {}
+        for spec in self.inputs:
+            if spec.name in named:
+                complete[spec.name] = fitted(spec, named[spec.name])
+            elif spec.name in self.state.values():
+                complete[spec.name] = np.zeros(spec.shape, spec.dtype)
+            else:
+                raise InputError(
+                    f"Input {spec.name!r} was not given",
+                    f"The model takes {'; '.join(map(str, self.free_inputs))}.",
+                    "Give all of them.",
+                )
+        return complete
+
+
+def specs(items: Iterable[Mapping[str, Any]]) -> tuple[TensorSpec, ...]:
+    """Inputs or outputs, as the manifest lists them."""
+    return tuple(TensorSpec(item["name"], item["dtype"], tuple(item["shape"])) for item in items)
+
+
+def fitted(spec: TensorSpec, value: Any) -> np.ndarray:
+    """`value` as the array that an input takes. Raises InputError when shape or kind of number differ."""
+    array = np.asarray(value)
+    if array.shape != spec.shape:
+        raise InputError(
+            f"Input {spec.name!r} was given the shape {array.shape}",
+            f"The model takes {spec}; shapes are fixed when an artifact is built.",
+            "Give an array of that shape, or build the artifact with another --shape.",
+        )
+    if not np.can_cast(array.dtype, np.dtype(spec.dtype), "same_kind"):
+        raise InputError(
+            f"Input {spec.name!r} was given {array.dtype}",
+            f"The model takes {spec}; a conversion would lose what the numbers mean.",
+            f"Convert it yourself: array.astype({spec.dtype!r}).",
+        )
+    return array.astype(spec.dtype, copy=False)
+
+
+def check_engine(needed: Mapping[str, Any]) -> list[str]:
+    """Whether the engine's package is there; returns a warning when it is older than the artifact wants.
+
+    Raises EngineMissing when it is not installed.
+    """
+    distribution, minimum = needed.get("distribution", needed["name"]), needed["minimum_version"]
+    install = f'python3 -m pip install "{distribution}>={minimum}"'
+    try:
+        installed = importlib.metadata.version(distribution)
+    except importlib.metadata.PackageNotFoundError:
+        raise EngineMissing(
+            f"The engine {needed['name']} is not installed",
+            f"The artifact runs in {distribution} {minimum} or later, and this Python has none.",
+            f"Install it: {install}",
+        ) from None
+    if _release(installed) < _release(minimum):
+        return [f"{distribution} {installed} is older than {minimum}, which the artifact was made with. {install}"]
+    return []
+
+
+def _release(version: str) -> tuple[int, ...]:
+    """The numbers that a version starts with: "2026.4.1rc2" gives (2026, 4, 1)."""
+    found = re.match(r"\d+(?:\.\d+)*", version)
+    return tuple(map(int, found[0].split("."))) if found else ()

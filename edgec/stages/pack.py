@@ -1,0 +1,194 @@
+"""Pack: payload and evidence become one file, which then has to prove itself.
+
+out: NAME-TARGET.edgec
+"""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.metadata
+import json
+import subprocess
+import sys
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+from edgec.backends.base import Precision
+from edgec.errors import InternalError
+from edgec.stages.base import Stage, StageContext
+from edgec.targets import Target
+from edgec.version import __version__
+
+_TOOLS = ("numpy", "onnx", "onnxruntime", "onnxsim", "openvino")
+_ROUNDING_STEPS = 2.0  # quantization steps that two right kernels may differ by at a model's output
+_FLOAT_PRECISION = 1e-3  # of the output's range: sums of products in float32, taken in another order
+_TIMEOUT = 600.0  # seconds
+
+
+@dataclass(frozen=True)
+class PackParams:
+    """model_sha256: digest of the user's model with its external data. recipe: preprocessing, as the runtime takes it.
+
+    state: (output, input) pairs of a recurrent model.
+    """
+
+    name: str
+    target: Target
+    backend: str
+    precision: Precision
+    model_sha256: str
+    calibration_sha256: str | None = None
+    recipe: dict[str, Any] | None = None
+    state: tuple[tuple[str, str], ...] = ()
+
+
+def run(ingested: Path, lowered: Path, validated: Path, params: PackParams, context: StageContext) -> None:
+    """Write the artifact, and let it verify and test itself in a process of its own.
+
+    Raises InternalError when it does not pass: such an artifact is not shipped.
+    """
+    from edgec.bundle.write import bundle_bytes
+
+    contract = _json(ingested / "contract.json")
+    payload = _json(lowered / "lower.json")
+    parity = _json(validated / "parity.json")
+    files = {f"payload/{name}": (lowered / "payload" / name).read_bytes() for name in payload["files"]}
+    files["parity.json"] = (validated / "parity.json").read_bytes()
+    golden = validated / "golden.npz"
+    if golden.is_file():
+        files["golden.npz"] = golden.read_bytes()
+    tools = _tool_versions()
+    files["provenance.json"] = _text(_provenance(params, files, tools))
+    manifest = {
+        "name": params.name,
+        "target": params.target.name,
+        "arch": params.target.arch,
+        "cpu_features": sorted(params.target.features),
+        "threads": params.target.threads,
+        "backend": params.backend,
+        "precision": params.precision,
+        "engine": _engine(payload),
+        "inputs": contract["inputs"],
+        "outputs": contract["outputs"],
+        "state": dict(params.state),
+        "preprocess": params.recipe,
+        "model_sha256": params.model_sha256,
+        "payload": [f"payload/{name}" for name in payload["files"]],
+        "selftest": {"tolerances": _tolerances(golden, parity) if golden.is_file() else {}},
+        "tools": tools,
+    }
+    artifact = context.out / f"{params.name}-{params.target.name}.edgec"
+    artifact.write_bytes(bundle_bytes(manifest, files))
+    artifact.chmod(0o755)
+    _prove(artifact, manifest, golden.is_file(), context)
+
+
+def _engine(payload: Mapping[str, Any]) -> dict[str, Any]:
+    """What the device needs. An older engine may not know what this one wrote, so this version is the least."""
+    distribution = import_module(f"edgec.runtime.engines.{payload['engine']}").DISTRIBUTION
+    return {
+        "name": payload["engine"],
+        "distribution": distribution,
+        "minimum_version": importlib.metadata.version(distribution),
+        "options": payload["options"],
+    }
+
+
+def _provenance(params: PackParams, files: Mapping[str, bytes], tools: Mapping[str, str]) -> dict[str, Any]:
+    """What went in, by digest. No time, no path, no host: equal builds have equal provenance."""
+    return {
+        "model": {"sha256": params.model_sha256},
+        "calibration": {"sha256": params.calibration_sha256} if params.calibration_sha256 else None,
+        "parameters": asdict(params),
+        "tools": dict(tools),
+        "results": {name: {"sha256": hashlib.sha256(content).hexdigest()} for name, content in sorted(files.items())},
+    }
+
+
+def _tool_versions() -> dict[str, str]:
+    versions = {"edgec": __version__}
+    for name in _TOOLS:
+        try:
+            versions[name] = importlib.metadata.version(name)
+        except importlib.metadata.PackageNotFoundError:
+            continue  # a backend that was not used
+    return versions
+
+
+def _tolerances(golden: Path, parity: Mapping[str, Any]) -> dict[str, float]:
+    """The largest absolute difference from the golden outputs that a device may show, for each output.
+
+    Another CPU runs other kernels, which round otherwise. It may be as far from this build's outputs as these were from
+    the reference; and never less than what rounding alone explains.
+    """
+    from edgec.runtime.golden import read_golden
+    from edgec.runtime.selftest import largest
+
+    known = read_golden(golden)
+    lowering = {item["name"]: item.get("max_abs") or 0.0 for item in parity.get("lowering", {}).get("outputs", [])}
+    tolerances = {}
+    for name, first in known.samples[0][0][1].items():
+        least = 0.0
+        if name in known.steps:
+            least = _ROUNDING_STEPS * known.steps[name]
+        elif first.dtype.kind == "f":
+            peak = max(largest(outputs[name]) for sample in known.samples for _, outputs in sample)
+            least = _FLOAT_PRECISION * peak
+        tolerances[name] = max(least, lowering.get(name, 0.0))
+    return tolerances
+
+
+def _prove(artifact: Path, manifest: Mapping[str, Any], has_golden: bool, context: StageContext) -> None:
+    """Run the artifact's own checks, as a device would: in a process of its own."""
+    from edgec.runtime.device import check_device
+    from edgec.runtime.errors import DeviceUnfit
+
+    _run_own(artifact, "verify")
+    if not has_golden:
+        context.warn("The artifact was not executed: validation left no golden samples.")
+        return
+    try:
+        check_device(manifest)
+    except DeviceUnfit as unfit:
+        context.warn(f"The artifact was not executed on this machine. {unfit.what}.")
+        return
+    _run_own(artifact, "selftest")
+
+
+def _run_own(artifact: Path, command: str) -> None:
+    try:
+        done = subprocess.run(
+            [sys.executable, str(artifact), command],
+            capture_output=True,
+            text=True,
+            errors="replace",
+            timeout=_TIMEOUT,
+            cwd=artifact.parent,
+        )
+    except subprocess.TimeoutExpired as error:
+        raise InternalError(
+            f"The artifact did not finish its own `{command}` in {_TIMEOUT:.0f} s",
+            f"{artifact.name} was written, then run to prove itself. It is not shipped.",
+            "Please report it with the model if you may share it.",
+        ) from error
+    if done.returncode != 0:
+        raise InternalError(
+            f"The artifact failed its own `{command}` with exit code {done.returncode}",
+            (done.stderr.strip() or done.stdout.strip())[-2000:],
+            "It is not shipped. Please report it with the model if you may share it, and the output of `edgec doctor`.",
+            {"command": command, "exit_code": done.returncode},
+        )
+
+
+def _json(path: Path) -> Any:
+    return json.loads(path.read_text(encoding="utf-8"))
+
+
+def _text(document: Mapping[str, Any]) -> bytes:
+    return (json.dumps(document, indent=1, sort_keys=True, ensure_ascii=False, allow_nan=False) + "\n").encode()
+
+
+STAGE = Stage(name="pack", version=1, tools=_TOOLS, run=run)
