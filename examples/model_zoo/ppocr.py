@@ -5,6 +5,7 @@ All three take BGR pictures scaled to -1..1, and have open dimensions: batch, he
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from functools import cache as remember
 from pathlib import Path
@@ -77,7 +78,7 @@ def detection_case() -> Case:
 def preprocess(picture: Image.Image, shape: Sequence[int]) -> np.ndarray:
     """float32 `shape` = [1, 3, H, W]: scaled to height H, BGR, -1..1; zeros to the right of a short line."""
     height, width = shape[2:]
-    wanted = min(width, round(picture.width * height / picture.height))
+    wanted = min(width, math.ceil(picture.width * height / picture.height))
     pixels = np.asarray(picture.resize((wanted, height), Image.Resampling.BILINEAR), np.float32)[:, :, ::-1]
     feed = np.zeros(shape, np.float32)
     feed[0, :, :, :wanted] = (pixels.transpose(2, 0, 1) - 127.5) / 127.5

@@ -67,7 +67,9 @@ def read(artifacts: Path | None) -> None:
         total += len(page.texts)
     seconds = time.perf_counter() - started
     print("\n".join(lines))
-    print(f"\n{exact} of {total} lines on {_PAGES} pages read without a wrong letter, {seconds / _PAGES * 1000:.0f} ms a page")
+    print(
+        f"\n{exact} of {total} lines on {_PAGES} pages read without a wrong letter, {seconds / _PAGES * 1000:.0f} ms a page"
+    )
 
 
 def _artifact(folder: Path, case: Case) -> Run:
