@@ -80,7 +80,7 @@ def preprocess(photo: np.ndarray) -> np.ndarray:
 
     height, width = photo.shape[:2]
     side = int(min(height, width) * SIDE / (SIDE + 32))
-    left, top = (width - side) // 2, (height - side) // 2
+    left, top = (width - side + 1) // 2, (height - side + 1) // 2
     square = Image.fromarray(photo[top : top + side, left : left + side])
     pixels = np.asarray(square.resize((SIDE, SIDE), Image.Resampling.BICUBIC), np.float32)
     return ((pixels - 127) / 128).transpose(2, 0, 1)[None]

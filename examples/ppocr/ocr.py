@@ -68,7 +68,8 @@ def read(artifacts: Path | None) -> None:
     seconds = time.perf_counter() - started
     print("\n".join(lines))
     print(
-        f"\n{exact} of {total} lines on {_PAGES} pages read without a wrong letter, {seconds / _PAGES * 1000:.0f} ms a page"
+        f"\n{exact} of {total} lines on {_PAGES} pages read without a wrong letter, "
+        f"{seconds / _PAGES * 1000:.0f} ms a page"
     )
 
 
