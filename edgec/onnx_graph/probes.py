@@ -1,0 +1,149 @@
+"""Made-up inputs that are the same on every machine, to see whether two forms of a model compute the same.
+
+They are no calibration data: they say that a graph was changed correctly, nothing of how well a model works.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+
+from edgec.contract import TensorSpec
+from edgec.reference import Reference
+
+Array = np.ndarray[Any, np.dtype[Any]]
+
+RELATIVE, ABSOLUTE = 1e-4, 1e-6
+"""How far outputs may lie apart, relative to the largest value of the output, plus so much."""
+
+
+def probe_inputs(
+    inputs: Sequence[TensorSpec], hints: Mapping[str, Sequence[int]], seed: int = 0
+) -> Iterator[dict[str, Array]]:
+    """Four probes: zeros; uniform from 0 to 1 with ids 0 and 1; standard normal with ids below 8; images of 0 to 255.
+
+    hints: for integer inputs, values that the graph compares them with; the last probes use them.
+    """
+    random = np.random.default_rng(seed)
+    for probe in range(4):
+        yield {spec.name: _probe(spec, probe, hints.get(spec.name, ()), random) for spec in inputs}
+
+
+def _probe(spec: TensorSpec, probe: int, hints: Sequence[int], random: np.random.Generator) -> Array:
+    dtype = np.dtype(spec.dtype)
+    if probe == 0:
+        return np.zeros(spec.shape, dtype)
+    if dtype == np.bool_:
+        return random.integers(0, 2, spec.shape).astype(dtype)
+    if dtype.kind in "iu":
+        if hints and probe >= 2:
+            return np.full(spec.shape, hints[probe % len(hints)], dtype)
+        return random.integers(0, 2 if probe == 1 else 8, spec.shape).astype(dtype)
+    if probe == 2:
+        return random.standard_normal(spec.shape).astype(dtype)
+    return (random.random(spec.shape) * (255 if probe == 3 else 1)).astype(dtype)
+
+
+def compared_values(model: onnx.ModelProto) -> dict[str, list[int]]:
+    """For each integer input, the constants that an Equal node compares it with: a mode, a sampling rate."""
+    constants = {item.name: item for item in model.graph.initializer}
+    inputs = {item.name for item in model.graph.input}
+    found: dict[str, list[int]] = {}
+    for node in model.graph.node:
+        if node.op_type != "Equal":
+            continue
+        for name, other in (tuple(node.input), tuple(reversed(node.input))):
+            if name in inputs and other in constants:
+                values = onnx.numpy_helper.to_array(constants[other]).ravel()[:4]
+                if values.dtype.kind in "iu":
+                    found.setdefault(name, []).extend(int(value) for value in values)
+    return found
+
+
+@dataclass
+class Agreement:
+    """How well two models agree.
+
+    loaded: whether the first one can be loaded at all. ran: probes that it could run. failure: what it said last when
+    it could not. worst: what is wrong with the second one, "" when they agree. largest: largest absolute difference of
+    any output. shapes: of the first one's outputs; None where the probes lead to different ones.
+    """
+
+    loaded: bool = False
+    ran: int = 0
+    largest: float = 0.0
+    worst: str = ""
+    failure: str = ""
+    shapes: dict[str, tuple[int, ...] | None] = field(default_factory=dict)
+
+
+def compare_models(first: Path, second: Path | None, inputs: Sequence[TensorSpec]) -> Agreement:
+    """Run `first` (and `second`) on the probes. Meant for a worker: a model that crashes ends the process.
+
+    A probe that `first` can't run says nothing and is left out; what it said is in `failure`.
+    """
+    result = Agreement()
+    hints = compared_values(onnx.load(str(first), load_external_data=False))
+    try:
+        reference = Reference(first)
+    except Exception as error:
+        result.failure = _message(error)
+        return result
+    result.loaded = True
+    try:
+        candidate = None if second is None else Reference(second)
+    except Exception as error:
+        result.ran, result.worst = 1, f"it can't be loaded: {_message(error)}"
+        return result
+    for number, feeds in enumerate(probe_inputs(inputs, hints)):
+        try:
+            expected = reference.run(feeds)
+        except Exception as error:
+            result.failure = _message(error)
+            continue
+        result.ran += 1
+        for name, value in expected.items():
+            shape = tuple(np.shape(value))
+            if result.shapes.setdefault(name, shape) != shape:
+                result.shapes[name] = None
+        if candidate is None:
+            continue
+        try:
+            got = candidate.run(feeds)
+        except Exception as error:
+            result.worst = f"it fails on probe {number}: {_message(error)}"
+            return result
+        for name, value in expected.items():
+            difference, wrong = _difference(value, got[name])
+            result.largest = max(result.largest, difference)
+            result.worst = result.worst or (f"output {name!r}, probe {number}: {wrong}" if wrong else "")
+    return result
+
+
+def _difference(expected: Any, got: Any) -> tuple[float, str]:
+    """The largest absolute difference of two outputs, and what is wrong with it ("" when nothing is)."""
+    expected, got = np.asarray(expected), np.asarray(got)
+    if expected.shape != got.shape or expected.dtype != got.dtype:
+        return 0.0, f"{got.dtype}{list(got.shape)} where {expected.dtype}{list(expected.shape)} is expected"
+    if expected.dtype.kind not in "fV":
+        differ = int(np.count_nonzero(expected != got))
+        return float(differ > 0), f"{differ} of {expected.size} values differ" if differ else ""
+    finite = np.isfinite(expected)
+    if not np.array_equal(finite, np.isfinite(got)):
+        return 0.0, "NaN or infinite values in other places"
+    left, right = expected[finite].astype(np.float64), got[finite].astype(np.float64)
+    if left.size == 0:
+        return 0.0, ""
+    difference, scale = float(np.abs(left - right).max()), float(np.abs(left).max())
+    allowed = RELATIVE * scale + ABSOLUTE
+    return difference, f"differs by {difference:.3g}, {allowed:.3g} is allowed" if difference > allowed else ""
+
+
+def _message(error: Exception) -> str:
+    text = " ".join(str(error).split())
+    return text.removeprefix("[ONNXRuntimeError] : ")[:500]

@@ -1,0 +1,149 @@
+"""Static shapes: an artifact for a device has one size, known when it is built."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Callable, Mapping, Sequence
+
+import onnx
+
+from edgec.errors import ModelRefused
+
+_LIKELY_IMAGE_SIDE = 224
+_LIKELY_LENGTH = 128
+
+Dimension = int | str
+"""A fixed size, or the name of an open one ("?" where it has none)."""
+
+
+def declared(item: onnx.ValueInfoProto) -> list[Dimension] | None:
+    """The dimensions of an input or output as the model gives them; None when not even their number is known.
+
+    Zero and negative sizes are what some exporters write for "open".
+    """
+    kind = item.type.tensor_type
+    if not kind.HasField("shape"):
+        return None
+    return [dim.dim_value if dim.dim_value > 0 else dim.dim_param or "?" for dim in kind.shape.dim]
+
+
+def freeze_inputs(
+    model: onnx.ModelProto, shapes: Sequence[tuple[str, tuple[int, ...]]], warn: Callable[[str], None]
+) -> None:
+    """Give every input of the model a static shape, and forget every shape inside of the graph that may have changed.
+
+    shapes: (input, dims) as the user gave them. An open dimension that shares its name with one that the user fixed
+    takes its value. Raises ModelRefused when a shape does not fit the model, or when a dimension stays open.
+    """
+    inputs = {item.name: item for item in model.graph.input}
+    chosen = dict(shapes)
+    known: dict[str, int] = {}
+    for name, dims in chosen.items():
+        if name not in inputs:
+            raise _no_such_input(name, dims, inputs, model)
+        for axis, (given, size) in enumerate(zip(_matched(name, dims, declared(inputs[name])), dims, strict=True)):
+            if isinstance(given, str) and given != "?" and known.setdefault(given, size) != size:
+                warn(
+                    f"The model calls dimension {axis} of {name} {given!r}, as one of another input, but --shape gives "
+                    f"them the sizes {size} and {known[given]}."
+                )
+    settled: dict[str, Sequence[Dimension] | None] = {}
+    for name, item in inputs.items():
+        settled[name] = chosen[name] if name in chosen else _by_name(declared(item), known)
+    if any(dims is None or any(isinstance(dim, str) for dim in dims) for dims in settled.values()):
+        raise _open(settled)
+    for name, item in inputs.items():
+        shape = item.type.tensor_type.shape
+        shape.SetInParent()
+        del shape.dim[:]
+        for dim in settled[name] or ():
+            assert isinstance(dim, int)
+            shape.dim.add(dim_value=dim)
+    del model.graph.value_info[:]
+    for output in model.graph.output:
+        for dim in output.type.tensor_type.shape.dim:
+            dim.Clear()
+
+
+def _by_name(dims: list[Dimension] | None, known: Mapping[str, int]) -> list[Dimension] | None:
+    """`dims` with the open ones filled in whose name has a known size."""
+    return None if dims is None else [known.get(dim, dim) if isinstance(dim, str) else dim for dim in dims]
+
+
+def _matched(name: str, dims: tuple[int, ...], given: list[Dimension] | None) -> list[Dimension]:
+    """The model's dimensions of an input for which the user gave `dims`; raises ModelRefused when they disagree."""
+    flag = f"--shape {name}={text(dims)}"
+    if any(size < 1 for size in dims):
+        raise ModelRefused(
+            f"{flag} does not fit the model",
+            "Every size must be at least 1.",
+            "Give positive numbers, as in 1x3x224x224.",
+        )
+    if given is None:
+        return list(dims)
+    if len(given) != len(dims):
+        raise ModelRefused(
+            f"{flag} does not fit the model",
+            f"The input {name} has {len(given)} dimensions ({text(given)}), the flag gives {len(dims)}.",
+            f"Give {len(given)} sizes: {_flag(name, given)}",
+        )
+    for axis, (fixed, size) in enumerate(zip(given, dims, strict=True)):
+        if isinstance(fixed, int) and fixed != size:
+            raise ModelRefused(
+                f"{flag} does not fit the model",
+                f"Dimension {axis} of the input {name} is fixed at {fixed} in the model ({text(given)}).",
+                f"Leave it at {fixed}, or export the model with that dimension open (`dynamic_axes`).",
+            )
+    return given
+
+
+def text(dims: Sequence[Dimension]) -> str:
+    """Dimensions as the flag --shape has them: 1x3x224x224."""
+    return "x".join(map(str, dims)) or "scalar"
+
+
+def _flag(name: str, dims: Sequence[Dimension] | None) -> str:
+    """A flag that fixes the open dimensions of an input, with likely sizes."""
+    if dims is None:
+        return f"--shape {name}=1x3x{_LIKELY_IMAGE_SIDE}x{_LIKELY_IMAGE_SIDE}"
+    sizes = [dim if isinstance(dim, int) else _likely(dim, axis, dims) for axis, dim in enumerate(dims)]
+    return f"--shape {name}={text(sizes)}"
+
+
+def _likely(name: str, axis: int, dims: Sequence[Dimension]) -> int:
+    """A size for an open dimension that a person can start from."""
+    if axis == 0 or name.lower() in ("n", "b") or "batch" in name.lower():
+        return 1
+    if len(dims) == 4:
+        channels_last = dims[3] in (1, 3, 4)
+        channel = 3 if channels_last else 1
+        return 3 if axis == channel else _LIKELY_IMAGE_SIDE
+    return _LIKELY_LENGTH
+
+
+def _open(settled: Mapping[str, Sequence[Dimension] | None]) -> ModelRefused:
+    """The error that names every open input, its dimensions, and the flags to type."""
+    unsettled = {
+        name: dims for name, dims in settled.items() if dims is None or any(isinstance(dim, str) for dim in dims)
+    }
+    lines = [f"  {name}: {'unknown' if dims is None else text(dims)}" for name, dims in unsettled.items()]
+    flags = " ".join(_flag(name, dims) for name, dims in unsettled.items())
+    only_batch = all(dims is not None and all(isinstance(dim, int) for dim in dims[1:]) for dims in unsettled.values())
+    own = "" if only_batch else " (with your own sizes where the model leaves them open)"
+    return ModelRefused(
+        "The model leaves dimensions open; an artifact needs static shapes",
+        "These inputs are not fixed:\n" + "\n".join(lines),
+        f"Add{own}: {flags}",
+        {"open": {name: None if dims is None else list(dims) for name, dims in unsettled.items()}, "flags": flags},
+    )
+
+
+def _no_such_input(
+    name: str, dims: tuple[int, ...], inputs: Mapping[str, onnx.ValueInfoProto], model: onnx.ModelProto
+) -> ModelRefused:
+    why = f"The model's inputs are: {', '.join(inputs)}."
+    if any(item.name == name for item in model.graph.initializer):
+        why = f"{name} is a constant of the model, not an input. {why}"
+    close = difflib.get_close_matches(name, inputs, 1)
+    fix = f"Did you mean --shape {close[0]}={text(dims)} ?" if close else "Name one of them in --shape."
+    return ModelRefused(f"The model has no input {name!r}, which --shape names", why, fix)
