@@ -18,6 +18,7 @@ from typing import Any
 
 from edgec import worker
 from edgec.backends import load_backend
+from edgec.backends.base import Precision
 from edgec.calibration_data.sources import open_source, random_source, spool
 from edgec.contract import Contract
 from edgec.errors import EdgecError, ParityGateError, ToolMissing, UsageError, from_os_error
@@ -104,11 +105,13 @@ class _Front:
         ingested = runner.run(
             ingest.STAGE,
             {"model": (files.digest, spec.model)},
-            ingest.IngestParams(shapes=shapes, state=_pairs(spec.state)),
+            ingest.IngestParams(shapes=shapes, state=_pairs(spec.state), digest=files.digest),
             even_if_foreseeing=True,  # reading is quick, and a plan for a model that can't be read is worth nothing
         )
         contract = Contract.from_json(ingested.read_json("contract.json"))
         samples = _open_samples(spec, contract, scratch)
+        for text in samples.notes if samples is not None else ():
+            runner.note("samples", text, "info")
         recipe = load_recipe(spec.recipe).to_json() if spec.recipe else None
         simplified = runner.run(simplify.STAGE, {"ingested": ingested}, simplify.SimplifyParams(enabled=spec.simplify))
         seen = ingested.read_json("ingest.json")
@@ -124,7 +127,7 @@ class _TargetPath:
     target: Target
     front: _Front
     runner: StageRunner
-    precision: str
+    precision: Precision
     calibrated: Entry | None = None
     quantized: Entry | None = None
     lowered: Entry | None = None
@@ -335,7 +338,7 @@ def _open_samples(spec: BuildSpec, contract: Contract, scratch: Path) -> SampleS
             )
         return None
     if data == "random":
-        return random_source(contract, _RANDOM_SAMPLES, seed=0)
+        return random_source(contract, _RANDOM_SAMPLES, seed=0, state=spec.state)
     recipe = load_recipe(spec.recipe) if spec.recipe else None
     if isinstance(data, Path):
         return open_source(data, contract, recipe, dict(spec.state), spec.max_samples)

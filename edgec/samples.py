@@ -37,6 +37,11 @@ class SampleSource(Protocol):
         """SHA-256 over the bytes of all files, their order, and the recipe: what a stage's result depends on."""
         ...
 
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What the user should hear about how the data was read: files left aside, samples not used."""
+        ...
+
     def __len__(self) -> int:
         """The number of samples."""
         ...
