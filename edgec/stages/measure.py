@@ -1,0 +1,89 @@
+"""Measure: how fast the packed artifact is, beside the original model in ONNX Runtime.
+
+out: latency.json
+
+Both run in turns in one process, so that what else the machine does hits both alike. Only a target that this machine
+can stand in for is measured: an emulator says nothing about time.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from edgec import worker
+from edgec.errors import ArtifactError, ToolMissing
+from edgec.stages.base import Stage, StageContext
+
+
+@dataclass(frozen=True)
+class MeasureParams:
+    """artifact: file name in the packed folder. threads: for both. seconds: about how long, warm-up included."""
+
+    artifact: str
+    threads: int = 1
+    seconds: float = 3.0
+
+
+def run(ingested: Path, packed: Path, params: MeasureParams, context: StageContext) -> None:
+    """Write latency.json; when the artifact can't run on this machine, without figures and with the reason.
+
+    Raises ArtifactError for an artifact that does not verify, ToolMissing when its engine is not installed.
+    """
+    document: dict[str, Any] = worker.call(
+        _measure,
+        {
+            "ingested": ingested,
+            "artifact": packed / params.artifact,
+            "threads": params.threads,
+            "seconds": params.seconds,
+        },
+        timeout=600 + 10 * params.seconds,
+    )
+    if document.get("noisy"):
+        context.info("The machine was busy while latency was measured; take the figures as rough.")
+    context.write_json("latency.json", document)
+
+
+def _measure(ingested: Path, artifact: Path, threads: int, seconds: float) -> dict[str, Any]:
+    """In the worker: load both, then run them in turns."""
+    import warnings
+
+    import onnxruntime
+
+    from edgec.contract import Contract
+    from edgec.reference import Reference
+    from edgec.runners.timing import in_turns, probe
+    from edgec.runtime import load
+    from edgec.runtime.errors import ArtifactFailure, DeviceUnfit, EngineMissing
+
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # the artifact was made a moment ago, with this very engine
+            model = load(artifact, threads)
+    except DeviceUnfit as unfit:
+        return {"artifact": None, "baseline": None, "ratio_of_medians": None, "note": f"Not measured: {unfit.what}."}
+    except EngineMissing as missing:
+        raise ToolMissing(missing.what, missing.why, missing.fix) from missing
+    except ArtifactFailure as failure:
+        raise ArtifactError(failure.what, failure.why, failure.fix) from failure
+    contract = Contract.from_json(json.loads((ingested / "contract.json").read_text(encoding="utf-8")))
+    feeds = probe(contract)
+    original = Reference(ingested / "model.onnx", "all", threads)
+    timing = in_turns(lambda: model.run(feeds), lambda: original.run(feeds), seconds)
+    baseline = {"engine": "onnxruntime", "version": onnxruntime.__version__, **timing.baseline}
+    return {
+        "artifact": timing.candidate,
+        "baseline": baseline,
+        "ratio_of_medians": timing.ratio,
+        "ratio_quartiles": list(timing.ratio_quartiles),
+        "runs": timing.runs,
+        "threads": threads,
+        "noisy": timing.noisy,
+        "note": "",
+    }
+
+
+STAGE = Stage(name="measure", version=1, tools=("onnxruntime", "openvino", "numpy"), run=run)

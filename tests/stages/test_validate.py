@@ -1,0 +1,262 @@
+"""Validation on a small model: what each of the three comparisons says, and what it says when something is broken."""
+
+from __future__ import annotations
+
+import io
+import json
+import platform
+from dataclasses import dataclass, replace
+
+import numpy as np
+import onnx
+import pytest
+from onnx import TensorProto, helper, numpy_helper
+
+from edgec.contract import Contract, TensorSpec
+from edgec.errors import UsageError
+from edgec.events import Note, Progress
+from edgec.runtime.golden import read_golden
+from edgec.samples import Sample
+from edgec.stages.base import StageContext
+from edgec.stages.validate import ValidateParams, run
+from edgec.targets import load_target
+
+openvino = pytest.importorskip("openvino")
+
+SHAPE = (1, 3, 12, 12)
+SCALE = 0.05
+
+
+@dataclass(frozen=True)
+class Arrays:
+    """Samples of one step."""
+
+    count: int
+    constant: bool = False
+    digest: str = "arrays"
+
+    def __len__(self):
+        return self.count
+
+    def read(self, indices=None):
+        for index in range(self.count) if indices is None else indices:
+            image = np.random.default_rng(0 if self.constant else index).normal(size=SHAPE).astype(np.float32)
+            yield Sample(str(index), ({"x": image},))
+
+
+@dataclass(frozen=True)
+class Sequences(Arrays):
+    """Samples of five steps."""
+
+    def read(self, indices=None):
+        for index in range(self.count) if indices is None else indices:
+            rng = np.random.default_rng(index)
+            yield Sample(str(index), tuple({"x": rng.normal(size=(1, 4)).astype(np.float32)} for _ in range(5)))
+
+
+def convolution(gain=1.0, quantized=False):
+    """x -> Conv -> Relu -> y; quantized, with a Q/DQ pair at its output."""
+    weights = np.random.default_rng(1).normal(size=(8, 3, 3, 3)).astype(np.float32) * 0.2 * gain
+    last = "r" if quantized else "y"
+    nodes = [
+        helper.make_node("Conv", ["x", "w"], ["c"], name="conv", pads=[1, 1, 1, 1]),
+        helper.make_node("Relu", ["c"], [last], name="relu"),
+    ]
+    constants = [numpy_helper.from_array(weights, "w")]
+    if quantized:
+        nodes += [
+            helper.make_node("QuantizeLinear", ["r", "s", "z"], ["q"]),
+            helper.make_node("DequantizeLinear", ["q", "s", "z"], ["y"]),
+        ]
+        constants += [
+            numpy_helper.from_array(np.float32(SCALE), "s"),
+            numpy_helper.from_array(np.int8(-128), "z"),
+        ]
+    return model(nodes, constants, [("x", SHAPE)], [("y", (1, 8, 12, 12))])
+
+
+def recurrent():
+    """h' = tanh(x + 0.5 h), y = h' W."""
+    nodes = [
+        helper.make_node("Mul", ["h", "half"], ["m"]),
+        helper.make_node("Add", ["x", "m"], ["a"]),
+        helper.make_node("Tanh", ["a"], ["hn"]),
+        helper.make_node("MatMul", ["hn", "w"], ["y"]),
+    ]
+    weights = np.random.default_rng(2).normal(size=(4, 3)).astype(np.float32)
+    constants = [numpy_helper.from_array(np.float32(0.5), "half"), numpy_helper.from_array(weights, "w")]
+    return model(nodes, constants, [("x", (1, 4)), ("h", (1, 4))], [("y", (1, 3)), ("hn", (1, 4))])
+
+
+def model(nodes, constants, inputs, outputs):
+    def values(items):
+        return [helper.make_tensor_value_info(name, TensorProto.FLOAT, shape) for name, shape in items]
+
+    graph = helper.make_graph(nodes, "g", values(inputs), values(outputs), constants)
+    made = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
+    onnx.checker.check_model(made)
+    return made
+
+
+def ingested(folder, made):
+    folder.mkdir()
+    onnx.save(made, folder / "model.onnx")
+    specs = [
+        tuple(
+            TensorSpec(item.name, "float32", tuple(d.dim_value for d in item.type.tensor_type.shape.dim))
+            for item in part
+        )
+        for part in (made.graph.input, made.graph.output)
+    ]
+    (folder / "contract.json").write_text(json.dumps(Contract(*specs).to_json()))
+    return folder
+
+
+def quantized(folder):
+    folder.mkdir()
+    onnx.save(convolution(quantized=True), folder / "qdq.onnx")
+    table = {"tensors": {"y": {"scale": SCALE, "zero_point": -128, "dtype": "int8"}}, "weights": {}}
+    (folder / "qparams.json").write_text(json.dumps(table))
+    return folder
+
+
+def lowered(folder, made):
+    (folder / "payload").mkdir(parents=True)
+    converted = openvino.convert_model(io.BytesIO(made.SerializeToString()))
+    openvino.save_model(converted, folder / "payload" / "model.xml", compress_to_fp16=False)
+    options = {"inference_precision": "f32"}
+    document = {"engine": "openvino", "files": ["model.xml", "model.bin"], "options": options, "facts": {}}
+    (folder / "lower.json").write_text(json.dumps(document))
+    return folder
+
+
+@pytest.fixture
+def validate(tmp_path):
+    """Run the stage; returns parity.json, the golden samples (or None), and the events."""
+
+    def go(original, payload, samples, *, int8=False, target="host", state=(), gate=(), machine=None):
+        events = []
+        out = tmp_path / "out"
+        out.mkdir()
+        chosen = load_target(target)
+        if machine is not None:
+            chosen = replace(chosen, arch=machine)
+        run(
+            ingested=ingested(tmp_path / "ingested", original),
+            quantized=quantized(tmp_path / "quantized") if int8 else None,
+            lowered=lowered(tmp_path / "lowered", payload),
+            samples=samples,
+            params=ValidateParams(chosen, state, gate),
+            context=StageContext("validate", out, events.append),
+        )
+        golden = out / "golden.npz"
+        parity = json.loads((out / "parity.json").read_text())
+        return parity, read_golden(golden) if golden.is_file() else None, events
+
+    return go
+
+
+def test_a_float_payload_that_is_the_original(validate):
+    parity, golden, events = validate(convolution(), convolution(), Arrays(12))
+    assert (parity["passed"], parity["runner"], parity["samples"]) == (True, "native", 3)
+    assert parity["quantization"] == {"outputs": []}
+    assert parity["total"]["outputs"][0]["sqnr_db"] > 90
+    assert len(golden.samples) == 3
+    assert any(isinstance(event, Progress) and event.done == event.total == 3 for event in events)
+
+
+def test_a_float_payload_that_is_a_little_off_is_refused(validate):
+    parity, _, _ = validate(convolution(), convolution(gain=1.01), Arrays(12))
+    assert not parity["passed"]
+    assert "float artifact" in parity["failures"][0]
+
+
+def test_the_float_gate_can_be_stated(validate):
+    parity, _, _ = validate(convolution(), convolution(gain=1.01), Arrays(12), gate=(("float_sqnr", 30.0),))
+    assert parity["passed"]
+
+
+def test_int8_error_is_split_into_quantization_and_lowering(validate):
+    parity, golden, _ = validate(convolution(), convolution(quantized=True), Arrays(40), int8=True)
+    quantization, lowering = (parity[key]["outputs"][0] for key in ("quantization", "lowering"))
+    assert parity["passed"]
+    assert 20 < quantization["sqnr_db"] < 60
+    assert quantization["max_lsb"] == pytest.approx(0.5, abs=0.02)
+    assert lowering["max_lsb"] <= 1.01
+    assert golden.steps == {"y": pytest.approx(SCALE)}
+
+
+def test_a_payload_that_computes_something_else_fails_by_its_lowering(validate):
+    parity, _, _ = validate(convolution(), convolution(gain=-1.0), Arrays(12), int8=True)
+    assert not parity["passed"]
+    assert parity["quantization"]["outputs"][0]["sqnr_db"] > 20
+    assert parity["lowering"]["outputs"][0]["sqnr_db"] < 3
+    assert any("lowering costs" in warning for warning in parity["warnings"])
+
+
+def test_data_on_which_the_model_does_nothing_proves_nothing(validate):
+    parity, _, _ = validate(convolution(), convolution(quantized=True), Arrays(12, constant=True), int8=True)
+    assert not parity["passed"]
+    assert "calibration-domain" in parity["failures"][0]
+    assert "same for every sample" in parity["failures"][0]
+
+
+def test_without_samples_probes_are_made_and_said_so(validate):
+    parity, golden, _ = validate(convolution(), convolution(), None)
+    assert parity["passed"]
+    assert "random inputs" in parity["note"]
+    assert golden.samples
+
+
+def test_state_is_carried_through_a_sequence(validate):
+    state = (("hn", "h"),)
+    parity, golden, _ = validate(recurrent(), recurrent(), Sequences(8), state=state)
+    assert parity["passed"]
+    kinds = {item["name"]: (item["kind"], item["steps"]) for item in parity["total"]["outputs"]}
+    assert kinds == {"y": ("classes", 10), "hn": ("state", 10)}
+    first, second = golden.samples[0][:2]
+    np.testing.assert_array_equal(first[1]["hn"], second[0]["h"])
+
+
+def test_probes_of_a_recurrent_model_are_one_sequence(validate):
+    parity, golden, _ = validate(recurrent(), recurrent(), None, state=(("hn", "h"),))
+    assert parity["samples"] == 1
+    assert len(golden.samples[0]) == 8
+
+
+def test_too_few_samples_to_hold_any_back_is_said(validate):
+    parity, _, _ = validate(convolution(), convolution(), Arrays(3))
+    assert "too few to hold some back" in parity["note"]
+
+
+@pytest.mark.parametrize("int8", [True, False])
+def test_a_payload_for_another_architecture_is_not_executed_and_says_so(validate, int8):
+    other = "aarch64" if platform.machine() != "aarch64" else "x86_64"
+    parity, golden, events = validate(convolution(), convolution(quantized=int8), Arrays(40), int8=int8, machine=other)
+    assert (parity["runner"], parity["passed"]) == ("none", True)
+    assert parity["total"] == {"outputs": []}
+    assert "was not executed" in parity["note"]
+    assert any(isinstance(event, Note) and "was not executed" in event.text for event in events)
+    assert (golden is None) == int8
+
+
+def test_an_unknown_gate_is_a_usage_error(validate):
+    with pytest.raises(UsageError, match="no threshold called 'sqnrr'"):
+        validate(convolution(), convolution(), Arrays(8), gate=(("sqnrr", 1.0),))
+
+
+def test_a_crashing_engine_is_an_error_with_a_message(validate, monkeypatch):
+    from edgec.errors import InternalError
+    from edgec.stages import validate as stage
+
+    monkeypatch.setattr(stage, "_measure", crash)
+    with pytest.raises(InternalError, match="engine died") as caught:
+        validate(convolution(), convolution(), Arrays(8))
+    assert "SIGSEGV" in caught.value.why
+
+
+def crash(**job):
+    import os
+    import signal
+
+    os.kill(os.getpid(), signal.SIGSEGV)
