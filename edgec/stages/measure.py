@@ -9,6 +9,7 @@ can stand in for is measured: an emulator says nothing about time.
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -82,8 +83,17 @@ def _measure(ingested: Path, artifact: Path, threads: int, seconds: float) -> di
         "runs": timing.runs,
         "threads": threads,
         "noisy": timing.noisy,
-        "note": "",
+        "note": _beyond(model.manifest),
     }
+
+
+def _beyond(manifest: Mapping[str, Any]) -> str:
+    """What must be said where this machine can do more than the target."""
+    from edgec.targets import host_features
+
+    if beyond := sorted(set(host_features()) - set(manifest["cpu_features"])):
+        return f"This machine has {', '.join(beyond)}, which the target lacks: the target itself may be slower."
+    return ""
 
 
 STAGE = Stage(name="measure", version=1, tools=("onnxruntime", "openvino", "numpy"), run=run)

@@ -2,132 +2,32 @@
 
 from __future__ import annotations
 
-import io
 import json
 import platform
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import numpy as np
-import onnx
 import pytest
-from onnx import TensorProto, helper, numpy_helper
 
-from edgec.contract import Contract, TensorSpec
 from edgec.errors import UsageError
 from edgec.events import Note, Progress
 from edgec.runtime.golden import read_golden
-from edgec.samples import Sample
 from edgec.stages.base import StageContext
 from edgec.stages.validate import ValidateParams, run
 from edgec.targets import load_target
 
-openvino = pytest.importorskip("openvino")
+pytest.importorskip("openvino")
 
-SHAPE = (1, 3, 12, 12)
-SCALE = 0.05
-
-
-@dataclass(frozen=True)
-class Arrays:
-    """Samples of one step."""
-
-    count: int
-    constant: bool = False
-    digest: str = "arrays"
-
-    def __len__(self):
-        return self.count
-
-    def read(self, indices=None):
-        for index in range(self.count) if indices is None else indices:
-            image = np.random.default_rng(0 if self.constant else index).normal(size=SHAPE).astype(np.float32)
-            yield Sample(str(index), ({"x": image},))
-
-
-@dataclass(frozen=True)
-class Sequences(Arrays):
-    """Samples of five steps."""
-
-    def read(self, indices=None):
-        for index in range(self.count) if indices is None else indices:
-            rng = np.random.default_rng(index)
-            yield Sample(str(index), tuple({"x": rng.normal(size=(1, 4)).astype(np.float32)} for _ in range(5)))
-
-
-def convolution(gain=1.0, quantized=False):
-    """x -> Conv -> Relu -> y; quantized, with a Q/DQ pair at its output."""
-    weights = np.random.default_rng(1).normal(size=(8, 3, 3, 3)).astype(np.float32) * 0.2 * gain
-    last = "r" if quantized else "y"
-    nodes = [
-        helper.make_node("Conv", ["x", "w"], ["c"], name="conv", pads=[1, 1, 1, 1]),
-        helper.make_node("Relu", ["c"], [last], name="relu"),
-    ]
-    constants = [numpy_helper.from_array(weights, "w")]
-    if quantized:
-        nodes += [
-            helper.make_node("QuantizeLinear", ["r", "s", "z"], ["q"]),
-            helper.make_node("DequantizeLinear", ["q", "s", "z"], ["y"]),
-        ]
-        constants += [
-            numpy_helper.from_array(np.float32(SCALE), "s"),
-            numpy_helper.from_array(np.int8(-128), "z"),
-        ]
-    return model(nodes, constants, [("x", SHAPE)], [("y", (1, 8, 12, 12))])
-
-
-def recurrent():
-    """h' = tanh(x + 0.5 h), y = h' W."""
-    nodes = [
-        helper.make_node("Mul", ["h", "half"], ["m"]),
-        helper.make_node("Add", ["x", "m"], ["a"]),
-        helper.make_node("Tanh", ["a"], ["hn"]),
-        helper.make_node("MatMul", ["hn", "w"], ["y"]),
-    ]
-    weights = np.random.default_rng(2).normal(size=(4, 3)).astype(np.float32)
-    constants = [numpy_helper.from_array(np.float32(0.5), "half"), numpy_helper.from_array(weights, "w")]
-    return model(nodes, constants, [("x", (1, 4)), ("h", (1, 4))], [("y", (1, 3)), ("hn", (1, 4))])
-
-
-def model(nodes, constants, inputs, outputs):
-    def values(items):
-        return [helper.make_tensor_value_info(name, TensorProto.FLOAT, shape) for name, shape in items]
-
-    graph = helper.make_graph(nodes, "g", values(inputs), values(outputs), constants)
-    made = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
-    onnx.checker.check_model(made)
-    return made
-
-
-def ingested(folder, made):
-    folder.mkdir()
-    onnx.save(made, folder / "model.onnx")
-    specs = [
-        tuple(
-            TensorSpec(item.name, "float32", tuple(d.dim_value for d in item.type.tensor_type.shape.dim))
-            for item in part
-        )
-        for part in (made.graph.input, made.graph.output)
-    ]
-    (folder / "contract.json").write_text(json.dumps(Contract(*specs).to_json()))
-    return folder
-
-
-def quantized(folder):
-    folder.mkdir()
-    onnx.save(convolution(quantized=True), folder / "qdq.onnx")
-    table = {"tensors": {"y": {"scale": SCALE, "zero_point": -128, "dtype": "int8"}}, "weights": {}}
-    (folder / "qparams.json").write_text(json.dumps(table))
-    return folder
-
-
-def lowered(folder, made):
-    (folder / "payload").mkdir(parents=True)
-    converted = openvino.convert_model(io.BytesIO(made.SerializeToString()))
-    openvino.save_model(converted, folder / "payload" / "model.xml", compress_to_fp16=False)
-    options = {"inference_precision": "f32"}
-    document = {"engine": "openvino", "files": ["model.xml", "model.bin"], "options": options, "facts": {}}
-    (folder / "lower.json").write_text(json.dumps(document))
-    return folder
+from tests.stages.small_models import (
+    SCALE,
+    Arrays,
+    Sequences,
+    convolution,
+    ingested,
+    lowered,
+    quantized,
+    recurrent,
+)
 
 
 @pytest.fixture

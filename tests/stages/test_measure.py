@@ -1,0 +1,83 @@
+"""Latency of a packed artifact beside the original. The figures are the machine's; their form is ours."""
+
+from __future__ import annotations
+
+import json
+import platform
+from dataclasses import replace
+
+import pytest
+
+from edgec.errors import ArtifactError
+from edgec.stages import pack, validate
+from edgec.stages.base import StageContext
+from edgec.stages.measure import MeasureParams, run
+from edgec.targets import load_target
+
+pytest.importorskip("openvino")
+
+from tests.stages.small_models import Arrays, convolution, ingested, lowered
+
+
+def context(folder):
+    folder.mkdir()
+    return StageContext(folder.name, folder, lambda event: None)
+
+
+@pytest.fixture
+def build(tmp_path):
+    """Validate and pack a small float model; returns what measure works on."""
+
+    def go(target):
+        read, low = ingested(tmp_path / "ingested", convolution()), lowered(tmp_path / "lowered", convolution())
+        validate.run(
+            ingested=read,
+            quantized=None,
+            lowered=low,
+            samples=Arrays(8),
+            params=validate.ValidateParams(target),
+            context=context(tmp_path / "validated"),
+        )
+        pack.run(
+            ingested=read,
+            lowered=low,
+            validated=tmp_path / "validated",
+            params=pack.PackParams("m", target, "openvino", "float", "0" * 64),
+            context=context(tmp_path / "packed"),
+        )
+        return read, tmp_path / "packed"
+
+    return go
+
+
+def test_both_sides_are_measured_with_the_same_threads(build, tmp_path):
+    read, packed = build(load_target("host"))
+    run(read, packed, MeasureParams("m-host.edgec", 1, 0.3), context(tmp_path / "measured"))
+    latency = json.loads((tmp_path / "measured" / "latency.json").read_text())
+    assert latency["baseline"]["engine"] == "onnxruntime"
+    assert latency["threads"] == 1
+    assert latency["runs"] >= 10
+    for side in (latency["artifact"], latency["baseline"]):
+        assert 0 < side["p25"] <= side["p50"] <= side["p75"] <= side["p95"] <= side["p99"]
+    assert latency["ratio_of_medians"] == pytest.approx(
+        latency["baseline"]["p50"] / latency["artifact"]["p50"], rel=1e-3
+    )
+
+
+def test_what_can_not_run_here_is_not_measured(build, tmp_path):
+    other = "aarch64" if platform.machine() != "aarch64" else "x86_64"
+    read, packed = build(replace(load_target("host"), name="other", arch=other))
+    run(read, packed, MeasureParams("m-other.edgec", 1, 0.3), context(tmp_path / "measured"))
+    latency = json.loads((tmp_path / "measured" / "latency.json").read_text())
+    assert latency["artifact"] is None
+    assert "Not measured" in latency["note"]
+
+
+def test_a_damaged_artifact_is_an_error(build, tmp_path):
+    read, packed = build(load_target("host"))
+    artifact = packed / "m-host.edgec"
+    content = bytearray(artifact.read_bytes())
+    content[len(content) // 2] ^= 1
+    artifact.write_bytes(content)
+    with pytest.raises(ArtifactError):
+        run(read, packed, MeasureParams("m-host.edgec", 1, 0.3), context(tmp_path / "measured"))
