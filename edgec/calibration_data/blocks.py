@@ -255,11 +255,9 @@ def _array_piece(
     where = str(file) if member is None else f"{file}, array {member!r},"
     recipe = wanted.recipe
     if recipe is not None and recipe.applies_to == "images" and recipe.layout_for(spec.shape) is not None:
-        if header.dtype == "uint8" and len(header.shape) in (2, 3, 4):
+        if header.dtype == "uint8":
             _check_recipe(recipe, file, spec)
-            with_channels = len(header.shape) >= 3 and header.shape[-1] in (1, 3, 4)
-            several = len(header.shape) - with_channels == 3
-            samples = header.shape[0] if several else None
+            samples = _pixel_samples(where, header.shape)
             return Piece(spec.name, file, member, pixels=True, samples=samples, row=wanted.batch > 1)
         raise CalibrationDataError(
             f"The recipe {recipe.name!r} is for images, and {where} is not one",
@@ -277,6 +275,23 @@ def _array_piece(
     if problem is not None:
         raise wrong_dtype(where, dtype, spec, problem)
     return Piece(spec.name, file, member, False, arrangement.samples, arrangement.steps, arrangement.row)
+
+
+def _pixel_samples(where: str, shape: tuple[int, ...]) -> int | None:
+    """The length of the sample axis of an array of pixels: H x W, H x W x C, N x H x W or N x H x W x C."""
+    with_channels = len(shape) in (3, 4) and shape[-1] in (1, 3, 4)
+    axes = len(shape) - with_channels
+    channels_first = not with_channels and len(shape) in (3, 4) and shape[-3] in (1, 3, 4)
+    if axes not in (2, 3) or channels_first:
+        raise CalibrationDataError(
+            f"{where} is not an array of images",
+            f"It has the shape {by_x(shape)}; images are height x width, or height x width x 3 in RGB order, "
+            "with a leading axis where there are several.",
+            f"Transpose it before saving: x.transpose({'1, 2, 0' if len(shape) == 3 else '0, 2, 3, 1'})."
+            if channels_first
+            else "Save image files, or arrays of that shape.",
+        )
+    return shape[0] if axes == 3 else None
 
 
 def _member(
