@@ -1,0 +1,77 @@
+"""What a candidate is judged by: samples that calibration did not see, and what the original model says to them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+
+import numpy as np
+import onnx
+
+from edgec.contract import Contract
+from edgec.parity.metrics import Comparer, OutputComparison
+from edgec.reference import Reference
+from edgec.samples import Feeds, Sample, SampleSource, State, feeds_of_steps, held_out
+
+MOST_SAMPLES, FEWEST_SAMPLES = 32, 4
+MACS_PER_TRIAL = 48e9
+"""About as much as a core does in ten seconds: a trial of a larger model takes fewer samples, never less than four."""
+
+Outputs = dict[str, np.ndarray]
+
+
+class HeldOut:
+    """Held-out samples and the original's outputs, both kept in memory."""
+
+    def __init__(self, samples: Sequence[Sample], original: Path | bytes, contract: Contract, state: State) -> None:
+        self.contract = contract
+        self.state = dict(state)
+        self.samples = tuple(samples)
+        reference = Reference(original)
+        self.expected = [
+            [outputs for _, outputs in feeds_of_steps(sample, contract, self.state, reference.run)]
+            for sample in self.samples
+        ]
+
+    def __len__(self) -> int:
+        return len(self.samples)
+
+    def compare(self, candidate: onnx.ModelProto, count: int | None = None) -> list[OutputComparison]:
+        """Compare a model's outputs with the original's on the first `count` samples (default: all)."""
+        return self.compare_outputs(Reference(serialized(candidate), "none").run, count)
+
+    def compare_outputs(self, run: Callable[[Feeds], Outputs], count: int | None = None) -> list[OutputComparison]:
+        """The same for anything that can be run; it carries its own state from step to step."""
+        comparer = Comparer(state=self.state)
+        for sample, expected in zip(self.samples[:count], self.expected[:count], strict=True):
+            steps = feeds_of_steps(sample, self.contract, self.state, run)
+            for before, (_, after) in zip(expected, steps, strict=True):
+                comparer.add(before, after)
+        return comparer.result()
+
+
+def serialized(model: onnx.ModelProto) -> bytes:
+    """The model's bytes, the same for equal models."""
+    return bytes(model.SerializeToString(deterministic=True))
+
+
+def read_held_out(source: SampleSource, macs: int) -> list[Sample]:
+    """The held-out samples that trials run on, spread over all that are held out: as many as the model's size allows.
+
+    macs: multiplications of one step of the model.
+    """
+    indices = held_out(len(source))[1]
+    if not indices:
+        return []
+    first = next(iter(source.read(indices[:1])))
+    affordable = int(MACS_PER_TRIAL // max(1, macs * len(first.steps)))
+    chosen = spread_evenly(indices, min(MOST_SAMPLES, max(FEWEST_SAMPLES, affordable)))
+    return [first, *source.read(chosen[1:])]
+
+
+def spread_evenly(items: Iterable[int], count: int) -> list[int]:
+    """At most `count` of `items`, the first among them, evenly spaced."""
+    items = list(items)
+    if len(items) <= count:
+        return items
+    return [items[i * len(items) // count] for i in range(count)]

@@ -1,0 +1,196 @@
+"""Making the quantized reference: search, then write down what was found and why."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import onnx
+
+from edgec.contract import Contract
+from edgec.errors import InternalError, UsageError
+from edgec.onnx_graph.cost import macs
+from edgec.onnx_graph.graph import Graph, load_model
+from edgec.parity.gates import Gate
+from edgec.quantization import given
+from edgec.quantization.diagnosis import likely_cause
+from edgec.quantization.fallback import float_layers
+from edgec.quantization.held_out import HeldOut, read_held_out, serialized
+from edgec.quantization.placement import Placement, Profile
+from edgec.quantization.scales import unlike_ranges
+from edgec.quantization.search import LADDER, Trial, Workshop, search
+from edgec.quantization.sensitivity import MOST_KERNELS, isolated_errors
+from edgec.quantization.statistics import load
+from edgec.samples import SampleSource, held_out
+from edgec.stages.base import StageContext
+from edgec.stages.quantize import QuantizeParams
+from edgec.toml_schema import did_you_mean
+
+NORMAL_RANGE, REDUCED_RANGE = 127, 63
+"""Largest weight in steps. Two products of uint8 and a weight of 63 add up to 32130, within 16 bits."""
+
+WORST = 5
+LOOKED_AT = 12
+"""Kernels whose isolated error is measured when all is well; when the gate fails, up to MOST_KERNELS are."""
+
+PROFILES: dict[str, tuple[Profile, ...]] = {
+    "auto": ("strict", "islands"),
+    "strict": ("strict",),
+    "islands": ("islands",),
+}
+
+
+def write_reference(
+    simplified: Path,
+    calibrated: Path | None,
+    samples: SampleSource,
+    params: QuantizeParams,
+    context: StageContext,
+) -> None:
+    """See `edgec.stages.quantize.run`."""
+    model = load_model(simplified / "model.onnx")
+    if given.is_quantized(model):
+        context.info(
+            "The model is quantized already: its own scales are kept, and calibration data is not used for it."
+        )
+        _write(context, model, given.table(model), given.report(model))
+        return
+    if calibrated is None:
+        raise InternalError(
+            "A float model came to quantization without calibration",
+            "Only models with QuantizeLinear nodes of their own need none.",
+            "This is a bug in edgec; please report it.",
+        )
+    contract = Contract.from_json(json.loads((simplified / "contract.json").read_text(encoding="utf-8")))
+    cost = macs(Graph(model))
+    trials_on = HeldOut(
+        read_held_out(samples, sum(cost.values())), simplified / "model.onnx", contract, dict(params.state)
+    )
+    limit = REDUCED_RANGE if params.reduced_range else NORMAL_RANGE
+    workshop = Workshop.open(
+        model, load(calibrated / "statistics.npz"), trials_on, Gate.from_overrides(params.gate), limit
+    )
+    del model
+    _check_names(params.keep_float, workshop.graph)
+    profiles = PROFILES[params.profile]
+    progress = _Progress(context, len(profiles) * (2 + len(LADDER)) + LOOKED_AT)
+    workshop.on_trial = progress.step
+
+    best = search(workshop, profiles, frozenset(params.keep_float), fallback=(float_layers,))
+    placement, scales, emitted = workshop.make(best.recipe)
+    if emitted.saturated:
+        context.warn(f"{emitted.saturated} biases do not fit into 32 bits and were saturated.")
+    warnings = _warnings(workshop, placement, len(samples))
+    for text in warnings:
+        context.warn(text)
+    report = {
+        **_verdict(best, warnings),
+        **_coverage(workshop.graph, placement, cost),
+        "candidates": [_candidate(trial) for trial in workshop.trials],
+        "worst_layers": _worst_layers(workshop, best),
+        "clipped": list(scales.clipped),
+        "held_out": len(trials_on),
+    }
+    _write(context, emitted.model, emitted.table(), report)
+
+
+class _Progress:
+    """Counts trials; the total is a guess that grows when the search goes on."""
+
+    def __init__(self, context: StageContext, total: int) -> None:
+        self._context, self._done, self._total = context, 0, total
+
+    def step(self) -> None:
+        self._done += 1
+        self._total = max(self._total, self._done + 1)
+        self._context.progress(self._done, self._total, "trials")
+
+
+def _check_names(keep_float: Sequence[str], graph: Graph) -> None:
+    known = [node.name for node in graph.nodes]
+    for name in keep_float:
+        if name not in known:
+            raise UsageError(
+                f"There is no node called {name!r} to keep in float.{did_you_mean(name, known)}",
+                "Names are those of the simplified model, which the report lists.",
+                "Correct --keep-float, or leave it out.",
+            )
+
+
+def _warnings(workshop: Workshop, placement: Placement, samples: int) -> list[str]:
+    found = [
+        f"The Concat {node!r} gives one scale to {wide!r} and {narrow!r}, whose ranges differ by a factor of "
+        f"{ratio:.0f}: the narrow one is left with few steps."
+        for node, wide, narrow, ratio in unlike_ranges(workshop.graph, placement, workshop.statistics)
+    ]
+    spare, kept = held_out(samples)
+    if spare == kept:
+        found.append(
+            f"Only {samples} samples were given, too few to hold some back: the candidates were judged on the data "
+            "that they were calibrated with."
+        )
+    return found
+
+
+def _verdict(best: Trial, warnings: Sequence[str]) -> dict[str, Any]:
+    return {
+        "profile": best.recipe.profile,
+        "method": best.recipe.method,
+        "bias_correction": best.recipe.bias_correction,
+        "passed": best.verdict.passed,
+        "failures": list(best.verdict.failures),
+        "warnings": [*warnings, *best.verdict.warnings],
+        "outputs": [item.to_json() for item in best.comparisons],
+    }
+
+
+def _candidate(trial: Trial) -> dict[str, Any]:
+    recipe = trial.recipe
+    return {
+        "profile": recipe.profile,
+        "method": recipe.method,
+        "clip": recipe.clip,
+        "bias_correction": recipe.bias_correction,
+        "keep_float": sorted(recipe.keep_float),
+        "sqnr_db": round(trial.sqnr_db, 3),
+        "loss": float(f"{trial.loss:.6g}"),
+        "passed": trial.verdict.passed,
+    }
+
+
+def _coverage(graph: Graph, placement: Placement, cost: dict[str, int]) -> dict[str, Any]:
+    """How much of the model computes in INT8, and what does not."""
+    inside = set(placement.int8_nodes())
+    total = sum(cost.values())
+    done = sum(count for name, count in cost.items() if name in inside)
+    whole = "int8" if done == total else "mixed"
+    operators = {node.name: node.op_type for node in graph.nodes}
+    return {
+        "precision": whole if inside else "float",
+        "int8_mac_fraction": done / total if total else float(bool(inside)),
+        "nodes": {"int8": len(inside), "float": len(placement.float_nodes)},
+        "float_nodes": [
+            {"name": name, "op": operators[name], "reason": reason} for name, reason in placement.float_nodes.items()
+        ],
+    }
+
+
+def _worst_layers(workshop: Workshop, best: Trial) -> list[dict[str, Any]]:
+    most = LOOKED_AT if best.verdict.passed else MOST_KERNELS
+    return [
+        {
+            "node": item.kernel.name,
+            "op": item.kernel.anchor.op_type,
+            "sqnr_db": round(item.sqnr_db, 2),
+            "cause": likely_cause(workshop, item.kernel),
+        }
+        for item in isolated_errors(workshop, best.recipe, most)[:WORST]
+    ]
+
+
+def _write(context: StageContext, model: onnx.ModelProto, table: dict[str, Any], report: dict[str, Any]) -> None:
+    (context.out / "qdq.onnx").write_bytes(serialized(model))
+    context.write_json("qparams.json", table)
+    context.write_json("quantize.json", report)
