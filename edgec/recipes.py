@@ -32,7 +32,7 @@ class Step:
 
     center_crop: `size` (height, width), or `fraction` of the shorter side (a square); neither: the model's own size.
     resize: `size` (height, width); None is the model's own. The aspect ratio is not kept.
-    resize_shorter: the shorter side becomes `size` pixels, or `relative` times the shorter side of the model's input.
+    resize_shorter: the shorter side becomes `size` pixels; or the image covers `relative` times the model's input.
     letterbox: fit into the model's size, keep the aspect ratio; `align` "center" or "start" in a border of `fill`.
     resize_height_pad_width: to the model's height, keep the aspect ratio up to the model's width, border on the right.
     """
@@ -207,9 +207,11 @@ def _steps(recipe: Table) -> Iterator[Step]:
 
 
 def _step(table: Table) -> Step:
+    """One step. A misspelt key explains more than the value that it leaves missing: it is looked for first."""
     op = table.get("op", str, choices=OPS)
     if op == "center_crop":
         fraction, size = table.get("fraction", float, 0.0), _size(table)
+        table.done()
         if fraction and size:
             raise table.error("there are a fraction and a size", "Keep one of them.", "fraction")
         if not 0 <= fraction <= 1:
@@ -220,10 +222,11 @@ def _step(table: Table) -> Step:
         return Step(op, size=_size(table), interpolation=interpolation)
     if op == "resize_shorter":
         pixels, relative = table.get("size", int, 0), table.get("relative", float, 0.0)
+        table.done()
         if (pixels > 0) == (relative > 0) or pixels < 0 or relative < 0 or not math.isfinite(relative):
             raise table.error(
                 "resize_shorter has no size, or two",
-                "Give it size (pixels) or relative (times the model's shorter side), above 0.",
+                "Give it size (pixels) or relative (times the model's size), above 0.",
                 "op",
             )
         return Step(op, size=pixels or None, relative=relative or None, interpolation=interpolation)

@@ -217,8 +217,12 @@ def _arrange(
         elif op == "resize":
             picture = _resized(picture, size[0] if size else height, size[1] if size else width, step)
         elif op == "resize_shorter":
-            shorter = size or max(1, round(min(height, width) * step["relative"]))
-            if picture.width <= picture.height:
+            if size is not None:
+                upright, shorter = picture.width <= picture.height, size
+            else:  # whichever side decides whether the image covers the model's input
+                upright = width * picture.height >= height * picture.width
+                shorter = max(1, round((width if upright else height) * step["relative"]))
+            if upright:
                 picture = _resized(picture, max(1, int(shorter * picture.height / picture.width)), shorter, step)
             else:
                 picture = _resized(picture, shorter, max(1, int(shorter * picture.width / picture.height)), step)
