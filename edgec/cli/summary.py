@@ -2,33 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
 from edgec.cli.report_error import report_error
-from edgec.result import BuildResult, StageRecord, TargetBuild
+from edgec.result import ArtifactFile, BuildResult, StageRecord, TargetBuild
 from edgec.spec import BuildSpec
 
 
 def print_results(results: Sequence[BuildResult]) -> None:
-    """A table of artifacts on standard output, then the errors on standard error."""
+    """A block for each artifact on standard output, then the errors on standard error."""
     console = Console(highlight=False, soft_wrap=True)
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    for title in ("artifact", "backend", "precision", "size", "parity", "INT8 MACs", "latency p50", "vs ONNX Runtime"):
-        table.add_column(title, justify="left" if title in ("artifact", "backend", "precision", "parity") else "right")
-    made = [built for result in results for built in result.builds if built.artifact is not None]
-    for built in made:
-        table.add_row(*_row(built))
-    if made:
-        console.print(table)
-    for built in made:
-        assert built.artifact is not None
-        console.print(f"\n[bold]{escape(str(built.artifact.path))}[/]\n  sha256 {built.artifact.sha256}")
-        console.print(f"  report {escape(str(built.report))}")
-        console.print(f"  try it: python3 {escape(str(built.artifact.path))} selftest")
+    for result in results:
+        for built in result.builds:
+            if built.artifact is not None:
+                console.print(_block(built, built.artifact))
     for built in (built for result in results for built in result.builds if built.error is not None):
         assert built.error is not None
         report_error(built.error, prefix=f"{built.target}: ")
@@ -36,31 +28,47 @@ def print_results(results: Sequence[BuildResult]) -> None:
             Console(stderr=True, highlight=False, soft_wrap=True).print(f"  report {escape(str(built.report))}")
 
 
-def _row(built: TargetBuild) -> list[str]:
-    assert built.artifact is not None
-    latency = built.latency or {}
-    ratio = latency.get("ratio_of_medians")
-    return [
-        escape(built.artifact.path.name),
-        built.backend,
-        built.precision,
-        size(built.artifact.bytes),
-        _parity(built),
-        f"{built.int8_mac_fraction:.1%}" if built.precision != "float" else "-",
-        f"{latency['artifact']['p50']:.2f} ms" if latency else "-",
-        f"{1 / ratio:.2f}x as fast" if ratio else "-",
+def _block(built: TargetBuild, artifact: ArtifactFile) -> str:
+    lines = [
+        f"[bold]{escape(str(artifact.path))}[/]",
+        f"  {'what':<9}{built.precision} through {built.backend}, {size(artifact.bytes)}{_share(built)}",
+        f"  {'parity':<9}{_parity(built)}",
     ]
+    if built.latency and built.latency["artifact"]:
+        lines.append(f"  {'latency':<9}{_latency(built.latency)}")
+    lines += [
+        f"  {'sha256':<9}{artifact.sha256}",
+        f"  {'report':<9}{escape(str(built.report))}",
+        f"  {'try it':<9}python3 {escape(str(artifact.path))} selftest",
+    ]
+    return "\n".join(lines)
+
+
+def _share(built: TargetBuild) -> str:
+    if built.precision == "float":
+        return ""
+    floats = len(built.float_nodes)
+    kept = f", {floats} {'node' if floats == 1 else 'nodes'} in float" if floats else ""
+    return f", {built.int8_mac_fraction:.1%} of multiply-accumulates in INT8{kept}"
 
 
 def _parity(built: TargetBuild) -> str:
     """The worst SQNR over the outputs, and whether the artifact was executed."""
     parity = built.parity
-    if parity is None:
-        return "-"
-    if parity["runner"] == "none":
-        return "not executed"
-    values = [output["sqnr_db"] for output in parity["total"]["outputs"] if output["sqnr_db"] is not None]
-    return f"passed, {min(values):.1f} dB" if values else "passed"
+    if parity is None or parity["runner"] == "none":
+        return "not executed: this machine can't run it"
+    values = [
+        output["sqnr_db"]
+        for output in parity["total"]["outputs"]
+        if output["sqnr_db"] is not None and output["degenerate"] is None
+    ]
+    worst = f", {min(values):.1f} dB to the original at the worst output" if values else ""
+    return f"passed on {parity['samples']} samples{worst}"
+
+
+def _latency(latency: Mapping[str, Any]) -> str:
+    ratio = 1 / latency["ratio_of_medians"]
+    return f"{latency['artifact']['p50']:.2f} ms on this machine, {ratio:.2f}x as fast as the original in ONNX Runtime"
 
 
 def size(count: int) -> str:
