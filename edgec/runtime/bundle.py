@@ -193,6 +193,8 @@ def _check_listing(members: Mapping[str, zipfile.ZipInfo], manifest: Mapping[str
             _damaged(path, f"{MANIFEST}: the entry of {name} is malformed.")
         if listed.get("bytes") != members[name].file_size:
             _damaged(path, f"{name} does not have the size that the manifest says.")
+    if missing := sorted({"golden.npz", "parity.json", "provenance.json"} - set(files)):
+        _damaged(path, f"It lacks {', '.join(missing)}.")
     payload = manifest["payload"]
     if not payload or not all(name in files and name.startswith("payload/") for name in payload):
         _damaged(path, f"{MANIFEST}: 'payload' names files that are not there.")

@@ -23,7 +23,6 @@ from .errors import ArtifactFailure, EngineMissing, InputError, SelftestFailed
 if TYPE_CHECKING:
     import numpy as np
 
-    from .golden import Golden
     from .model import Model
 
 _OUTPUT_FAILED = 73
@@ -159,9 +158,10 @@ def _verify(artifact: Path, options: argparse.Namespace) -> dict[str, Any]:
 def _selftest(artifact: Path, options: argparse.Namespace) -> dict[str, Any]:
     bundle = Bundle.open(artifact)
     model = _load(bundle, options)
+    from .golden import read_golden
     from .selftest import replay
 
-    golden = _golden(bundle)
+    golden = read_golden(bundle.read("golden.npz"))
     results = replay(model, golden, bundle.manifest["selftest"]["tolerances"])
     engine = model.manifest["engine"]["name"]
     document = {
@@ -264,8 +264,9 @@ def _bench(artifact: Path, options: argparse.Namespace) -> dict[str, Any]:
     model = _load(bundle, options)
     load_ms = (time.perf_counter() - started) * 1e3
     from .bench import latency
+    from .golden import read_golden
 
-    feeds, _ = _golden(bundle).samples[0][0]
+    feeds, _ = read_golden(bundle.read("golden.npz")).samples[0][0]
     measured = latency(model, feeds, options.seconds)
     threads = model.manifest["threads"] if options.threads is None else options.threads
     document = {
@@ -288,18 +289,6 @@ def _bench(artifact: Path, options: argparse.Namespace) -> dict[str, Any]:
         ]
         _print_rows(rows)
     return document
-
-
-def _golden(bundle: Bundle) -> Golden:
-    from .golden import read_golden
-
-    if "golden.npz" not in bundle.manifest["files"]:
-        raise InputError(
-            f"{bundle.path.name} carries no golden samples",
-            "The build could not run the payload, so it does not know what to expect.",
-            "Use `run` with inputs of your own.",
-        )
-    return read_golden(bundle.read("golden.npz"))
 
 
 def _load(bundle: Bundle, options: argparse.Namespace) -> Model:

@@ -7,6 +7,7 @@ Every node is known to be supported before any other work is done.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -14,6 +15,7 @@ from pathlib import Path
 from edgec.backends import BACKENDS, load_backend
 from edgec.backends.base import LowerJob, OpVerdict, Precision
 from edgec.errors import ToolMissing, UnsupportedOp
+from edgec.runners import native
 from edgec.stages.base import Stage, StageContext
 from edgec.targets import Target
 
@@ -37,6 +39,7 @@ def run(model: Path, params: LowerParams, context: StageContext) -> None:
     """
     backend = load_backend(params.backend)
     require_backend(params.backend)
+    os.environ.update(native.environment(params.target))  # before an engine is imported: it shall see the target's CPU
     path = model / params.file
     require_support(path, params.backend, params.target)
     out = context.out / "payload"

@@ -5,9 +5,12 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-COMPUTE = frozenset(
+if TYPE_CHECKING:
+    import onnx
+
+_PRODUCTS = frozenset(
     {"Convolution", "Deconvolution", "FullyConnected", "GroupConvolution", "MatMul"}
     | {"GRUCell", "GRUSequence", "LSTMCell", "LSTMSequence", "RNNCell", "RNNSequence"}
 )
@@ -23,6 +26,10 @@ class Primitive:
     layer: str
     kernel: str
     origin: str
+
+    @property
+    def is_product(self) -> bool:
+        return self.layer in _PRODUCTS
 
     @property
     def is_int8(self) -> bool:
@@ -43,26 +50,32 @@ def chosen(compiled: Any) -> list[Primitive]:
     return found
 
 
-def facts(primitives: list[Primitive], names: Mapping[str, str]) -> dict[str, Any]:
+def facts(primitives: list[Primitive], names: Mapping[str, str], model: onnx.ModelProto) -> dict[str, Any]:
     """What a report says about them.
 
-    names: the IR's node names to those of the ONNX model, as `rename_nodes` returned them.
+    names: the IR's node names to those that OpenVINO had given them, as `rename_nodes` returned them.
+    model: the ONNX model, in whose terms float layers are named.
     """
-    compute = [item for item in primitives if item.layer in COMPUTE]
+    products = [item for item in primitives if item.is_product]
     operators: dict[str, dict[str, int]] = {}
     for item in primitives:
         count = operators.setdefault(item.layer, {"int8": 0, "float": 0})
         count["int8" if item.is_int8 else "float"] += 1
+    makers = {output: node.name or output for node in model.graph.node for output in node.output}
     return {
-        "int8_primitives": sum(item.is_int8 for item in compute),
-        "float_primitives": sum(not item.is_int8 for item in compute),
+        "int8_primitives": sum(item.is_int8 for item in products),
+        "float_primitives": sum(not item.is_int8 for item in products),
         "operators": dict(sorted(operators.items())),
         "kernels": dict(sorted(Counter(f"{item.layer} {item.kernel}" for item in primitives).items())),
-        "float_layers": [_origin(item, names) for item in compute if not item.is_int8],
+        "float_layers": [_origin(item, names, makers) for item in products if not item.is_int8],
     }
 
 
-def _origin(primitive: Primitive, names: Mapping[str, str]) -> str:
-    """The ONNX node that a primitive computes (the first one, where several were fused)."""
+def _origin(primitive: Primitive, names: Mapping[str, str], makers: Mapping[str, str]) -> str:
+    """The ONNX node that a primitive computes (the first one, where several were fused).
+
+    OpenVINO calls a node by its ONNX name or by that of its output.
+    """
     first = primitive.origin.split(",")[0]
-    return names.get(first, first).removesuffix("/WithoutBiases")
+    name = names.get(first, first).removesuffix("/WithoutBiases")
+    return makers.get(name, name)

@@ -12,7 +12,7 @@ from ..errors import EngineMissing, InputError
 DISTRIBUTION = "openvino"
 
 _INT32 = np.iinfo(np.int32)
-_OPTIONS = {"inference_precision": "INFERENCE_PRECISION_HINT"}
+_OPTIONS = {"inference_precision": "INFERENCE_PRECISION_HINT", "snippets": "SNIPPETS_MODE"}
 
 
 class OpenVINOEngine:
@@ -44,7 +44,7 @@ def _fitting(name: str, array: np.ndarray) -> np.ndarray:
             "OpenVINO computes 64-bit integers in 32 bits; it would silently use another value.",
             f"Keep the values of this input between {_INT32.min} and {_INT32.max}.",
         )
-    return np.ascontiguousarray(array)
+    return np.asarray(array, order="C")
 
 
 def load(files: Mapping[str, bytes], options: Mapping[str, Any], threads: int) -> OpenVINOEngine:

@@ -1,0 +1,36 @@
+"""Every test of the contract runs for every backend that is installed."""
+
+from __future__ import annotations
+
+import pytest
+
+from edgec.backends import BACKENDS, load_backend
+from edgec.backends.base import LowerJob
+from edgec.runtime.engines import open_engine
+from edgec.targets import load_target
+
+
+@pytest.fixture(params=BACKENDS)
+def backend(request):
+    chosen = load_backend(request.param)
+    available = chosen.availability()
+    if not available.installed:
+        pytest.skip(f"{available.reason} {available.install}")
+    return chosen
+
+
+@pytest.fixture
+def lowered(backend, tmp_path):
+    """A function that lowers a model and returns (payload, its files, an engine with it)."""
+
+    def lower(model, precision):
+        folder = tmp_path / "payload"
+        folder.mkdir()
+        path = tmp_path / "model.onnx"
+        path.write_bytes(model.SerializeToString())
+        payload = backend.lower(LowerJob(path, load_target("host"), precision, folder))
+        files = {name: (folder / name).read_bytes() for name in payload.files}
+        assert {path.name for path in folder.iterdir()} == set(payload.files), "a file that the payload does not list"
+        return payload, files, open_engine(payload.engine, files, payload.options, threads=1)
+
+    return lower

@@ -1,0 +1,182 @@
+"""What every backend promises. A new backend is done when this file passes for it."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import subprocess
+import sys
+
+import numpy as np
+import onnx
+import pytest
+
+from edgec.backends.base import LowerJob
+from edgec.reference import Reference
+from edgec.targets import load_target
+from tests.contract import models
+
+ALL = [(make, "float") for make in models.FLOAT] + [(make, "int8") for make in models.INT8]
+
+
+def _id(value):
+    return getattr(value, "__name__", str(value))
+
+
+@pytest.mark.parametrize(("make", "precision"), ALL, ids=_id)
+def test_inputs_and_outputs_keep_names_dtypes_and_shapes(lowered, make, precision):
+    model = make()
+    feeds = models.feeds_for(model)
+    expected = Reference(model.SerializeToString(), "none").run(feeds)
+    _, _, engine = lowered(model, precision)
+    outputs = engine.run(feeds)
+    assert set(outputs) >= set(expected)
+    for name, array in expected.items():
+        assert (outputs[name].dtype, outputs[name].shape) == (array.dtype, array.shape), name
+
+
+@pytest.mark.parametrize("make", models.FLOAT, ids=_id)
+def test_a_float_payload_computes_what_the_model_computes(lowered, make):
+    """Float32 sums of products in another order: the last bits may differ, bfloat16 (2e-3) would not pass."""
+    model = make()
+    _, _, engine = lowered(model, "float")
+    reference = Reference(model.SerializeToString(), "none")
+    for seed in range(3):
+        feeds = models.feeds_for(model, seed)
+        outputs = engine.run(feeds)
+        for name, expected in reference.run(feeds).items():
+            np.testing.assert_allclose(outputs[name], expected, rtol=1e-4, atol=1e-5, err_msg=name)
+
+
+@pytest.mark.parametrize("make", models.INT8, ids=_id)
+def test_an_int8_payload_computes_what_the_quantized_reference_computes(lowered, make):
+    """Kernels round intermediate values differently, each by at most a step; an output adds up a few of those.
+
+    The bound is a tenth of the output's standard deviation: a wrong zero point, axis or scale misses it by far.
+    """
+    model = make()
+    _, _, engine = lowered(model, "int8")
+    reference = Reference(model.SerializeToString(), "none")
+    pairs = [
+        (expected, outputs[name])
+        for feeds in (models.feeds_for(model, seed) for seed in range(20))
+        for outputs in [engine.run(feeds)]
+        for name, expected in reference.run(feeds).items()
+    ]
+    expected, actual = (np.concatenate([pair[side].ravel() for pair in pairs]) for side in (0, 1))
+    assert np.abs(actual - expected).mean() < 0.1 * expected.std()
+
+
+@pytest.mark.parametrize("make", models.INT8, ids=_id)
+def test_an_int8_payload_is_computed_in_int8(lowered, make):
+    model = make()
+    payload, _, _ = lowered(model, "int8")
+    multiplying = sum(node.op_type in ("Conv", "Gemm") for node in model.graph.node)
+    assert payload.facts["int8_primitives"] == multiplying
+    assert payload.facts["float_primitives"] == 0
+
+
+def test_a_float_payload_is_computed_in_float(lowered):
+    payload, _, _ = lowered(models.conv_float(), "float")
+    assert payload.facts["int8_primitives"] == 0
+    assert payload.facts["float_primitives"] == 3
+    assert payload.facts["float_layers"] == ["conv.c1", "conv.c2", "gemm.scores"]
+
+
+def test_a_payload_that_claims_int8_and_computes_in_float_is_refused(backend, tmp_path):
+    path = tmp_path / "model.onnx"
+    onnx.save(models.conv_float(), path)
+    (tmp_path / "out").mkdir()
+    with pytest.raises(Exception, match="INT8") as caught:
+        backend.lower(LowerJob(path, load_target("host"), "int8", tmp_path / "out"))
+    assert caught.value.exit_code == 70
+
+
+_DIGESTS = """
+import hashlib, json, sys, tempfile
+from pathlib import Path
+from edgec.backends import load_backend
+from edgec.backends.base import LowerJob
+from edgec.targets import load_target
+digests = []
+for repeat in range(2):
+    with tempfile.TemporaryDirectory() as folder:
+        payload = load_backend(sys.argv[1]).lower(
+            LowerJob(Path(sys.argv[2]), load_target("host"), sys.argv[3], Path(folder)))
+        digests.append({name: hashlib.sha256((Path(folder) / name).read_bytes()).hexdigest() for name in payload.files})
+print(json.dumps(digests))
+"""
+
+
+@pytest.mark.parametrize(("make", "precision"), [(models.conv_int8, "int8"), (models.branches, "float")], ids=_id)
+def test_equal_jobs_give_equal_bytes(backend, make, precision, tmp_path):
+    """In fresh processes with other hash seeds, folders and model paths, and twice in each."""
+    found = []
+    for seed in ("0", "4711"):
+        folder = tmp_path / f"folder {seed}"
+        folder.mkdir()
+        path = folder / f"model{seed}.onnx"
+        path.write_bytes(make().SerializeToString(deterministic=True))
+        done = subprocess.run(
+            [sys.executable, "-c", _DIGESTS, backend.name, str(path), precision],
+            env={"PYTHONHASHSEED": seed, "HOME": str(folder), "PYTHONPATH": ":".join(filter(None, sys.path))},
+            cwd=folder,
+            capture_output=True,
+            text=True,
+        )
+        assert done.returncode == 0, done.stderr
+        found += json.loads(done.stdout)
+    assert len({json.dumps(digests, sort_keys=True) for digests in found}) == 1, found
+
+
+def test_a_payload_does_not_tell_where_it_was_made(lowered, tmp_path):
+    model = models.conv_float()
+    model.metadata_props.add(key="exported_from", value=str(tmp_path))
+    model.doc_string = str(tmp_path)
+    _, files, _ = lowered(model, "float")
+    for name, content in files.items():
+        assert str(tmp_path).encode() not in content, name
+
+
+def test_every_node_of_a_fine_model_is_supported(backend):
+    for make, _ in ALL:
+        model = make()
+        verdicts = backend.supports(model, load_target("host"))
+        assert [verdict.op for verdict in verdicts] == [node.op_type for node in model.graph.node]
+        assert all(verdict.supported for verdict in verdicts), make.__name__
+
+
+def test_an_unknown_operator_is_named_with_a_reason_and_a_remedy(backend):
+    fine, unknown = backend.supports(models.with_unknown_operator(), load_target("host"))
+    assert fine.supported
+    assert (unknown.node, unknown.op, unknown.supported) == ("unknown", "com.example.Bogus", False)
+    assert unknown.reason
+    assert unknown.remedy
+
+
+def test_results_are_the_callers_own(lowered):
+    """A second run must not change the arrays that the first one returned."""
+    model = models.conv_float()
+    _, _, engine = lowered(model, "float")
+    first = engine.run(models.feeds_for(model, 0))["scores"]
+    kept = first.copy()
+    engine.run(models.feeds_for(model, 1))
+    np.testing.assert_array_equal(first, kept)
+
+
+def test_the_engine_does_not_change_what_it_is_given(lowered):
+    model = models.conv_float()
+    feeds = models.feeds_for(model)
+    before = hashlib.sha256(feeds["image"].tobytes()).digest()
+    _, _, engine = lowered(model, "float")
+    engine.run(feeds)
+    assert hashlib.sha256(feeds["image"].tobytes()).digest() == before
+
+
+def test_asking_for_a_backend_imports_nothing_heavy(backend):
+    code = (
+        "import sys; from edgec.backends import load_backend; load_backend(sys.argv[1]).availability();"
+        "print(sorted({'numpy', 'onnx', 'onnxruntime', 'openvino'} & set(sys.modules)))"
+    )
+    done = subprocess.run([sys.executable, "-c", code, backend.name], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
