@@ -11,6 +11,9 @@ from markupsafe import Markup
 from edgec.report import figures, formats, story
 from edgec.report.inputs import ReportInputs
 
+_UNHARMED_DB = 50.0
+"""A layer that alone leaves the model's output this far above the noise has a bar of no length."""
+
 _KINDS = {
     "integer": "integers",
     "state": "state",
@@ -29,6 +32,7 @@ class OutputRow:
     kind: str
     quantization: str
     lowering: str
+    lowering_detail: str
     total: str
     decisions: str
     channels: str
@@ -41,7 +45,7 @@ def output_rows(inputs: ReportInputs) -> list[OutputRow]:
     parity = inputs.parity
     if parity is None:
         outputs = (inputs.quantize or {}).get("outputs") or ()
-        return [_output_row(item, item, None, item) for item in outputs]
+        return [_output_row(item, item, None, None) for item in outputs]
     quantized = _by_name(parity["quantization"])
     lowered, total = _by_name(parity["lowering"]), _by_name(parity["total"])
     return [
@@ -105,7 +109,7 @@ def worst_layers(inputs: ReportInputs) -> list[dict[str, str]]:
             "node": formats.clean(layer["node"]),
             "op": formats.clean(layer["op"]),
             "level": formats.decibel(layer["sqnr_db"]),
-            "width": f"{min(100.0, max(1.0, 100 * float(layer['sqnr_db']) / 40)):.1f}",
+            "width": f"{min(100.0, max(1.0, 100 - 100 * float(layer['sqnr_db']) / _UNHARMED_DB)):.1f}",
             "cause": formats.clean(layer["cause"]),
         }
         for layer in layers
@@ -113,19 +117,21 @@ def worst_layers(inputs: ReportInputs) -> list[dict[str, str]]:
 
 
 def candidates(inputs: ReportInputs) -> list[dict[str, Any]]:
-    """What quantize tried, the chosen one marked."""
-    tried = list((inputs.quantize or {}).get("candidates") or ())
-    chosen = (inputs.quantize or {}).get("method")
-    profile = (inputs.quantize or {}).get("profile")
+    """What quantize tried, best first, the one that was taken marked."""
+    document = inputs.quantize or {}
+    tried = sorted(document.get("candidates") or (), key=lambda item: item["loss"])
+    same = ("profile", "method", "bias_correction", "passed")
+    taken = next((item for item in tried if all(item[key] == document[key] for key in same)), None)
     return [
         {
-            "profile": formats.clean(item.get("profile", "")),
-            "method": formats.clean(item.get("method", "")),
-            "bias_correction": "yes" if item.get("bias_correction") else "no",
-            "sqnr": formats.decibel(item.get("sqnr_db")),
-            "loss": formats.significant(float(item["loss"]), 3) if item.get("loss") is not None else "–",
-            "passed": bool(item.get("passed")),
-            "chosen": bool(item.get("chosen", item.get("method") == chosen and item.get("profile") == profile)),
+            "method": formats.clean(item["method"]) + ("" if item.get("clip", True) else ", not clipped"),
+            "profile": formats.clean(item["profile"]),
+            "bias_correction": "yes" if item["bias_correction"] else "no",
+            "kept_float": len(item.get("keep_float") or ()),
+            "sqnr": formats.decibel(item["sqnr_db"]),
+            "loss": formats.significant(float(item["loss"]), 3),
+            "passed": bool(item["passed"]),
+            "taken": item is taken,
         }
         for item in tried
     ]
@@ -144,7 +150,7 @@ def stages(inputs: ReportInputs) -> Markup | None:
         for item in records
     ]
     words = ", ".join(f"{row.label} {row.text}" for row in rows)
-    return figures.bars(rows, f"Stage timings: {words}.") if rows else None
+    return figures.lines(rows, f"Stage timings: {words}.") if rows else None
 
 
 def rewrites(inputs: ReportInputs) -> list[str]:
@@ -213,6 +219,7 @@ def _output_row(
         kind=_KINDS.get(item["kind"], item["kind"]),
         quantization=_level_text(quantized),
         lowering=_lowering(lowered),
+        lowering_detail=_lowering_detail(lowered),
         total=_level_text(total),
         decisions=_decisions(item),
         channels=_channels(item),
@@ -236,11 +243,13 @@ def _level_text(item: Mapping[str, Any] | None) -> str:
 def _lowering(item: Mapping[str, Any] | None) -> str:
     if item is None:
         return "–"
-    if item["max_lsb"] is None:
-        return _level_text(item)
-    return (
-        f"{formats.significant(item['max_lsb'], 2)} LSB at most, {formats.significant(item['mean_lsb'], 2)} in the mean"
-    )
+    return _level_text(item) if item["max_lsb"] is None else f"{formats.significant(item['max_lsb'], 2)} LSB"
+
+
+def _lowering_detail(item: Mapping[str, Any] | None) -> str:
+    if item is None or item["max_lsb"] is None:
+        return ""
+    return f"at most; {formats.significant(item['mean_lsb'], 2)} in the mean, {formats.decibel(item['sqnr_db'])}"
 
 
 def _decisions(item: Mapping[str, Any]) -> str:

@@ -52,6 +52,40 @@ def bars(rows: Sequence[Bar], alternative: str, largest: float | None = None) ->
     return _svg(parts, len(rows) * _ROW - 8, alternative)
 
 
+def lines(rows: Sequence[Bar], alternative: str) -> Markup:
+    """Bars in slim rows: label, bar, text beside each other."""
+    top = max((row.value for row in rows), default=0.0) or 1.0
+    parts = []
+    for index, row in enumerate(rows):
+        y = index * _SLIM
+        parts.append(
+            Markup(
+                '<text class="label" x="0" y="{}">{}</text>'
+                '<rect class="{}" x="24%" y="{}" width="{}%" height="10" rx="3"/>'
+                '<text class="value" x="100%" y="{}" text-anchor="end">{}</text>'
+            ).format(y + 15, row.label, row.style, y + 6, _share(row.value * 0.5, top), y + 15, row.text)
+        )
+    return _svg(parts, len(rows) * _SLIM - 6, alternative)
+
+
+def columns(counts: Sequence[int], low: str, high: str, alternative: str) -> Markup:
+    """A histogram: columns of equal width, heights by the square root of the counts, so that tails can be seen."""
+    top = max(counts, default=0) or 1
+    width = 100 / max(1, len(counts))
+    parts = []
+    for index, count in enumerate(counts):
+        height = 44 * (count / top) ** 0.5
+        if count:
+            parts.append(
+                Markup('<rect class="bar" x="{:.2f}%" y="{:.1f}" width="{:.2f}%" height="{:.1f}"/>').format(
+                    index * width, 46 - max(1.0, height), width * 0.86, max(1.0, height)
+                )
+            )
+    parts.append(Markup('<text class="tick" x="0" y="62">{}</text>').format(low))
+    parts.append(Markup('<text class="tick" x="100%" y="62" text-anchor="end">{}</text>').format(high))
+    return _svg(parts, 66, alternative)
+
+
 @dataclass(frozen=True)
 class Levels:
     """One output on a dB scale: where quantization alone leaves it, and where the artifact does."""

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import base64
+import re
 from functools import cache
 from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
-from markupsafe import Markup
+from markupsafe import Markup, escape
 
 from edgec.report import evidence, formats, seen, story
 from edgec.report.inputs import ReportInputs
@@ -27,9 +28,16 @@ _MARKS = {
 
 @cache
 def _environment() -> Environment:
-    return Environment(
+    environment = Environment(
         loader=PackageLoader("edgec.report"), autoescape=True, undefined=StrictUndefined, trim_blocks=True
     )
+    environment.filters["flags"] = _flags
+    return environment
+
+
+def _flags(text: str) -> Markup:
+    """`text`, escaped, with command line flags set as code."""
+    return Markup(re.sub(r"(?<![\w-])(--[a-z][a-z-]+)", r"<code>\1</code>", str(escape(text))))
 
 
 def render_html(inputs: ReportInputs) -> str:
@@ -51,6 +59,7 @@ def _view(inputs: ReportInputs) -> dict[str, Any]:
         "name": story.model_name(inputs),
         "target": formats.clean(inputs.build["target"]),
         "headline": story.headline(inputs),
+        "built": story.built(inputs),
         "failure": story.failure(inputs),
         "warnings": story.warnings(inputs),
         "asked": story.asked(inputs),
@@ -65,6 +74,8 @@ def _view(inputs: ReportInputs) -> dict[str, Any]:
         "worst_channels": [row for row in outputs if row.worst_channels and not row.degenerate],
         "levels": evidence.levels_figure(inputs),
         "layers": layers,
+        "layers_note": story.LAYERS_NOTE,
+        "executed": bool(inputs.parity and inputs.parity["total"]["outputs"]),
         "sheet": base64.b64encode(inputs.contact_sheet).decode("ascii") if inputs.contact_sheet else "",
         "seen": seen.table(inputs),
         "seen_notes": seen.notes(inputs),

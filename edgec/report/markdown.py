@@ -19,7 +19,9 @@ def render_markdown(inputs: ReportInputs) -> str:
     lines += [_text(sentence) + "  " for sentence in headline.lead]
     if (failure := story.failure(inputs)) is not None:
         lines += ["", "## Why there is no artifact", *_items(failure.why)]
-        lines += ["", "## What to do", *_items(failure.fix)] if failure.fix else []
+        attempt = (f"Leave the two worst layers in float: {failure.attempt}",) if failure.attempt else ()
+        if failure.fix or attempt:
+            lines += ["", "## What to do", *_items((*failure.fix, *attempt))]
     if warnings := story.warnings(inputs):
         lines += ["", "## Worth knowing", *_items(warnings)]
     lines += _figures(inputs)

@@ -6,14 +6,20 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from edgec.report import formats
+from markupsafe import Markup
+
+from edgec.report import figures, formats
 from edgec.report.inputs import ReportInputs
 
 
 @dataclass(frozen=True)
 class SeenRow:
+    """One input. channels: its statistics channel by channel, in words. histogram: of its values."""
+
     name: str
     cells: tuple[str, ...]
+    channels: tuple[str, ...]
+    histogram: Markup | None
 
 
 @dataclass(frozen=True)
@@ -22,9 +28,12 @@ class SeenTable:
     rows: tuple[SeenRow, ...]
 
 
+_MOST_CHANNELS = 8
+
 _COLUMNS = (
     ("shape", "Shape"),
     ("dtype", "Type"),
+    ("layout", "Layout"),
     ("min", "Least"),
     ("max", "Largest"),
     ("mean", "Mean"),
@@ -41,9 +50,32 @@ def table(inputs: ReportInputs) -> SeenTable | None:
     return SeenTable(
         columns=tuple(title for _, title in columns),
         rows=tuple(
-            SeenRow(formats.clean(row["name"]), tuple(_cell(row.get(key)) for key, _ in columns)) for row in rows
+            SeenRow(
+                formats.clean(row["name"]),
+                tuple(_cell(row.get(key)) for key, _ in columns),
+                _channels(row.get("channels") or ()),
+                _histogram(row),
+            )
+            for row in rows
         ),
     )
+
+
+def _channels(channels: Sequence[Mapping[str, Any]]) -> tuple[str, ...]:
+    return tuple(
+        f"channel {index}: {_cell(item['min'])} to {_cell(item['max'])}, mean {_cell(item['mean'])}, "
+        f"deviation {_cell(item['std'])}"
+        for index, item in enumerate(channels[:_MOST_CHANNELS])
+    )
+
+
+def _histogram(row: Mapping[str, Any]) -> Markup | None:
+    histogram = row.get("histogram")
+    if not histogram or len(histogram["counts"]) < 2:
+        return None
+    low, high = formats.significant(histogram["low"]), formats.significant(histogram["high"])
+    words = f"Histogram of the values of {formats.clean(row['name'])}, from {low} to {high}."
+    return figures.columns(histogram["counts"], low, high, words)
 
 
 def notes(inputs: ReportInputs) -> list[str]:
@@ -52,6 +84,8 @@ def notes(inputs: ReportInputs) -> list[str]:
     said = []
     if document.get("samples"):
         said.append(f"{formats.counted(int(document['samples']), 'sample')} for calibration.")
+    if document.get("duplicates"):
+        said.append(f"{document['duplicates']} of them are copies of others.")
     return said
 
 

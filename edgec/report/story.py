@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import PurePath
@@ -27,11 +28,12 @@ class Headline:
 
 @dataclass(frozen=True)
 class Failure:
-    """Why there is no artifact: the parts of the error."""
+    """Why there is no artifact: the parts of the error. attempt: flags worth a try where INT8 was refused, or ""."""
 
     what: str
     why: tuple[str, ...]
     fix: tuple[str, ...]
+    attempt: str
 
 
 def model_name(inputs: ReportInputs) -> str:
@@ -75,6 +77,9 @@ def failure(inputs: ReportInputs) -> Failure | None:
         what=formats.clean(error["what"]),
         why=tuple(formats.clean(line).strip() for line in why if str(line).strip()),
         fix=tuple(formats.clean(text) for text in str(error["fix"]).splitlines() if text.strip()),
+        attempt=" ".join(
+            f"--keep-float {shlex.quote(formats.clean(layer['node']))}" for layer in details.get("worst_layers", ())[:2]
+        ),
     )
 
 
@@ -102,6 +107,12 @@ def asked(inputs: ReportInputs) -> list[tuple[str, str]]:
     return rows
 
 
+def built(inputs: ReportInputs) -> str:
+    """What was asked for, in a line."""
+    backend = formats.clean(inputs.build["backend"])
+    return f"{formats.clean(inputs.model['path'])} for {target_title(inputs)}, {precision(inputs)}, through {backend}"
+
+
 def warnings(inputs: ReportInputs) -> list[str]:
     """Everything that a stage warned of, each once, in the order of the stages."""
     said: dict[str, None] = {}
@@ -111,9 +122,10 @@ def warnings(inputs: ReportInputs) -> list[str]:
     for document in (inputs.inputs, inputs.quantize, inputs.parity):
         for text in (document or {}).get("warnings") or ():
             said[formats.clean(text)] = None
-    note = (inputs.parity or {}).get("note")
-    if note and not any(formats.clean(note) in text for text in said):
-        said[formats.clean(note)] = None
+    for document in (inputs.parity, inputs.latency):
+        note = formats.clean((document or {}).get("note") or "")
+        if note and not any(text in note for text in said):
+            said[note] = None
     return list(said)
 
 
@@ -187,6 +199,11 @@ def _faster(inputs: ReportInputs) -> str:
         return f"It is {formats.times(ratio)} as fast {where}{doubt}."
     return f"It is slower, at {formats.times(ratio)} the speed of ONNX Runtime with the original{doubt}."
 
+
+LAYERS_NOTE = (
+    "What each layer alone would cost: the signal to noise of the model's worst output with only that layer in INT8. "
+    "A longer bar is a greater loss."
+)
 
 TABLE_NOTE = (
     "SQNR is signal to noise: 20 dB is an error of a tenth, 40 dB of a hundredth. LSB is one step of the output's own "
