@@ -22,7 +22,7 @@ from edgec.errors import ModelRefused
 
 _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _FILE = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
-_READ_AT_ONCE = 1 << 22
+_READ_AT_ONCE = 1 << 20
 _COPY = "Copy the model and its weight files into one folder of their own, as plain files: `cp -rL SOURCE FOLDER`."
 _ORT_MEMORY = "_ORT_MEM_ADDR_"
 
@@ -52,13 +52,14 @@ class OpenedFile:
     def digest(self) -> str:
         """SHA-256 of all its bytes, in hex. Raises ModelRefused when the file changes its size meanwhile."""
         running = hashlib.sha256()
+        buffer = memoryview(bytearray(_READ_AT_ONCE))
         at = 0
         while at < self.size:
-            piece = os.pread(self.descriptor, min(_READ_AT_ONCE, self.size - at), at)
-            if not piece:
+            count = os.preadv(self.descriptor, [buffer[: self.size - at]], at)
+            if not count:
                 raise changed(self.path)
-            running.update(piece)
-            at += len(piece)
+            running.update(buffer[:count])
+            at += count
         if os.fstat(self.descriptor).st_size != self.size:
             raise changed(self.path)
         return running.hexdigest()
