@@ -10,7 +10,6 @@ import math
 import re
 import struct
 import zipfile
-import zlib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
@@ -49,24 +48,30 @@ def read_headers(path: Path) -> dict[str | None, ArrayHeader]:
     if path.suffix.lower() == ".npy":
         with path.open("rb") as stream:
             return {None: _read(stream, path.stat().st_size, str(path))}
-    try:
-        with zipfile.ZipFile(path) as archive:
-            headers: dict[str | None, ArrayHeader] = {}
-            for member in archive.infolist():
-                if not member.filename.endswith(".npy"):
-                    continue
-                where = f"{path}, array {member.filename[:-4]!r},"
-                if member.file_size > MAX_MEMBER_BYTES:
-                    raise CalibrationDataError(
-                        f"{where} is too large",
-                        f"It unpacks to {member.file_size / 2**30:.1f} GiB; the limit is {MAX_MEMBER_BYTES >> 30} GiB.",
-                        "Save large sets as .npy (numpy.save): those are read piece by piece.",
-                    )
-                with archive.open(member) as packed:
-                    headers[member.filename[:-4]] = _read(packed, member.file_size, where)
-            return headers
-    except (zipfile.BadZipFile, zlib.error, NotImplementedError, RuntimeError, EOFError) as error:
-        raise _damaged(str(path), f"{type(error).__name__}: {error}") from error
+    with path.open("rb") as stream:
+        try:
+            with zipfile.ZipFile(stream) as archive:
+                return {member.filename[:-4]: _of_member(path, archive, member) for member in _members(archive)}
+        except CalibrationDataError:
+            raise
+        except Exception as error:  # zipfile answers damaged archives with many kinds of exceptions
+            raise _damaged(str(path), f"{type(error).__name__}: {error}.") from error
+
+
+def _members(archive: zipfile.ZipFile) -> list[zipfile.ZipInfo]:
+    return [member for member in archive.infolist() if member.filename.endswith(".npy")]
+
+
+def _of_member(path: Path, archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> ArrayHeader:
+    where = f"{path}, array {member.filename[:-4]!r},"
+    if member.file_size > MAX_MEMBER_BYTES:
+        raise CalibrationDataError(
+            f"{where} is too large",
+            f"It unpacks to {member.file_size / 2**30:.1f} GiB; the limit is {MAX_MEMBER_BYTES >> 30} GiB.",
+            "Save large sets as .npy (numpy.save): those are read piece by piece.",
+        )
+    with archive.open(member) as packed:
+        return _read(packed, member.file_size, where)
 
 
 def _read(stream: IO[bytes], size: int, where: str) -> ArrayHeader:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 import zipfile
-import zlib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -97,10 +96,10 @@ class Decoder:
                 else:
                     with np.load(piece.path, allow_pickle=False) as archive:
                         self._arrays[piece.member] = archive[piece.member]
-            except (ValueError, EOFError, KeyError, zipfile.BadZipFile, zlib.error, MemoryError) as error:
+            except OSError as error:
+                raise unreadable(piece.path, error) from error
+            except Exception as error:  # zipfile answers damaged archives with many kinds of exceptions
                 raise CalibrationDataError(
                     f"{piece.path} can't be read", f"{type(error).__name__}: {error}", "Save it again, or leave it out."
                 ) from error
-            except OSError as error:
-                raise unreadable(piece.path, error) from error
         return self._arrays[piece.member]

@@ -115,7 +115,7 @@ def describe_kinds(names: Iterable[str]) -> str:
 
 def unreadable(path: Path, error: OSError) -> CalibrationDataError:
     return CalibrationDataError(
-        f"{path} can't be read", f"The system says: {error.strerror}.", "Check the path and its permissions."
+        f"{path} can't be read", f"The system says: {error.strerror or error}.", "Check the path and its permissions."
     )
 
 
