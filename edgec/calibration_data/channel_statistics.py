@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 _BINS = 128  # even; the histogram is symmetric around zero
+_SMALLEST = 2.0**-100  # smaller values share a bin with zero: the width of a bin must not underflow
 
 
 class ChannelStatistics:
@@ -56,10 +57,10 @@ class Histogram:
     def add(self, values: np.ndarray) -> None:
         """values: float64 [n], finite."""
         largest = float(np.abs(values).max(initial=0.0))
-        if largest == 0:
+        if largest == 0 and self._reach == 0:
             self._zeros += values.size
             return
-        wanted = 2.0 ** (math.floor(math.log2(largest)) + 1)  # above `largest`
+        wanted = 2.0 ** (math.floor(math.log2(max(largest, _SMALLEST))) + 1)  # above `largest`
         if self._reach == 0:
             self._reach = wanted
             self._counts[_BINS // 2] += self._zeros

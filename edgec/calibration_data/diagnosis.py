@@ -4,7 +4,7 @@ Wrong preprocessing does not stop a calibration: it ruins it. The checks here lo
 pixels that were not scaled, or scaled twice; BGR for RGB; a reshape where a transpose was meant; one sample many times.
 A check only speaks when the evidence is strong, because a warning that is usually wrong is not read.
 
-Memory does not grow with the number of samples, but for 16 bytes each to find duplicates.
+Memory does not grow with the number of samples, but for a digest each (about 100 bytes) to find duplicates.
 """
 
 from __future__ import annotations
