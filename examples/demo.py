@@ -10,8 +10,8 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-from model_zoo import digits, efficientnet_lite0, ppocr
 from model_zoo.case import Case, onnx_runtime
+from model_zoo.fetch import CASES
 from model_zoo.packages import Unavailable
 from rich.console import Console
 from rich.table import Table
@@ -23,15 +23,15 @@ from edgec.result import TargetBuild
 from edgec.runtime import load
 
 OUTPUT = Path("dist")
-CASES = (digits.case, efficientnet_lite0.case, ppocr.cls_case)
+SHOWN = ("digits_cnn", "efficientnet_lite0", "ppocr_cls")
 
 
 def main() -> None:
     console = Console(highlight=False, soft_wrap=True)
     rows, missing = [], []
-    for make in CASES:
+    for name in SHOWN:
         try:
-            case = make()
+            case = CASES[name]()
         except Unavailable as error:
             missing.append(str(error))
             continue
