@@ -57,6 +57,12 @@ def load(files: Mapping[str, bytes], options: Mapping[str, Any], threads: int) -
             f"{type(error).__name__}: {error}.",
             "Install it for this Python: python3 -m pip install openvino",
         ) from error
+    if unknown := sorted(set(options) - set(_OPTIONS)):
+        raise EngineMissing(
+            f"The artifact asks the engine for {unknown[0]!r}, which this runtime does not know",
+            "It was made by a newer edgec.",
+            "Use the runtime that the artifact carries: python3 FILE.edgec run ...",
+        )
     config: dict[str, Any] = {_OPTIONS[name]: value for name, value in options.items()}
     config.update({"PERFORMANCE_HINT": "LATENCY", "NUM_STREAMS": 1})
     if threads:

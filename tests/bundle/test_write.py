@@ -1,0 +1,86 @@
+"""An artifact's bytes depend on its content alone, and Python runs it."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import stat
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+
+from edgec.bundle.write import bundle_bytes, runtime_sources
+from edgec.runtime.bundle import SEAL
+
+_DIGEST = """
+import hashlib
+from edgec.bundle.write import bundle_bytes
+print(hashlib.sha256(bundle_bytes({"name": "n", "b": {"z": 1, "a": 2}}, {"payload/m": b"abc"})).hexdigest())
+"""
+
+
+def test_equal_content_gives_equal_bytes_in_every_process(tmp_path):
+    digests = set()
+    for seed in ("0", "1"):
+        folder = tmp_path / seed
+        folder.mkdir()
+        environment = {
+            **os.environ,
+            "PYTHONHASHSEED": seed,
+            "TZ": f"UTC+{seed}",
+            "SOURCE_DATE_EPOCH": f"{seed}00000000",
+        }
+        done = subprocess.run(
+            [sys.executable, "-c", _DIGEST], capture_output=True, text=True, cwd=folder, env=environment, check=True
+        )
+        digests.add(done.stdout)
+    assert len(digests) == 1
+
+
+def test_the_order_of_what_is_given_does_not_matter():
+    files = {"payload/a": b"1", "parity.json": b"{}"}
+    again = dict(reversed(list(files.items())))
+    assert bundle_bytes({"name": "n", "target": "t"}, files) == bundle_bytes({"target": "t", "name": "n"}, again)
+
+
+def test_packing_twice_gives_the_same_file(cnn, tmp_path):
+    from edgec.stages import pack
+    from edgec.stages.base import StageContext
+
+    context = StageContext("pack", tmp_path, lambda event: None)
+    pack.run(cnn.ingested, cnn.lowered, cnn.validated, cnn.params, context)
+    assert (tmp_path / cnn.path.name).read_bytes() == cnn.path.read_bytes()
+
+
+def test_members_have_no_time_owner_or_machine_of_their_own(cnn):
+    with zipfile.ZipFile(cnn.path) as archive:
+        entries = archive.infolist()
+    assert [entry.filename for entry in entries] == sorted(entry.filename for entry in entries)
+    assert {entry.date_time for entry in entries} == {(1980, 1, 1, 0, 0, 0)}
+    assert {entry.external_attr >> 16 for entry in entries} == {stat.S_IFREG | 0o644}
+    assert {entry.create_system for entry in entries} == {3}
+
+
+def test_weights_are_stored_and_text_is_deflated(cnn):
+    with zipfile.ZipFile(cnn.path) as archive:
+        kinds = {entry.filename: entry.compress_type for entry in archive.infolist()}
+    assert kinds["payload/model.bin"] == kinds["golden.npz"] == zipfile.ZIP_STORED
+    assert kinds["payload/model.xml"] == kinds["manifest.json"] == zipfile.ZIP_DEFLATED
+
+
+def test_it_ends_with_the_digest_of_everything_before(cnn):
+    content = cnn.path.read_bytes()
+    body, seal = content[: -len(SEAL) - 64], content[-len(SEAL) - 64 :]
+    assert seal == SEAL + hashlib.sha256(body).hexdigest().encode()
+
+
+def test_it_carries_all_of_the_runtime_and_nothing_of_the_rest():
+    names = set(runtime_sources())
+    assert {"edgec_runtime/__init__.py", "edgec_runtime/commands.py", "edgec_runtime/engines/openvino.py"} <= names
+    assert all(name.startswith("edgec_runtime/") and name.endswith(".py") for name in names)
+    package = Path(__file__).parents[2] / "edgec"
+    for path in (package / "runtime").rglob("*.py"):
+        assert "edgec." not in "".join(
+            line for line in path.read_text().splitlines(True) if line.startswith(("import ", "from "))
+        ), f"{path} imports from the rest of edgec, which a device does not have"
