@@ -10,7 +10,7 @@ Memory does not grow with the number of samples, but for a digest each (about 10
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -34,8 +34,9 @@ _MOST_CHANNELS = 64
 class InputDiagnosis:
     """Statistics and warnings over the samples of a calibration, in one pass.
 
+    An input that no sample brings (the state of a recurrent model) is not judged; repeated steps are normal then.
+
     recipe: as CalibrationRecipe.to_json() gives it, or None for arrays that were taken as they are.
-    state_inputs: inputs that a recurrent model's steps carry; they are not judged, and repeated steps are normal then.
     pixel_ranges: what the model itself says about the range of its inputs (edgec.calibration_data.model_hints).
     """
 
@@ -44,26 +45,24 @@ class InputDiagnosis:
         contract: Contract,
         recipe: Mapping[str, Any] | None = None,
         *,
-        state_inputs: Collection[str] = (),
         pixel_ranges: Mapping[str, PixelRange] | None = None,
     ) -> None:
-        self._recurrent = bool(state_inputs)
-        self._inputs = [
-            _Input(spec, recipe, (pixel_ranges or {}).get(spec.name))
-            for spec in contract.inputs
-            if spec.name not in state_inputs
-        ]
+        self._all = [_Input(spec, recipe, (pixel_ranges or {}).get(spec.name)) for spec in contract.inputs]
         self._samples = 0
         self._seen: set[bytes] = set()
         self._duplicates = 0
 
     def add(self, feeds: Feeds) -> None:
-        """Take one step's feeds into account. Raises CalibrationDataError for values that are not finite."""
+        """Take one step of a sample into account, without states.
+
+        Raises CalibrationDataError for values that are not finite.
+        """
         digest = hashlib.blake2b(digest_size=16)
-        for entry in self._inputs:
-            tensor = np.ascontiguousarray(feeds[entry.spec.name])
-            digest.update(tensor.tobytes())
-            entry.add(tensor)
+        for entry in self._all:
+            if entry.spec.name in feeds:
+                tensor = np.ascontiguousarray(feeds[entry.spec.name])
+                digest.update(tensor.tobytes())
+                entry.add(tensor)
         self._samples += 1
         if digest.digest() in self._seen:
             self._duplicates += 1
@@ -78,32 +77,33 @@ class InputDiagnosis:
             raise CalibrationDataError(
                 "There are no samples to calibrate on", "None were given.", "Give data: --calib."
             )
-        varying = [entry for entry in self._inputs if entry.varies]
-        if not varying and (self._samples > 1 or any(entry.spec_size > 1 for entry in self._inputs)):
-            values = ", ".join(f"{entry.spec.name!r}: {entry.total.minimum[0]:g}" for entry in self._inputs)
+        inputs = [entry for entry in self._all if entry.samples]
+        varying = [entry for entry in inputs if entry.varies]
+        if not varying and (self._samples > 1 or any(entry.spec_size > 1 for entry in inputs)):
+            values = ", ".join(f"{entry.spec.name!r}: {entry.total.minimum[0]:g}" for entry in inputs)
             raise CalibrationDataError(
                 "The calibration data is constant",
                 f"All elements of all inputs are the same within every sample (first values: {values}).",
                 "Check how the data is prepared: blank images, a scale of 0, numbers cut to whole ones.",
             )
-        warnings = self._general_warnings()
-        for entry in self._inputs:
+        warnings = self._general_warnings(recurrent=len(inputs) < len(self._all))
+        for entry in inputs:
             warnings += entry.warnings(others_vary=any(other is not entry for other in varying))
         return {
             "samples": self._samples,
             "duplicates": self._duplicates,
-            "inputs": [entry.to_json() for entry in self._inputs],
+            "inputs": [entry.to_json() for entry in inputs],
             "warnings": warnings,
         }
 
-    def _general_warnings(self) -> list[str]:
+    def _general_warnings(self, recurrent: bool) -> list[str]:
         warnings = []
         if self._samples < FEW_SAMPLES:
             warnings.append(
                 f"Only {self._samples} sample{'s' if self._samples != 1 else ''} to calibrate on: ranges may be too "
                 "narrow for other data. 100 to 500 that are typical of the later use are better."
             )
-        if self._samples > 1 and not self._recurrent and self._duplicates >= max(1, _MANY * self._samples):
+        if self._samples > 1 and not recurrent and self._duplicates >= max(1, _MANY * self._samples):
             warnings.append(
                 f"{self._duplicates} of {self._samples} samples are copies of others: they add nothing to the ranges."
             )
@@ -128,7 +128,7 @@ class _Input:
             self._axis = -1
         self._channels = None if self._axis is None else ChannelStatistics(spec.shape[self._axis])
         self._constant = 0
-        self._samples = 0
+        self.samples = 0
         self._fractions = False
         decoded = self._recipe is not None and self._recipe["applies_to"] == "images"
         self._image = None if self.layout is None or decoded else ImageChecks(spec, self.layout)
@@ -138,7 +138,7 @@ class _Input:
         """Whether elements differ within a sample; for inputs of one element, between samples."""
         if self.spec_size == 1:
             return bool(self.total.minimum[0] != self.total.maximum[0])
-        return self._constant < self._samples
+        return self._constant < self.samples
 
     def add(self, tensor: np.ndarray) -> None:
         values = tensor.astype(np.float64).reshape(-1)
@@ -148,7 +148,7 @@ class _Input:
                 f"{int((~np.isfinite(values)).sum())} of {values.size} are NaN or infinite.",
                 "Find out where they come from in the preparation of the data.",
             )
-        self._samples += 1
+        self.samples += 1
         self.total.add(values[:, None])
         self._histogram.add(values)
         if self._channels is not None and self._axis is not None:
@@ -181,12 +181,12 @@ class _Input:
         return [f"Input {self.spec.name!r}: {text}" for text in found]
 
     def _constant_warnings(self, others_vary: bool) -> list[str]:
-        if self._constant == self._samples and others_vary:
+        if self._constant == self.samples and others_vary:
             return ["it is constant within every sample, so its range is not learned from real data."]
         found = []
-        if self._constant >= max(1, _MANY * self._samples):
-            found.append(f"{self._constant} of {self._samples} samples are constant (blank).")
-        if self._channels is not None and self._constant < self._samples:
+        if self._constant >= max(1, _MANY * self.samples):
+            found.append(f"{self._constant} of {self.samples} samples are constant (blank).")
+        if self._channels is not None and self._constant < self.samples:
             dead = np.flatnonzero(self._channels.minimum == self._channels.maximum)
             if dead.size:
                 listed = ", ".join(map(str, dead[:8])) + (", ..." if dead.size > 8 else "")
@@ -224,7 +224,7 @@ class _Input:
         mean, std = np.asarray(rule["mean"]), np.asarray(rule["std"])
         lows, highs = ((bound * std + mean) / rule["scale"] for bound in (statistics.minimum, statistics.maximum))
         low, high = float(np.min(np.minimum(lows, highs))), float(np.max(np.maximum(lows, highs)))
-        if high - low >= _NARROW * 255 or self._constant == self._samples:
+        if high - low >= _NARROW * 255 or self._constant == self.samples:
             return []
         return [
             f"before normalization its values lie between {low:.1f} and {high:.1f}, on a scale of 0 to 255. "

@@ -58,6 +58,11 @@ class FileSource:
     def __len__(self) -> int:
         return len(self.rows) // self.batch
 
+    @property
+    def recipe_json(self) -> dict[str, Any] | None:
+        """The recipe as plain values, as InputDiagnosis and ContactSheet take it."""
+        return None if self.recipe is None else self.recipe.to_json()
+
     def read(self, indices: Sequence[int] | None = None) -> Iterator[Sample]:
         """Decode the samples at `indices` (default: all) in that order.
 
@@ -66,7 +71,7 @@ class FileSource:
         """
         from edgec.calibration_data.decoding import Decoder
 
-        decoder = Decoder(self.contract, None if self.recipe is None else self.recipe.to_json())
+        decoder = Decoder(self.contract, self.recipe_json)
         for index in range(len(self)) if indices is None else indices:
             if not 0 <= index < len(self):
                 raise IndexError(f"sample {index} of {len(self)}")
