@@ -14,13 +14,14 @@ def two_layers(opset: int = 17, ir_version: int = 8, batch: int | str = 1) -> on
         "conv.weight": random.standard_normal((4, 3, 3, 3)).astype(np.float32),
         "conv.bias": random.standard_normal(4).astype(np.float32),
         "fc.weight": random.standard_normal((4, 5)).astype(np.float32),
+        "fc.bias": random.standard_normal(5).astype(np.float32),
     }
     nodes = [
         helper.make_node("Conv", ["x", "conv.weight", "conv.bias"], ["a"], name="conv", pads=[1, 1, 1, 1]),
         helper.make_node("Relu", ["a"], ["b"], name="relu"),
         helper.make_node("GlobalAveragePool", ["b"], ["c"], name="pool"),
         helper.make_node("Flatten", ["c"], ["d"], name="flat"),
-        helper.make_node("Gemm", ["d", "fc.weight"], ["y"], name="fc"),
+        helper.make_node("Gemm", ["d", "fc.weight", "fc.bias"], ["y"], name="fc"),
     ]
     return model_of(nodes, {"x": [batch, 3, 8, 8]}, {"y": [batch, 5]}, weights, opset=opset, ir_version=ir_version)
 
