@@ -53,18 +53,20 @@ class Bundle:
         Raises BundleError when it is damaged or not an artifact, InputError when there is no such file.
         """
         try:
-            with path.open("rb") as stream:
+            stream = path.open("rb")
+        except OSError as error:
+            raise InputError(
+                f"{path} can't be read", f"The system says: {error.strerror}.", "Check the path."
+            ) from error
+        try:
+            with stream:
                 _check_seal(stream, path)
                 with zipfile.ZipFile(stream) as archive:
                     members = _check_members(archive, path)
                     manifest = _manifest(archive, path)
                     _check_listing(members, manifest, path)
-        except _UNREADABLE as error:
+        except (*_UNREADABLE, OSError) as error:
             _damaged(path, f"The archive can't be read: {error}.")
-        except OSError as error:
-            raise InputError(
-                f"{path} can't be read", f"The system says: {error.strerror}.", "Check the path."
-            ) from error
         return cls(path, manifest)
 
     def read(self, name: str) -> bytes:
