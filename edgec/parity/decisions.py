@@ -31,18 +31,24 @@ class Flips:
         return min(1.0, self.flips / self.confident) if self.confident else 0.0
 
 
-def lower_bound(flips: int, decisions: int, z: float = 1.2816) -> float:
+def lower_bound(flips: int, decisions: int) -> float:
     """The rate that is exceeded with 90 % confidence (lower end of Wilson's score interval, one-sided).
 
     1 flip of 8 decisions is a rate of 0.125, but no proof that more than 0.04 of all decisions flip.
     """
-    if decisions <= 0:
-        return 0.0
+    return _wilson(flips, decisions, -1) if decisions > 0 else 0.0
+
+
+def upper_bound(flips: int, decisions: int) -> float:
+    """The rate that is not exceeded with 90 % confidence: what so many decisions can't rule out."""
+    return _wilson(flips, decisions, 1) if decisions > 0 else 1.0
+
+
+def _wilson(flips: int, decisions: int, side: int, z: float = 1.2816) -> float:
     rate = min(1.0, flips / decisions)
     square = z * z / decisions
-    middle = rate + square / 2
     half = z * math.sqrt(rate * (1 - rate) / decisions + square / (4 * decisions))
-    return max(0.0, (middle - half) / (1 + square))
+    return min(1.0, max(0.0, (rate + square / 2 + side * half) / (1 + square)))
 
 
 class Choices:

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, fields, replace
 
 from edgec.errors import UsageError
-from edgec.parity.decisions import lower_bound
+from edgec.parity.decisions import lower_bound, upper_bound
 from edgec.parity.metrics import OutputComparison
 from edgec.toml_schema import did_you_mean
 
@@ -149,8 +149,12 @@ def _judge_decisions(item: OutputComparison, gate: Gate, failed: list[str], warn
         warned.append(text + ": too few decisions to call it a rate")
     elif item.confident_flips > gate.confident_flips_warn:
         warned.append(text)
-    if item.kind == "classes" and item.decisions < 8:
-        warned.append(f"only {item.decisions} confident decisions could be compared; more samples would prove more")
+    unseen = upper_bound(item.flips, item.decisions)
+    if item.confident_flips <= gate.confident_flips_warn and unseen > 2 * gate.confident_flips:
+        warned.append(
+            f"only {item.decisions} confident decisions could be compared: {_percent(unseen)} of all might change "
+            "unseen; more samples would prove more"
+        )
 
 
 def _judge_channels(item: OutputComparison, gate: Gate, failed: list[str], warned: list[str]) -> None:

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from edgec.errors import UsageError
-from edgec.parity.decisions import lower_bound
+from edgec.parity.decisions import lower_bound, upper_bound
 from edgec.parity.gates import Gate, judge
 from edgec.parity.metrics import compare
 
@@ -65,7 +65,7 @@ def test_an_override_decides():
 def test_the_lower_bound_is_below_the_rate_and_closes_in(decisions):
     flips = max(1, decisions // 10)
     bound = lower_bound(flips, decisions)
-    assert 0 <= bound < flips / decisions
+    assert 0 <= bound < flips / decisions <= upper_bound(flips, decisions) <= 1
     assert bound < lower_bound(flips * 100, decisions * 100)
 
 
@@ -80,3 +80,10 @@ def test_a_degenerate_output_is_a_warning_beside_one_that_proves_something():
 
 def test_no_outputs_prove_nothing():
     assert not judge([]).passed
+
+
+def test_few_decisions_say_what_they_can_not_rule_out():
+    few, many = judge(compare(*scores(9, 0))), judge(compare(*scores(200, 0)))
+    assert few.passed
+    assert any("might change unseen" in warning for warning in few.warnings)
+    assert not any("might change unseen" in warning for warning in many.warnings)
