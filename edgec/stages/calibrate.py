@@ -33,13 +33,15 @@ def run(simplified: Path, samples: SampleSource, params: CalibrateParams, contex
     """
     from edgec.calibration_data.contact_sheet import ContactSheet
     from edgec.calibration_data.diagnosis import InputDiagnosis
+    from edgec.calibration_data.model_hints import pixel_ranges
     from edgec.contract import Contract
     from edgec.quantization import statistics
     from edgec.quantization.collector import Collector
 
     contract = Contract.from_json(json.loads((simplified / "contract.json").read_text(encoding="utf-8")))
     recipe = getattr(samples, "recipe_json", None)
-    diagnosis, sheet = InputDiagnosis(contract, recipe), ContactSheet(contract, recipe)
+    ranges = pixel_ranges(simplified / "model.onnx")
+    diagnosis, sheet = InputDiagnosis(contract, recipe, pixel_ranges=ranges), ContactSheet(contract, recipe)
     indices, spare = held_out(len(samples))
     if indices and indices == spare:
         context.warn(f"With {len(indices)} samples, calibration and judgement share the same data: give at least 4.")
@@ -65,4 +67,4 @@ def run(simplified: Path, samples: SampleSource, params: CalibrateParams, contex
         (context.out / "contact_sheet.png").write_bytes(image)
 
 
-STAGE = Stage("calibrate", 1, ("onnxruntime", "numpy"), run)
+STAGE = Stage("calibrate", 2, ("onnxruntime", "numpy"), run)
