@@ -231,7 +231,7 @@ def latency_note(inputs: ReportInputs) -> str:
         return ""
     threads = formats.counted(int(latency["threads"]), "thread")
     note = (
-        f"Medians of {latency['runs']} interleaved runs on {threads}, measured on this machine; the thin line spans "
+        f"Medians of {latency['runs']} runs on {threads}, in turns, measured on this machine; the thin line spans "
         "the quartiles."
     )
     return note + (" The machine was busy meanwhile: take it as rough." if latency.get("noisy") else "")
