@@ -33,7 +33,7 @@ _CALIBRATION = 64
 
 
 def case() -> Case:
-    """O-Net; faces and others in turn. The first 64 crops calibrate, the other 136 judge."""
+    """O-Net; faces and others, shuffled. The first 64 crops calibrate, the other 136 judge."""
     return Case(
         name="mtcnn_onet",
         model=model(),
@@ -86,12 +86,11 @@ def build(weights: dict[str, np.ndarray]) -> onnx.ModelProto:
 
 
 def _crops() -> Iterator[tuple[Image.Image, int]]:
-    """200 of (grey picture 48x48, is it a face): faces and others in turn."""
+    """200 of (grey picture 48x48, is it a face), shuffled."""
     subset = np.load(unpack(SCIKIT_IMAGE) / "skimage/data/lfw_subset.npy")  # [200, 25, 25] in 0..1, faces first
-    for index in range(200):
-        face = index % 2 == 0
-        small = np.rint(subset[index // 2 + (0 if face else 100)] * 255).astype(np.uint8)
-        yield Image.fromarray(small).resize((SIDE, SIDE), Image.Resampling.BILINEAR), int(face)
+    for index in np.random.default_rng(0).permutation(len(subset)):
+        small = np.rint(subset[index] * 255).astype(np.uint8)
+        yield Image.fromarray(small).resize((SIDE, SIDE), Image.Resampling.BILINEAR), int(index < 100)
 
 
 def _calibration() -> Path:

@@ -6,6 +6,7 @@ All three take BGR pictures scaled to -1..1, and have open dimensions: batch, he
 from __future__ import annotations
 
 import math
+import random
 from collections.abc import Iterator, Sequence
 from functools import cache as remember
 from pathlib import Path
@@ -41,7 +42,7 @@ def orientation_case() -> Case:
     return Case(
         name="ppocr_cls",
         model=_model("ch_ppocr_mobile_v2.0_cls_infer.onnx"),
-        calibration=_folder("orientation", [picture for picture, _ in _turned(lines(100, 64))]),
+        calibration=_folder("orientation", [picture for picture, _ in _turned(lines(100, 64), 101)]),
         recipe="ppocr-cls",
         examples=_orientation_examples,
         score=top1("save_infer_model/scale_0.tmp_1"),
@@ -110,17 +111,18 @@ def _folder(task: str, pictures: Sequence[Image.Image]) -> Path:
     return folder
 
 
-def _turned(drawn: Sequence[Line]) -> list[tuple[Image.Image, int]]:
-    """Every second line upside down, with its class."""
+def _turned(drawn: Sequence[Line], seed: int) -> list[tuple[Image.Image, int]]:
+    """About half of the lines upside down, with their class."""
+    rng = random.Random(seed)
     turned = []
-    for index, line in enumerate(drawn):
-        flipped = index % 2
+    for line in drawn:
+        flipped = rng.randrange(2)
         turned.append((line.picture.transpose(Image.Transpose.ROTATE_180) if flipped else line.picture, flipped))
     return turned
 
 
 def _orientation_examples() -> Iterator[Example]:
-    for index, (picture, flipped) in enumerate(_turned(lines(110, 120))):
+    for index, (picture, flipped) in enumerate(_turned(lines(110, 120), 111)):
         yield Example(f"line {index}", ({"x": preprocess(picture, ORIENTATION)},), flipped)
 
 

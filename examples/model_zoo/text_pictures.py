@@ -53,11 +53,10 @@ def lines(seed: int, count: int, widest: float = math.inf) -> list[Line]:
     rng = random.Random(seed)
     drawn: list[Line] = []
     while len(drawn) < count:
-        index = len(drawn)
         text = " ".join(rng.choice(_words()) for _ in range(rng.randint(1, 3)))
-        if index % 3 == 0:
+        if rng.random() < 1 / 3:
             text += f" {rng.randint(0, 99999)}"
-        font = _font(index % 4, rng.choice([20, 24, 28, 32]))
+        font = _font(rng.randrange(4), rng.choice([20, 24, 28, 32]))
         left, top, right, bottom = font.getbbox(text)
         size = (round(right - left) + 16, round(bottom - top) + 12)
         if size[0] > widest * size[1]:
