@@ -102,5 +102,5 @@ def _sheet(colors: list[np.ndarray], side: int) -> bytes:
         row, column = divmod(number, columns)
         sheet.paste(tile, (_GAP + column * (size[0] + _GAP), _GAP + row * (size[1] + _GAP)))
     packed = io.BytesIO()
-    sheet.quantize(256, method=Image.Quantize.MEDIANCUT, dither=Image.Dither.NONE).save(packed, "PNG", optimize=True)
+    sheet.quantize(256, method=Image.Quantize.MEDIANCUT, dither=Image.Dither.NONE).save(packed, "PNG")
     return packed.getvalue()
