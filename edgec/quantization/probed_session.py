@@ -53,6 +53,8 @@ class ProbedSession:
         binding = self._binding
         for name, value in feeds.items():
             binding.bind_cpu_input(name, np.ascontiguousarray(value))
+        for name in self._fresh:  # else the last run's array would be written to again, whatever this run's shape
+            binding.bind_output(name)
         self._session.run_with_iobinding(binding)
         found = binding.get_outputs()
         outputs = {name: found[i].numpy() for i, name in enumerate(self._outputs)}
@@ -68,6 +70,8 @@ class ProbedSession:
         self._session = ort.InferenceSession(graph.SerializeToString(), options, providers=["CPUExecutionProvider"])
         self._groups = tuple(groups)
         self._binding = self._session.io_binding()
+        loose = [group.output for group in groups if group.kind not in probes.CONCATENATED]
+        self._fresh = [*self._outputs, *loose]
         for name in self._outputs:
             self._binding.bind_output(name)
         self._vectors: dict[str, npt.NDArray[np.float32]] = {}

@@ -96,7 +96,8 @@ class HistogramBank:
     def add(self, values: npt.NDArray[np.float32]) -> None:
         """Count one vector. Raises ValueError when a value is not finite; nothing of the vector is counted then."""
         scaled = self._scaled
-        np.multiply(values, self._inverse, out=scaled)
+        with np.errstate(over="ignore", invalid="ignore"):  # what overflows leads to wider bins, or to the error
+            np.multiply(values, self._inverse, out=scaled)
         if scaled.size and not (scaled.max() < BINS / 2 and scaled.min() > -BINS / 2):
             if not np.isfinite(values).all():
                 raise ValueError("not finite")
