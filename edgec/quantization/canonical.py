@@ -1,6 +1,7 @@
 """The few rewrites that let every quantization rule be stated simply. They are exact up to float32 rounding.
 
 - every node has a name
+- operators that were taken apart are whole again (see `fusions`)
 - Gemm computes x @ W (or x @ W.T) plus a bias: alpha and beta go into the constants, transA becomes a Transpose
 - division by a constant is multiplication by its reciprocal, for which there is an INT8 kernel
 - a BatchNormalization that could not be folded into a convolution is a depthwise 1x1 Conv: one scale a channel
@@ -8,27 +9,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 
 import numpy as np
 import onnx
 from onnx import NodeProto, helper, numpy_helper
 
 from edgec.onnx_graph.graph import Graph, attribute
+from edgec.quantization.fusions import fused
 from edgec.quantization.names import Names
 
 New = tuple[list[NodeProto], dict[str, np.ndarray]]
 """Nodes that replace one node, and the constants they need."""
 
 
-def canonical(model: onnx.ModelProto) -> onnx.ModelProto:
-    """A model that computes the same, in the form that placement expects.
+def canonical(model: onnx.ModelProto, keep: Collection[str] = ()) -> onnx.ModelProto:
+    """A model that computes the same, in the form that placement expects; nodes named in `keep` are not fused away.
 
     Tensors keep their names, so that statistics gathered on `model` hold for the result.
     """
     result = onnx.ModelProto()
     result.CopyFrom(model)
     _name_nodes(result)
+    fused(result, keep)
     graph = Graph(result)
     names = Names(graph)
     nodes: list[NodeProto] = []

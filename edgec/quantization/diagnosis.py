@@ -35,9 +35,7 @@ def likely_cause(workshop: Workshop, kernel: Kernel) -> str:
         _near_dead_channels(graph, kernel),
         _little_data(known),
     ]
-    return next(
-        (cause for cause in causes if cause is not None), "no single property stands out: the values are spread wide"
-    )
+    return next((cause for cause in causes if cause is not None), "no single property of its tensors stands out")
 
 
 def _normalization(graph: Graph, kernel: Kernel) -> str | None:

@@ -1,4 +1,4 @@
-"""Models that arrive quantized, trained with QuantizeLinear and DequantizeLinear in place: they are taken as they are."""
+"""Models that arrive quantized, trained with QuantizeLinear and DequantizeLinear in place: taken as they are."""
 
 from __future__ import annotations
 

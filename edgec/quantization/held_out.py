@@ -36,6 +36,11 @@ class HeldOut:
     def __len__(self) -> int:
         return len(self.samples)
 
+    @property
+    def steps_per_sample(self) -> int:
+        """How often the model runs for the longest sample."""
+        return max((len(sample.steps) for sample in self.samples), default=1)
+
     def compare(self, candidate: onnx.ModelProto, count: int | None = None) -> list[OutputComparison]:
         """Compare a model's outputs with the original's on the first `count` samples (default: all)."""
         return self.compare_outputs(Reference(serialized(candidate), "none").run, count)

@@ -7,7 +7,7 @@ scale. It knows the graph only; scales are chosen later.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -26,8 +26,8 @@ Edge = tuple[str, int]
 Slot = str
 """The name of a quantized value: its tensor's name, or TENSOR/for/NODE where one reader needs a scale of its own."""
 
-NOT_RIDING = {
-    "strict": "it only moves values between nodes that compute in float",
+NOT_WORTHWHILE = {
+    "strict": "it lies between nodes that compute in float, and nothing near it multiplies and accumulates",
     "islands": "it only moves values, and not everything that reads them is INT8",
 }
 
@@ -94,21 +94,29 @@ class Placement:
 
 
 def place(
-    graph: Graph, profile: Profile, keep_float: Collection[str] = (), observed: Collection[str] | None = None
+    graph: Graph,
+    profile: Profile,
+    keep_float: Mapping[str, str] | None = None,
+    observed: Collection[str] | None = None,
+    alone: str | None = None,
 ) -> Placement:
     """Decide where a graph is quantized.
 
     profile: "strict" quantizes every node that has a rule, and its output; "islands" only nodes that multiply and
-        accumulate, and their inputs. Nodes that move values ride along where that costs nothing.
-    keep_float: names of nodes that must not be quantized. Naming any node of a kernel keeps the whole kernel.
+        accumulate, and their inputs; nodes that move values ride along where that costs nothing.
+    keep_float: names of nodes that must not be quantized, and why. Any node of a kernel keeps the whole kernel.
     observed: tensors whose range is known; None: all are.
+    alone: the anchor of the one kernel to quantize, to see what it costs.
     """
     exposed = frozenset({*graph.outputs, *captured_names(graph)})
-    kernels, reasons = _candidates(graph, profile, set(keep_float), exposed, observed)
-    riding = _riding_strict(kernels) if profile == "strict" else _riding_islands(graph, kernels, exposed)
-    for name in [name for name, kernel in kernels.items() if kernel.rule.kind is Kind.TIED and name not in riding]:
-        reasons[name] = NOT_RIDING[profile]
-        del kernels[name]
+    kernels, reasons = _candidates(graph, profile, keep_float or {}, exposed, observed)
+    if alone is not None:
+        worthwhile = {alone}
+    else:
+        worthwhile = _beside_macs(graph, kernels) if profile == "strict" else _riding(graph, kernels, exposed)
+    for kernel in [kernel for name, kernel in kernels.items() if name not in worthwhile]:
+        reasons.update((node.name, NOT_WORTHWHILE[profile]) for node in kernel.nodes)
+        del kernels[kernel.name]
     placement = Placement(profile, kernels, exposed=exposed)
     placement.float_nodes.update((node.name, reasons[node.name]) for node in graph.nodes if node.name in reasons)
     _connect(graph, placement)
@@ -139,7 +147,7 @@ def captured_names(graph: Graph) -> set[str]:
 def _candidates(
     graph: Graph,
     profile: Profile,
-    keep_float: set[str],
+    keep_float: Mapping[str, str],
     exposed: frozenset[str],
     observed: Collection[str] | None,
 ) -> tuple[dict[str, Kernel], dict[str, str]]:
@@ -161,8 +169,8 @@ def _candidates(
             reasons.update((member.name, f"it is fused with {node.name!r}, in float") for member in kernel.nodes[1:])
             reasons[node.name] = reason
         elif kept := [member.name for member in kernel.nodes if member.name in keep_float]:
-            asked = "kept in float on request" if kept == [node.name] else f"kept in float on request of {kept[0]!r}"
-            reasons.update((member.name, asked) for member in kernel.nodes)
+            reasons.update((member.name, f"it is fused with {kept[0]!r}, in float") for member in kernel.nodes)
+            reasons.update((name, keep_float[name]) for name in kept)
         elif profile == "islands" and rule.kind not in (Kind.MAC, Kind.TIED):
             why = "profile islands computes it in float"
             reasons.update((member.name, why) for member in kernel.nodes)
@@ -234,29 +242,20 @@ def _is_bias(graph: Graph, matmul: NodeProto, add: NodeProto) -> bool:
     return bias.shape[-1:] == weights.shape[1:] and bias.size == weights.shape[1] and bias.ndim <= rank
 
 
-def _riding_strict(kernels: dict[str, Kernel]) -> set[str]:
-    """Tied nodes that touch a kernel that computes, directly or through others: all of its island is INT8."""
-    makers = {output: name for name, kernel in kernels.items() for output in kernel.outputs}
-    readers: dict[str, list[str]] = {}
+def _beside_macs(graph: Graph, kernels: dict[str, Kernel]) -> set[str]:
+    """Kernels in a connected stretch of INT8 that multiplies and accumulates somewhere: without that, rounding into and
+    out of INT8 would cost precision and buy nothing."""
+    stretches: Ties[str] = Ties()
     for name, kernel in kernels.items():
-        for i in kernel.rule.inputs(kernel.anchor):
-            readers.setdefault(kernel.anchor.input[i], []).append(name)
-    reached = {name for name, kernel in kernels.items() if kernel.rule.kind is not Kind.TIED}
-    pending = list(reached)
-    while pending:
-        kernel = kernels[pending.pop()]
-        sources = [kernel.anchor.input[i] for i in kernel.rule.inputs(kernel.anchor)]
-        near = [makers[source] for source in sources if source in makers]
-        near += [reader for output in kernel.outputs for reader in readers.get(output, [])]
-        fresh = [name for name in near if name not in reached]
-        reached.update(fresh)
-        pending += fresh
-    return reached
+        values = [kernel.anchor.input[i] for i in kernel.rule.inputs(kernel.anchor)] + kernel.outputs
+        stretches.tie([name, *(f"value {value}" for value in values if graph.constant(value) is None)])
+    working = {stretches.root(name) for name, kernel in kernels.items() if kernel.rule.kind is Kind.MAC}
+    return {name for name in kernels if stretches.root(name) in working}
 
 
-def _riding_islands(graph: Graph, kernels: dict[str, Kernel], exposed: frozenset[str]) -> set[str]:
-    """Tied nodes all of whose readers are INT8: quantizing before them is then the same as after them."""
-    riding: set[str] = set()
+def _riding(graph: Graph, kernels: dict[str, Kernel], exposed: frozenset[str]) -> set[str]:
+    """MAC kernels, and tied ones all of whose readers are INT8: quantizing before those is the same as after them."""
+    riding = {name for name, kernel in kernels.items() if kernel.rule.kind is Kind.MAC}
     for node in reversed(graph.nodes):
         kernel = kernels.get(node.name)
         if kernel is None or kernel.rule.kind is Kind.MAC:
@@ -264,15 +263,14 @@ def _riding_islands(graph: Graph, kernels: dict[str, Kernel], exposed: frozenset
         readers = [(name, reader) for name in kernel.outputs for reader in graph.consumers.get(name, [])]
         hidden = any(name in exposed for name in kernel.outputs)
         if readers and not hidden and all(_reads_int8(kernels, riding, name, reader) for name, reader in readers):
-            riding.add(node.name)
+            riding.add(kernel.name)
     return riding
 
 
 def _reads_int8(kernels: dict[str, Kernel], riding: set[str], tensor: str, reader: NodeProto) -> bool:
-    kernel = kernels.get(reader.name)
-    if kernel is None or (kernel.rule.kind is Kind.TIED and reader.name not in riding):
+    if reader.name not in riding:
         return False
-    data = kernel.rule.inputs(reader)
+    data = kernels[reader.name].rule.inputs(reader)
     return all(i in data for i, name in enumerate(reader.input) if name == tensor)
 
 

@@ -32,7 +32,7 @@ NORMAL_RANGE, REDUCED_RANGE = 127, 63
 """Largest weight in steps. Two products of uint8 and a weight of 63 add up to 32130, within 16 bits."""
 
 WORST = 5
-LOOKED_AT = 12
+LOOKED_AT = 24
 """Kernels whose isolated error is measured when all is well; when the gate fails, up to MOST_KERNELS are."""
 
 PROFILES: dict[str, tuple[Profile, ...]] = {
@@ -70,7 +70,12 @@ def write_reference(
     )
     limit = REDUCED_RANGE if params.reduced_range else NORMAL_RANGE
     workshop = Workshop.open(
-        model, load(calibrated / "statistics.npz"), trials_on, Gate.from_overrides(params.gate), limit
+        model,
+        load(calibrated / "statistics.npz"),
+        trials_on,
+        Gate.from_overrides(params.gate),
+        limit,
+        params.keep_float,
     )
     del model
     _check_names(params.keep_float, workshop.graph)
@@ -78,7 +83,7 @@ def write_reference(
     progress = _Progress(context, len(profiles) * (2 + len(LADDER)) + LOOKED_AT)
     workshop.on_trial = progress.step
 
-    best = search(workshop, profiles, frozenset(params.keep_float), fallback=(float_layers,))
+    best = search(workshop, profiles, fallback=(float_layers,))
     placement, scales, emitted = workshop.make(best.recipe)
     if emitted.saturated:
         context.warn(f"{emitted.saturated} biases do not fit into 32 bits and were saturated.")

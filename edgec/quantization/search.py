@@ -9,7 +9,7 @@ Nothing here depends on time: the number of trials is limited, and equal inputs 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 import onnx
@@ -24,6 +24,9 @@ from edgec.quantization.placement import Placement, Profile, place
 from edgec.quantization.ranges import Method
 from edgec.quantization.scales import Scales, choose_scales
 from edgec.quantization.statistics import TensorStatistics
+
+ON_REQUEST = "kept in float on request"
+TOO_COSTLY = "kept in float: on held-out samples, INT8 cost too much here"
 
 WORTHWHILE = 0.999
 """A proposal is kept when it brings the loss below this multiple of the best: not for the last digits of a sum."""
@@ -56,8 +59,14 @@ class Trial:
     @property
     def sqnr_db(self) -> float:
         """SQNR of the worst output that proves anything, in dB."""
-        proving = [item for item in self.comparisons if item.degenerate is None] or list(self.comparisons)
-        return min((item.sqnr_db for item in proving), default=0.0)
+        return worst_sqnr_db(self.comparisons)
+
+
+def worst_sqnr_db(comparisons: Sequence[OutputComparison]) -> float:
+    """The lowest SQNR of all outputs that prove something, in dB; states count only when there is nothing else."""
+    proving = [item for item in comparisons if item.degenerate is None] or list(comparisons)
+    telling = [item for item in proving if item.kind != "state"] or proving
+    return min((item.sqnr_db for item in telling), default=0.0)
 
 
 @dataclass
@@ -69,6 +78,7 @@ class Workshop:
     held_out: HeldOut
     gate: Gate
     limit: int = 127
+    asked: frozenset[str] = frozenset()
     trials: list[Trial] = field(default_factory=list)
     on_trial: Callable[[], None] = lambda: None
 
@@ -80,14 +90,22 @@ class Workshop:
         held_out: HeldOut,
         gate: Gate,
         limit: int = 127,
+        keep_float: Collection[str] = (),
     ) -> Workshop:
-        """limit: largest weight in steps (127, or 63 where products must not saturate 16 bits)."""
-        return cls(Graph(canonical(model)), statistics, held_out, gate, limit)
+        """limit: largest weight in steps (127, or 63 where products must not saturate 16 bits).
 
-    def place(self, recipe: Recipe) -> Placement:
-        return place(self.graph, recipe.profile, recipe.keep_float, self.statistics)
+        keep_float: nodes that must stay in float, whatever the recipe.
+        """
+        graph = Graph(canonical(model, keep_float))
+        return cls(graph, statistics, held_out, gate, limit, frozenset(keep_float))
+
+    def place(self, recipe: Recipe, alone: str | None = None) -> Placement:
+        """Where a recipe quantizes; `alone` leaves only the kernel of that anchor in INT8."""
+        reasons = {name: ON_REQUEST if name in self.asked else TOO_COSTLY for name in sorted(recipe.keep_float)}
+        return place(self.graph, recipe.profile, reasons, self.statistics, alone)
 
     def scales(self, recipe: Recipe, placement: Placement) -> Scales:
+        """The scales that a recipe chooses for a placement."""
         return choose_scales(self.graph, placement, self.statistics, recipe.method, clip=recipe.clip)
 
     def make(self, recipe: Recipe) -> tuple[Placement, Scales, Emitted]:
@@ -129,26 +147,39 @@ def without_bias_correction(_: Workshop, best: Trial) -> Iterable[Recipe]:
     return [replace(best.recipe, bias_correction=False)]
 
 
-LADDER: tuple[Pass, ...] = (other_methods, without_clipping, without_bias_correction)
+def squares_in_float(workshop: Workshop, best: Trial) -> Iterable[Recipe]:
+    """Variances of a decomposed normalization do not fit into 256 even steps. Where its square root or quotient is in
+    float anyway, the graph is no poorer when its squares are, too."""
+    placement = workshop.place(best.recipe)
+    anchors = [kernel.anchor for kernel in placement.kernels.values() if kernel.anchor.op_type == "Mul"]
+    squares = {node.name for node in anchors if node.input[0] == node.input[1]}
+    if squares and placement.float_nodes:
+        return [replace(best.recipe, keep_float=best.recipe.keep_float | squares)]
+    return []
 
 
-def search(
-    workshop: Workshop, profiles: Sequence[Profile], keep_float: frozenset[str], fallback: Sequence[Pass] = ()
-) -> Trial:
-    """The first profile whose best recipe passes the gate; else the best of all recipes, after the fallback passes.
+LADDER: tuple[Pass, ...] = (squares_in_float, other_methods, without_clipping, without_bias_correction)
+
+
+def search(workshop: Workshop, profiles: Sequence[Profile], fallback: Sequence[Pass] = ()) -> Trial:
+    """The first profile whose best recipe passes the gate with room to spare; or else the best that passes; or else the
+    best of all recipes, after the fallback passes.
 
     profiles: in the order of preference. fallback: passes that cost integer arithmetic, climbed only when nothing else
         passes, and only until something does.
     """
+    comfortable = replace(workshop.gate, confident_flips=workshop.gate.confident_flips_warn)
     bests: list[Trial] = []
     for profile in profiles:
-        best = workshop.attempt(Recipe(profile, keep_float=keep_float))
+        best = workshop.attempt(Recipe(profile, keep_float=workshop.asked))
         for climb in LADDER:
             best = _climb(workshop, best, climb(workshop, best))
-        if best.verdict.passed:
+        if judge(best.comparisons, comfortable).passed:
             return best
         bests.append(best)
-    best = min(bests, key=lambda trial: trial.loss)
+    best = min(bests, key=lambda trial: (not trial.verdict.passed, trial.loss))
+    if best.verdict.passed:
+        return best
     for climb in fallback:
         best = _climb(workshop, best, climb(workshop, best), until_passed=True)
         if best.verdict.passed:

@@ -36,8 +36,9 @@ def network(
     domains = sorted({node.domain for node in nodes} - {""})
     imports = [helper.make_opsetid("", opset), *(helper.make_opsetid(domain, 1) for domain in domains)]
     model = helper.make_model(graph, opset_imports=imports, ir_version=8 if opset < 19 else 10)
+    model = onnx.shape_inference.infer_shapes(model, strict_mode=not domains)
     onnx.checker.check_model(model)
-    return onnx.shape_inference.infer_shapes(model, strict_mode=not domains)
+    return model
 
 
 def node(op: str, inputs: Sequence[str], outputs: Sequence[str], name: str = "", **attributes: Any) -> onnx.NodeProto:
