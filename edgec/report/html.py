@@ -100,6 +100,6 @@ def _ratio(before: float, after: float, word: str) -> str:
 
 
 def _speed(ratio: float | None) -> str:
-    if ratio is None or 0.97 <= ratio <= 1.03:
+    if not ratio or 0.97 <= ratio <= 1.03:
         return ""
-    return f"{formats.times(ratio)} as fast"
+    return f"{formats.times(1 / ratio)} as fast"

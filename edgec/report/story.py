@@ -190,7 +190,7 @@ def _faster(inputs: ReportInputs) -> str:
     latency = inputs.latency
     if not latency or latency.get("ratio_of_medians") is None:
         return ""
-    ratio = float(latency["ratio_of_medians"])
+    ratio = 1 / float(latency["ratio_of_medians"])
     where = "as ONNX Runtime with the original, side by side on this machine"
     doubt = " (the machine was busy: a rough figure)" if latency.get("noisy") else ""
     if 0.97 <= ratio <= 1.03:

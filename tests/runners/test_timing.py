@@ -9,18 +9,18 @@ from edgec.contract import Contract, TensorSpec
 from edgec.runners.timing import in_turns, probe, summary
 
 
-def test_the_ratio_is_above_one_where_the_candidate_is_faster():
-    timing = summary([[2.0] * 5] * 4, [[6.0] * 5] * 4)
-    assert timing.ratio == 3
-    assert timing.ratio_quartiles == (3, 3)
+def test_the_ratio_is_below_one_where_the_candidate_is_faster():
+    timing = summary([[2.0] * 5] * 4, [[8.0] * 5] * 4)
+    assert timing.ratio == 0.25
+    assert timing.ratio_quartiles == (0.25, 0.25)
     assert (timing.candidate["p50"], timing.runs) == (2, 20)
     assert not timing.noisy
 
 
 def test_one_outlier_changes_neither_ratio_nor_trust():
     ours = [[2.0] * 10, [2.0] * 9 + [90.0], [2.0] * 10, [2.0] * 10]
-    timing = summary(ours, [[6.0] * 10] * 4)
-    assert (timing.ratio, timing.noisy) == (3, False)
+    timing = summary(ours, [[8.0] * 10] * 4)
+    assert (timing.ratio, timing.noisy) == (0.25, False)
     assert timing.candidate["p99"] > 10
 
 

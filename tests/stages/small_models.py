@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-import io
 import json
 from dataclasses import dataclass
 
 import numpy as np
 import onnx
-import openvino
 from onnx import TensorProto, helper, numpy_helper
 
 from edgec.contract import Contract, TensorSpec
 from edgec.samples import Sample
+from edgec.stages import lower
+from edgec.stages.base import StageContext
+from edgec.targets import load_target
 
 SHAPE = (1, 3, 12, 12)
 SCALE = 0.05
@@ -111,11 +112,12 @@ def quantized(folder):
     return folder
 
 
-def lowered(folder, made):
-    (folder / "payload").mkdir(parents=True)
-    converted = openvino.convert_model(io.BytesIO(made.SerializeToString()))
-    openvino.save_model(converted, folder / "payload" / "model.xml", compress_to_fp16=False)
-    options = {"inference_precision": "f32"}
-    document = {"engine": "openvino", "files": ["model.xml", "model.bin"], "options": options, "facts": {}}
-    (folder / "lower.json").write_text(json.dumps(document))
+def lowered(folder, made, precision="float"):
+    folder.mkdir()
+    onnx.save(made, folder / "model.onnx")
+    lower.run(
+        folder,
+        lower.LowerParams("openvino", load_target("host"), precision, "model.onnx"),
+        StageContext("lower", folder, lambda event: None),
+    )
     return folder
