@@ -6,6 +6,8 @@ import json
 from dataclasses import dataclass
 from pathlib import Path
 
+import pytest
+
 from edgec.backends.base import Precision
 from edgec.contract import Contract, TensorSpec
 from edgec.reference import Reference
@@ -73,3 +75,22 @@ def build(folder: Path, model, precision: Precision, *, state=(), recipe=None, s
 
 def _context(stage: str, out: Path) -> StageContext:
     return StageContext(stage, out, lambda event: None)
+
+
+@pytest.fixture(scope="session")
+def cnn(tmp_path_factory):
+    """A quantized CNN that takes images; its output is quantized in steps of 1/32."""
+    return build(tmp_path_factory.mktemp("cnn"), models.conv_int8(), "int8", recipe=RECIPE, steps={"scores": 1 / 32})
+
+
+@pytest.fixture(scope="session")
+def lstm(tmp_path_factory):
+    """A float LSTM with its state."""
+    state = (("h_next", "h"), ("c_next", "c"))
+    return build(tmp_path_factory.mktemp("lstm"), models.recurrent(), "float", state=state)
+
+
+@pytest.fixture(scope="session")
+def mixed(tmp_path_factory):
+    """Two inputs, outputs of every dtype, and names that are no identifiers."""
+    return build(tmp_path_factory.mktemp("mixed"), models.outputs_of_every_kind(), "float")

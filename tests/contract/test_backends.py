@@ -30,9 +30,25 @@ def test_inputs_and_outputs_keep_names_dtypes_and_shapes(lowered, make, precisio
     expected = Reference(model.SerializeToString(), "none").run(feeds)
     _, _, engine = lowered(model, precision)
     outputs = engine.run(feeds)
-    assert set(outputs) >= set(expected)
+    assert list(outputs) == list(expected)
     for name, array in expected.items():
         assert (outputs[name].dtype, outputs[name].shape) == (array.dtype, array.shape), name
+
+
+def test_outputs_that_are_one_tensor_keep_their_own_names(lowered):
+    net = models.Net()
+    net.add("Relu", ["x"], "inner")
+    net.add("Identity", ["inner"], "b")
+    net.add("Identity", ["inner"], "a")
+    net.add("Neg", ["inner"], "c")
+    _, _, engine = lowered(net.model({"x": (1, [2])}, {name: (1, [2]) for name in ("c", "b", "inner", "a")}), "float")
+    outputs = engine.run({"x": np.array([-1, 2], np.float32)})
+    assert {name: array.tolist() for name, array in outputs.items()} == {
+        "c": [0, -2],
+        "b": [0, 2],
+        "inner": [0, 2],
+        "a": [0, 2],
+    }
 
 
 @pytest.mark.parametrize("make", models.FLOAT, ids=_id)

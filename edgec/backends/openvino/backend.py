@@ -53,7 +53,10 @@ class OpenVINO:
         model = ir.convert(source)
         names = ir.rename_nodes(model)
         ir.write(model, xml, weights)
-        options = {"inference_precision": "f32"}  # else OpenVINO computes float in bfloat16 where the CPU has it
+        options: dict[str, Any] = {
+            "outputs": [output.name for output in source.graph.output],
+            "inference_precision": "f32",  # else OpenVINO computes float in bfloat16 where the CPU has it
+        }
         found = _compiled(xml, {})
         if job.precision != "float" and _int8_products(found) < _int8_products(apart := _compiled(xml, _APART)):
             options["snippets"] = _APART["SNIPPETS_MODE"]

@@ -2,27 +2,31 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
-from ..errors import EngineMissing, InputError
+from ..errors import BundleError, EngineMissing, InputError
 
 DISTRIBUTION = "openvino"
 
 _INT32 = np.iinfo(np.int32)
-_OPTIONS = {"inference_precision": "INFERENCE_PRECISION_HINT", "snippets": "SNIPPETS_MODE"}
+_CONFIG = {"inference_precision": "INFERENCE_PRECISION_HINT", "snippets": "SNIPPETS_MODE"}
+"""Options of the artifact that are properties of OpenVINO."""
 
 
 class OpenVINOEngine:
-    """An IR, compiled for the CPU of this machine."""
+    """An IR, compiled for the CPU of this machine.
 
-    def __init__(self, compiled: Any, version: str) -> None:
+    outputs: the model's outputs in its order. OpenVINO may know one tensor by several names, also by inner ones.
+    """
+
+    def __init__(self, compiled: Any, outputs: Sequence[str], version: str) -> None:
         self.version = version
         self._request = compiled.create_infer_request()
         self._inputs = [sorted(port.get_names()) for port in compiled.inputs]
-        self._outputs = [sorted(port.get_names()) for port in compiled.outputs]
+        self._outputs = tuple(outputs)
 
     def run(self, feeds: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
         """Run once; see `Engine.run`.
@@ -34,7 +38,7 @@ class OpenVINOEngine:
             name = next(name for name in names if name in feeds)
             arrays[name] = _fitting(name, feeds[name])
         results = self._request.infer(arrays, share_inputs=True)  # this call outlives all use of the inputs
-        return {name: results[index] for index, names in enumerate(self._outputs) for name in names}
+        return {name: results[index] for index, name in enumerate(self._outputs)}
 
 
 def _fitting(name: str, array: np.ndarray) -> np.ndarray:
@@ -57,13 +61,19 @@ def load(files: Mapping[str, bytes], options: Mapping[str, Any], threads: int) -
             f"{type(error).__name__}: {error}.",
             "Install it for this Python: python3 -m pip install openvino",
         ) from error
-    if unknown := sorted(set(options) - set(_OPTIONS)):
+    if "outputs" not in options or len(files) != 2:
+        raise BundleError(
+            "The artifact's payload is incomplete",
+            "OpenVINO needs model.xml, model.bin and the names of the outputs.",
+            "Build the artifact again.",
+        )
+    if unknown := sorted(set(options) - set(_CONFIG) - {"outputs"}):
         raise EngineMissing(
             f"The artifact asks the engine for {unknown[0]!r}, which this runtime does not know",
             "It was made by a newer edgec.",
             "Use the runtime that the artifact carries: python3 FILE.edgec run ...",
         )
-    config: dict[str, Any] = {_OPTIONS[name]: value for name, value in options.items()}
+    config: dict[str, Any] = {_CONFIG[name]: options[name] for name in _CONFIG if name in options}
     config.update({"PERFORMANCE_HINT": "LATENCY", "NUM_STREAMS": 1})
     if threads:
         config["INFERENCE_NUM_THREADS"] = threads
@@ -77,4 +87,4 @@ def load(files: Mapping[str, bytes], options: Mapping[str, Any], threads: int) -
             str(error).strip().splitlines()[-1],
             "Install the version that made the artifact, or a newer one: python3 -m pip install --upgrade openvino",
         ) from error
-    return OpenVINOEngine(compiled, str(openvino.__version__).split("-")[0])
+    return OpenVINOEngine(compiled, options["outputs"], str(openvino.__version__).split("-")[0])

@@ -111,7 +111,7 @@ def test_an_integer_that_openvino_would_wrap_is_refused(tmp_path):
 
 def test_a_payload_that_is_no_ir_is_refused_with_the_reason(tmp_path):
     with pytest.raises(EngineMissing, match="can't load"):
-        open_engine("openvino", {"model.xml": b"<net/>", "model.bin": b""}, {})
+        open_engine("openvino", {"model.xml": b"<net/>", "model.bin": b""}, {"outputs": ["y"]})
 
 
 def test_quantized_weights_are_stored_in_int8(tmp_path):

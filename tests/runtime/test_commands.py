@@ -1,0 +1,260 @@
+"""An artifact on a device: Python, numpy and the engine, and nothing else that this machine has.
+
+The commands run as a device runs them: `python3 m.edgec COMMAND`, in an interpreter whose only packages are those that
+a test links into its folder.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+_SITE = Path(np.__file__).parents[1]
+
+
+@pytest.fixture
+def device(tmp_path):
+    """A function that runs an artifact's command with only the named packages installed."""
+
+    def run(artifact, *arguments, packages=("numpy", "openvino")):
+        site = tmp_path / ("site-" + "-".join(packages))
+        if not site.exists():
+            site.mkdir()
+            for package in packages:
+                for path in _SITE.glob(f"{package}*"):
+                    (site / path.name).symlink_to(path)
+            if "pillow" in packages:
+                (site / "PIL").symlink_to(_SITE / "PIL")
+        environment = {name: value for name, value in os.environ.items() if not name.startswith("PYTHON")}
+        return subprocess.run(
+            [sys.executable, "-S", str(artifact), *map(str, arguments)],  # -S: without this environment's packages
+            env={**environment, "PYTHONPATH": str(site)},
+            cwd=tmp_path,
+            capture_output=True,
+            text=True,
+        )
+
+    return run
+
+
+def _ok(done):
+    assert (done.returncode, done.stderr) == (0, "")
+    return done.stdout
+
+
+def _failed(done, code):
+    assert done.returncode == code, done.stderr
+    assert "Traceback" not in done.stderr
+    assert all(part in done.stderr for part in ("error:", "why:", "fix:"))
+    return done.stderr
+
+
+def test_nothing_of_the_build_is_there(device, cnn, tmp_path):
+    """The premise of the other tests."""
+    probe = tmp_path / "probe.py"
+    probe.write_text(
+        "from importlib.util import find_spec\n"
+        "print([name for name in ('edgec', 'onnx', 'onnxruntime', 'click', 'PIL', 'numpy') if find_spec(name)])\n"
+    )
+    assert _ok(device(probe)) == "['numpy']\n"
+
+
+def test_info_needs_neither_numpy_nor_engine(device, cnn):
+    text = _ok(device(cnn.path, "info", packages=()))
+    for fact in ("int8", "openvino", "image: float32[1, 3, 16, 16]", "scores: float32[1, 10]", "host"):
+        assert fact in text
+
+
+def test_info_as_json_is_the_manifest(device, cnn):
+    manifest = json.loads(_ok(device(cnn.path, "info", "--json", packages=())))
+    assert manifest["format_version"] == 1
+    assert manifest["precision"] == "int8"
+    assert manifest["engine"]["name"] == "openvino"
+    assert manifest["inputs"] == [{"name": "image", "dtype": "float32", "shape": [1, 3, 16, 16]}]
+
+
+def test_verify_needs_neither_numpy_nor_engine(device, cnn):
+    assert "ok" in _ok(device(cnn.path, "verify", packages=()))
+    document = json.loads(_ok(device(cnn.path, "verify", "--json", packages=())))
+    assert document["status"] == "ok"
+
+
+@pytest.mark.parametrize("name", ["cnn", "lstm", "mixed"])
+def test_selftest_passes_where_it_was_built(device, request, name):
+    document = json.loads(_ok(device(request.getfixturevalue(name).path, "selftest", "--json")))
+    assert document["status"] == "ok"
+    assert document["samples"] == 2
+    assert all(output["max_abs"] <= output["tolerance"] for output in document["outputs"])
+
+
+def test_selftest_states_the_difference_in_steps_of_the_output(device, cnn):
+    document = json.loads(_ok(device(cnn.path, "selftest", "--json")))
+    (output,) = document["outputs"]
+    assert output["max_lsb"] is not None
+    assert output["tolerance"] == 2 / 32  # two steps
+    assert "LSB" in _ok(device(cnn.path, "selftest"))
+
+
+def test_the_file_can_be_executed_by_itself(cnn):
+    assert os.access(cnn.path, os.X_OK)
+    path = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")])
+    done = subprocess.run([cnn.path, "verify"], env={**os.environ, "PATH": path}, capture_output=True, text=True)
+    assert "ok" in _ok(done)
+
+
+def test_run_gives_what_the_engine_computes(device, cnn, tmp_path):
+    from edgec.runtime import load
+
+    image = np.random.default_rng(3).normal(size=(1, 3, 16, 16)).astype(np.float32)
+    np.save(tmp_path / "x.npy", image)
+    _ok(device(cnn.path, "run", "x.npy", "--output", "out.npz"))
+    with np.load(tmp_path / "out.npz") as arrays:
+        np.testing.assert_array_equal(arrays["scores"], load(cnn.path).run(image)["scores"])
+
+
+def test_run_takes_inputs_by_name(device, mixed, tmp_path):
+    np.save(tmp_path / "a.npy", np.array([[1, 2, 3], [4, -5, 6]], np.float32))
+    np.save(tmp_path / "b.npy", np.array([7, 8]))
+    out = json.loads(_ok(device(mixed.path, "run", "count=b.npy", "in,put/ü:0=a.npy", "--json")))["runs"][0]
+    assert out["twice"] == {"dtype": "int64", "shape": [2], "values": [14, 16]}
+    assert out["to/tal"] == {"dtype": "float32", "shape": [], "values": [11.0]}
+    assert out["positive"]["values"] == [True, True, True, True, False, True]
+
+
+def test_run_takes_all_inputs_from_one_archive(device, mixed, tmp_path):
+    np.savez(tmp_path / "all.npz", **{"in,put/ü:0": np.ones((2, 3), np.float32), "count": np.array([1, 2])})
+    out = json.loads(_ok(device(mixed.path, "run", "all.npz", "--json")))["runs"][0]
+    assert out["twice"]["values"] == [2, 4]
+
+
+def test_run_takes_a_sequence_and_carries_the_state(device, lstm, tmp_path):
+    steps = np.random.default_rng(5).normal(size=(4, 1, 1, 3)).astype(np.float32)
+    np.save(tmp_path / "steps.npy", steps)
+    _ok(device(lstm.path, "run", "steps.npy", "--output", "out.npz"))
+    from edgec.reference import Reference
+    from tests.contract import models
+
+    reference = Reference(models.recurrent().SerializeToString())
+    state = {"h": np.zeros((1, 1, 4), np.float32), "c": np.zeros((1, 1, 4), np.float32)}
+    with np.load(tmp_path / "out.npz") as arrays:
+        for index, step in enumerate(steps):
+            outputs = reference.run({"x": step, **state})
+            np.testing.assert_allclose(arrays["y"][index], outputs["y"], atol=1e-5)
+            state = {"h": outputs["h_next"], "c": outputs["c_next"]}
+
+
+def test_run_shows_the_largest_values(device, cnn, tmp_path):
+    np.save(tmp_path / "x.npy", np.ones((1, 3, 16, 16), np.float32))
+    (run,) = json.loads(_ok(device(cnn.path, "run", "x.npy", "--top", "3", "--json")))["runs"]
+    values = [item["value"] for item in run["scores"]["top"]]
+    assert len(values) == 3
+    assert values == sorted(values, reverse=True)
+
+
+def test_run_prepares_an_image_as_the_recipe_says(device, cnn, tmp_path):
+    from PIL import Image
+
+    from edgec.runtime import load
+
+    pixels = np.random.default_rng(0).integers(0, 256, (16, 16, 3), dtype=np.uint8)
+    Image.fromarray(pixels).save(tmp_path / "x.png")
+    _ok(device(cnn.path, "run", "x.png", "--output", "out.npz", packages=("numpy", "openvino", "pillow")))
+    tensor = ((pixels.astype(np.float64) / 255 - 0.5) / 0.5).transpose(2, 0, 1)[None].astype(np.float32)
+    with np.load(tmp_path / "out.npz") as arrays:
+        np.testing.assert_allclose(arrays["scores"], load(cnn.path).run(tensor)["scores"], atol=1 / 32)
+
+
+def test_an_image_without_pillow_says_what_to_install(device, cnn, tmp_path):
+    (tmp_path / "x.png").write_bytes(b"\x89PNG")
+    assert "pillow" in _failed(device(cnn.path, "run", "x.png"), 2).lower()
+
+
+def test_an_image_without_a_recipe_is_refused(device, lstm, tmp_path):
+    (tmp_path / "x.png").write_bytes(b"\x89PNG")
+    assert "--preprocess" in _failed(device(lstm.path, "run", "x.png"), 2)
+
+
+@pytest.mark.parametrize(
+    ("array", "said"),
+    [
+        (np.zeros((1, 3, 8, 8), np.float32), "shape"),
+        (np.zeros((1, 3, 16, 16), np.complex64), "complex64"),
+        (np.zeros((0, 1, 3, 16, 16), np.float32), "shape"),
+    ],
+)
+def test_an_array_that_does_not_fit_is_refused(device, cnn, tmp_path, array, said):
+    np.save(tmp_path / "x.npy", array)
+    assert said in _failed(device(cnn.path, "run", "x.npy"), 2)
+
+
+def test_a_file_that_is_not_there_is_named(device, cnn):
+    assert "none.npy" in _failed(device(cnn.path, "run", "none.npy"), 2)
+
+
+def test_a_missing_input_is_named(device, mixed, tmp_path):
+    np.save(tmp_path / "b.npy", np.array([7, 8]))
+    assert "in,put/ü:0" in _failed(device(mixed.path, "run", "count=b.npy"), 2)
+
+
+def test_an_output_that_cant_be_written_is_told(device, cnn, tmp_path):
+    np.save(tmp_path / "x.npy", np.ones((1, 3, 16, 16), np.float32))
+    assert "no/such" in _failed(device(cnn.path, "run", "x.npy", "--output", "no/such/out.npz"), 73)
+
+
+def test_bench_tells_the_distribution_and_its_conditions(device, cnn):
+    document = json.loads(_ok(device(cnn.path, "bench", "--seconds", "0.1", "--threads", "1", "--json")))
+    latency = document["latency_ms"]
+    assert 0 < latency["p50"] <= latency["p90"] <= latency["p95"] <= latency["p99"] <= latency["max"]
+    assert latency["runs"] >= 10
+    assert (document["threads"], document["engine"]) == (1, "openvino")
+    assert document["load_ms"] > 0
+    assert "1 thread" in _ok(device(cnn.path, "bench", "--seconds", "0.1", "--threads", "1"))
+
+
+@pytest.mark.parametrize("arguments", [("bench", "--seconds", "0"), ("bench", "--threads", "-1")])
+def test_numbers_that_make_no_sense_are_refused(device, cnn, arguments):
+    _failed(device(cnn.path, *arguments), 2)
+
+
+@pytest.mark.parametrize("arguments", [(), ("fly",), ("run",)])
+def test_a_command_line_that_cant_be_understood_exits_with_2(device, cnn, arguments):
+    done = device(cnn.path, *arguments, packages=())
+    assert done.returncode == 2
+    assert "usage: net-host.edgec" in done.stderr
+
+
+@pytest.mark.parametrize(("packages", "missing"), [((), "numpy"), (("numpy",), "openvino")])
+def test_what_is_not_installed_is_named_with_the_command_that_installs_it(device, cnn, packages, missing):
+    text = _failed(device(cnn.path, "selftest", packages=packages), 8)
+    assert "pip install" in text
+    assert missing in text
+
+
+def test_with_json_an_error_is_a_document_too(device, cnn):
+    done = device(cnn.path, "selftest", "--json", packages=("numpy",))
+    document = json.loads(done.stdout)
+    assert (document["status"], document["exit_code"], done.returncode) == ("failed", 8, 8)
+    assert document["error"]["kind"] == "EngineMissing"
+
+
+@pytest.mark.parametrize("command", ["info", "verify", "selftest", "run", "bench"])
+def test_help_explains_every_command(device, cnn, command):
+    assert command in _ok(device(cnn.path, "--help", packages=()))
+    assert "--json" in _ok(device(cnn.path, command, "--help", packages=()))
+
+
+def test_output_into_a_closed_pipe_is_no_error(cnn):
+    done = subprocess.run(
+        f"{sys.executable} {cnn.path} info --json | head -c 1; exit ${{PIPESTATUS[0]}}",
+        shell=True,
+        executable="/bin/bash",
+        capture_output=True,
+        text=True,
+    )
+    assert (done.returncode, done.stderr) == (0, "")

@@ -1,0 +1,120 @@
+"""Pack: the artifact says what went in, and is not shipped unless it proves itself."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+import shutil
+import zipfile
+
+import numpy as np
+import pytest
+
+from edgec.errors import InternalError
+from edgec.events import Note
+from edgec.runtime.bundle import Bundle
+from edgec.runtime.golden import read_golden, write_golden
+from edgec.stages import pack
+from edgec.stages.base import StageContext
+from tests.bundle.artifacts import RECIPE, cnn, lstm  # noqa: F401 (fixtures)
+
+
+@pytest.fixture
+def again(cnn, tmp_path):  # noqa: F811
+    """A function that packs the CNN again with changed parameters or evidence; returns the bundle and what was said."""
+
+    def run(*, parity=None, golden=None, **changes):
+        validated = tmp_path / "validated"
+        shutil.copytree(cnn.validated, validated)
+        if parity is not None:
+            (validated / "parity.json").write_text(json.dumps(parity))
+        if golden is not None:
+            write_golden(validated / "golden.npz", *golden)
+        notes: list[Note] = []
+        out = tmp_path / "out"
+        out.mkdir()
+        params = dataclasses.replace(cnn.params, **changes)
+        pack.run(cnn.ingested, cnn.lowered, validated, params, StageContext("pack", out, notes.append))
+        (path,) = out.iterdir()
+        return Bundle.open(path), notes
+
+    return run
+
+
+def test_the_manifest_says_what_a_device_has_to_know(cnn):  # noqa: F811
+    manifest = Bundle.open(cnn.path).manifest
+    assert (manifest["name"], manifest["target"], manifest["precision"]) == ("net", "host", "int8")
+    assert manifest["preprocess"] == RECIPE
+    assert manifest["engine"]["options"]["inference_precision"] == "f32"
+    assert manifest["cpu_features"] == sorted(cnn.params.target.features)
+    assert manifest["payload"] == ["payload/model.xml", "payload/model.bin"]
+    assert manifest["tools"].keys() >= {"edgec", "numpy", "openvino"}
+
+
+def test_the_state_of_a_recurrent_model_is_in_the_manifest(lstm):  # noqa: F811
+    assert Bundle.open(lstm.path).manifest["state"] == {"h_next": "h", "c_next": "c"}
+
+
+def test_provenance_holds_digests_and_neither_time_nor_place(cnn):  # noqa: F811
+    bundle = Bundle.open(cnn.path)
+    text = bundle.read("provenance.json").decode()
+    provenance = json.loads(text)
+    assert provenance["model"] == {"sha256": "0" * 64}
+    assert provenance["calibration"] == {"sha256": "1" * 64}
+    for name, result in provenance["results"].items():
+        assert result["sha256"] == hashlib.sha256(bundle.read(name)).hexdigest()
+    assert str(cnn.path.parent) not in text
+
+
+def test_no_member_tells_where_it_was_built(cnn):  # noqa: F811
+    root = str(cnn.path.parents[1]).encode()
+    with zipfile.ZipFile(cnn.path) as archive:
+        assert not [name for name in archive.namelist() if root in archive.read(name)]
+
+
+def test_the_file_is_called_after_model_and_target(again):
+    bundle, _ = again(name="digits")
+    assert bundle.path.name == "digits-host.edgec"
+
+
+def test_a_device_may_be_as_far_from_the_build_as_the_build_was_from_the_reference(again):
+    parity = {"lowering": {"outputs": [{"name": "scores", "max_abs": 0.75}]}, "golden": {"outputs_of": "payload"}}
+    bundle, _ = again(parity=parity)
+    assert bundle.manifest["selftest"]["tolerances"] == {"scores": 0.75}
+
+
+def test_a_tolerance_is_never_less_than_two_steps(again):
+    parity = {"lowering": {"outputs": [{"name": "scores", "max_abs": 0.0}]}, "golden": {"outputs_of": "payload"}}
+    bundle, _ = again(parity=parity)
+    assert bundle.manifest["selftest"]["tolerances"] == {"scores": 2 / 32}
+
+
+def test_without_an_execution_the_quantization_error_is_the_measure(again):
+    parity = {
+        "lowering": {"outputs": []},
+        "quantization": {"outputs": [{"name": "scores", "max_abs": 0.5}]},
+        "golden": {"outputs_of": "reference"},
+    }
+    bundle, _ = again(parity=parity)
+    assert bundle.manifest["selftest"]["tolerances"] == {"scores": 0.5}
+
+
+def test_an_artifact_that_fails_its_own_test_is_not_shipped(again, cnn):  # noqa: F811
+    known = read_golden(cnn.validated / "golden.npz")
+    wrong = [
+        [(feeds, {name: array + np.float32(5) for name, array in outputs.items()}) for feeds, outputs in sample]
+        for sample in known.samples
+    ]
+    with pytest.raises(InternalError) as caught:
+        again(golden=(wrong, known.steps))
+    assert "selftest" in caught.value.what
+    assert "LSB" in caught.value.why
+
+
+def test_an_artifact_for_another_machine_is_packed_and_the_build_says_that_it_did_not_run(again, cnn):  # noqa: F811
+    other = dataclasses.replace(cnn.params.target, name="elsewhere", arch="aarch64", features=("asimddp",))
+    bundle, notes = again(target=other)
+    assert bundle.manifest["arch"] == "aarch64"
+    assert [note.level for note in notes] == ["warning"]
+    assert "did not test itself" in notes[0].text
