@@ -108,6 +108,8 @@ def _is_fused(graph: Graph, name: str, producer: NodeProto) -> bool:
     readers = graph.consumers.get(name, [])
     if producer.op_type not in FUSES_ACTIVATION or len(readers) != 1 or name in graph.outputs:
         return False
+    if any(_subgraph_reads(node, name) for node in graph.nodes):
+        return False
     activation = readers[0]
     bounds_are_constant = all(bound == "" or graph.constant(bound) is not None for bound in activation.input[1:])
     return activation.op_type in FUSED_ACTIVATIONS and bounds_are_constant
