@@ -14,6 +14,7 @@ import onnx.inliner
 from onnx import TensorProto, helper
 
 from edgec.errors import ModelRefused
+from edgec.onnx_graph.folding import fold_shapes, worth_folding
 from edgec.onnx_graph.operators import default_opset
 
 OPSET = 17
@@ -23,10 +24,16 @@ IR_VERSION = 8
 
 @dataclass(frozen=True)
 class Settled:
-    """A model after the passes. `doubt`: why strict shape inference refused it, "" when it did not."""
+    """A model after the passes.
+
+    doubt: why strict shape inference refused it, "" when it did not. changed: whether a pass rewrote nodes, so that the
+    result has to be compared with what it was. branches: how many Ifs were resolved because of static shapes.
+    """
 
     model: bytes
     doubt: str
+    changed: bool = False
+    branches: int = 0
 
 
 def settle(model: bytes) -> Settled:
@@ -47,11 +54,17 @@ def settle(model: bytes) -> Settled:
         proto = _converted(proto, opset)
         _check(proto)
     proto, doubt = _inferred(proto)
+    folded, branches = False, 0
+    if not doubt and worth_folding(proto):
+        nodes = len(proto.graph.node)
+        proto, branches = fold_shapes(proto)
+        folded = branches > 0 or len(proto.graph.node) != nodes
+        _check(proto)
     for index in reversed(range(len(proto.graph.input))):
         if proto.graph.input[index].name in large:
             del proto.graph.input[index]
     proto.graph.initializer.extend(large.values())
-    return Settled(proto.SerializeToString(deterministic=True), doubt)
+    return Settled(proto.SerializeToString(deterministic=True), doubt, opset < OPSET or folded, branches)
 
 
 def _large_to_inputs(model: onnx.ModelProto) -> dict[str, TensorProto]:

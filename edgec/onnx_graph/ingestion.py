@@ -75,6 +75,7 @@ def ingest(path: Path, params: IngestParams, context: StageContext) -> None:
             "macs": sum(cost.macs(graph).values()),
             "ops": count_operators(ready),
             "metadata": metadata,
+            "branches_resolved": settled.branches,
             "producer": f"{ready.producer_name} {ready.producer_version}".strip(),
         },
     )
@@ -172,23 +173,22 @@ def _settled(model: onnx.ModelProto) -> Settled:
 def _tried(
     model: onnx.ModelProto, ready: onnx.ModelProto, weights: dict[str, Data], settled: Settled, context: StageContext
 ) -> Agreement | None:
-    """Run the model that was written; if its opset was raised, compare it with what it was.
+    """Run the model that was written; if a pass rewrote its nodes, compare it with what it was.
 
     None for a model too large to be run just for that.
     """
-    converted = default_opset(model) < OPSET
     if (context.out / WEIGHTS).exists():
         if settled.doubt:
             raise ModelRefused("The shapes of the model contradict each other", settled.doubt, _SIZES)
-        if converted:
+        if settled.changed:
             context.warn(
-                f"The model was raised from opset {default_opset(model)} to {OPSET}; it is too large to be run twice "
-                "to see that it still computes the same."
+                f"The model was raised from opset {default_opset(model)} to {default_opset(ready)}, or arithmetic on "
+                "shapes was folded; it is too large to be run twice to see that it still computes the same."
             )
         return None
     with tempfile.TemporaryDirectory(dir=context.out) as folder:
         first, second = context.out / "model.onnx", None
-        if converted:
+        if settled.changed:
             first, second = Path(folder) / "model.onnx", first
             model.ir_version = max(model.ir_version, ready.ir_version)
             write_model(model, weights, Path(folder))
@@ -204,12 +204,14 @@ def _tried(
             ) from error
     if not found.loaded or (settled.doubt and not found.ran):
         raise ModelRefused("ONNX Runtime can't run the model", found.failure or settled.doubt, _SIZES)
+    if settled.doubt:
+        context.info(f"The model runs, though shape inference finds a contradiction in it: {settled.doubt}")
     if not found.ran:
         context.warn(f"The model fails on made-up inputs, so nothing but its structure was checked: {found.failure}")
     if found.worst:
         raise ModelRefused(
-            f"Raising the model from opset {default_opset(model)} to {OPSET} changes what it computes",
-            f"On made-up inputs, {found.worst}.",
+            f"Bringing the model from opset {default_opset(model)} to {default_opset(ready)} changes what it computes",
+            f"On made-up inputs, {found.worst}. The passes of the onnx package are at fault, or those of edgec.",
             f"Export the model with `opset_version={OPSET}` or newer.",
         )
     return found

@@ -112,7 +112,8 @@ def _flag(name: str, dims: Sequence[Dimension] | None) -> str:
 
 def _likely(name: str, axis: int, dims: Sequence[Dimension]) -> int:
     """A size for an open dimension that a person can start from."""
-    if axis == 0 or name.lower() in ("n", "b") or "batch" in name.lower():
+    recurrent_state = len(dims) == 3 and axis == 1 and isinstance(dims[0], int) and isinstance(dims[2], int)
+    if axis == 0 or name.lower() in ("n", "b") or "batch" in name.lower() or recurrent_state:
         return 1
     if len(dims) == 4:
         channels_last = dims[3] in (1, 3, 4)

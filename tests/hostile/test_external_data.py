@@ -14,7 +14,9 @@ import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
-from edgec.onnx_graph.untrusted import scan
+from edgec.errors import ModelRefused
+from edgec.onnx_graph.hollow import detach_weights, hollow_bytes
+from edgec.onnx_graph.untrusted import open_model, scan
 from tests.hostile.refusals import refusal
 from tests.onnx_graph.models import external_tensor, model_of, saved, with_external_weight
 
@@ -243,6 +245,28 @@ def test_a_field_in_two_halves_is_refused(folder):
     path.write_bytes(whole + rest.SerializeToString())
     assert onnx.load_model_from_string(path.read_bytes()).graph.name == "other half"
     assert "the field graph stands there twice" in refusal(path).why
+
+
+def test_a_file_that_is_exchanged_after_the_check_is_not_followed(folder):
+    """What was checked is an open file; what its name means later does not matter."""
+    path = saved(with_external_weight(), folder)
+    (folder / "weights.data").write_bytes(b"\x01" * 256)
+    with open_model(path) as opened:
+        (folder / "weights.data").unlink()
+        (folder / "weights.data").symlink_to("../secret.data")
+        model = onnx.load_model_from_string(hollow_bytes(opened))
+        detach_weights(model, opened)
+        assert model.graph.initializer[0].raw_data == b"\x01" * 256
+
+
+def test_a_file_that_is_cut_off_after_the_check_is_refused(folder):
+    path = saved(with_external_weight(), folder)
+    with open_model(path) as opened:
+        os.truncate(folder / "weights.data", 100)
+        with pytest.raises(ModelRefused, match="changed while edgec read it"):
+            opened.files()
+        with pytest.raises(ModelRefused, match="changed while edgec read it"):
+            detach_weights(onnx.load_model_from_string(hollow_bytes(opened)), opened)
 
 
 def test_one_file_for_each_tensor_needs_no_more_descriptors_than_there_are(folder):

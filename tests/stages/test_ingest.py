@@ -149,6 +149,26 @@ class TestShapes:
         assert "find (NonZero)" in error.why
 
 
+def test_a_branch_that_the_shape_decides_is_resolved(tmp_path):
+    """What torch.squeeze leaves behind: `if the size is 1, squeeze`."""
+
+    def branch(op, output):
+        infos = [helper.make_tensor_value_info(output, TensorProto.FLOAT, None)]
+        return helper.make_graph([helper.make_node(op, ["x"], [output])], op, [], infos)
+
+    nodes = [
+        helper.make_node("Shape", ["x"], ["s"], start=0, end=1),
+        helper.make_node("Equal", ["s", "one"], ["c"]),
+        helper.make_node("If", ["c"], ["y"], then_branch=branch("Squeeze", "a"), else_branch=branch("Identity", "b")),
+    ]
+    source = saved(model_of(nodes, {"x": ["n", 4]}, {"y": None}, {"one": np.array([1])}), tmp_path)
+    one = ingested(source, tmp_path, shapes=(("x", (1, 4)),))
+    assert one.document("ingest.json")["ops"] == {"Squeeze": 1}
+    assert one.document("ingest.json")["branches_resolved"] == 1
+    assert one.contract.outputs[0].shape == (4,)
+    assert ingested(source, tmp_path, shapes=(("x", (2, 4)),)).contract.outputs[0].shape == (2, 4)
+
+
 class TestVersions:
     def test_an_old_opset_is_raised_and_computes_the_same(self, tmp_path):
         """Opset 11: Squeeze with axes as an attribute, Softmax that flattens, Dropout, Clip."""
@@ -174,7 +194,7 @@ class TestVersions:
         """The converter is trusted no more than the model: what it made is run against what it got."""
         sabotaged = two_layers()
         sabotaged.graph.initializer[0].raw_data = bytes(432)
-        broken = ingestion.Settled(sabotaged.SerializeToString(), "")
+        broken = ingestion.Settled(sabotaged.SerializeToString(), doubt="", changed=True)
         monkeypatch.setattr(ingestion, "_settled", lambda model: broken)
         error = refused(two_layers(opset=13), tmp_path)
         assert "from opset 13 to 17 changes what it computes" in error.what
