@@ -165,6 +165,7 @@ def rewrites(inputs: ReportInputs) -> list[str]:
         if simplify["status"] == "simplified":
             difference = simplify.get("max_abs_diff")
             same = "" if difference is None else f"; its outputs differ by at most {formats.significant(difference)}"
+            same = "; its outputs are the same to the bit" if difference == 0 else same
             said.append(f"Simplified from {simplify['nodes_before']} to {simplify['nodes_after']} nodes{same}.")
         else:
             reason = formats.clean(simplify.get("reason") or "not asked for")
@@ -201,7 +202,7 @@ def provenance(inputs: ReportInputs) -> list[tuple[str, str]]:
 def payload_facts(inputs: ReportInputs) -> list[tuple[str, str]]:
     """What the backend observed about the payload."""
     facts = (inputs.lower or {}).get("facts") or {}
-    return [(_words(key), _value(value)) for key, value in sorted(facts.items())]
+    return [(_words(key), _value(value)) for key, value in sorted(facts.items()) if value not in ([], {})]
 
 
 def _by_name(section: Mapping[str, Any]) -> dict[str, Mapping[str, Any]]:
@@ -278,7 +279,15 @@ def _words(key: object) -> str:
 
 def _value(value: object) -> str:
     if isinstance(value, Mapping):
-        return ", ".join(f"{formats.clean(key)} {formats.clean(item)}" for key, item in value.items())
+        parts = [f"{formats.clean(key)} {_counted(item)}" for key, item in value.items()]
+        return "; ".join(parts) or "none"
     if isinstance(value, list | tuple):
-        return ", ".join(formats.clean(item) for item in value)
+        return ", ".join(formats.clean(item) for item in value) or "none"
     return formats.clean(value)
+
+
+def _counted(item: object) -> str:
+    """A number, or numbers by kind without those that are zero: "INT8 49"."""
+    if not isinstance(item, Mapping):
+        return formats.clean(item)
+    return ", ".join(f"{_words(kind)} {formats.clean(number)}" for kind, number in item.items() if number) or "none"

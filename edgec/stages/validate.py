@@ -44,8 +44,8 @@ def run(
 ) -> None:
     """Write parity.json and golden.npz. A failed gate is a verdict in parity.json, not an error.
 
-    golden.npz holds a few samples with the payload's own outputs; those of the original for a float payload that can't
-    run here, and nothing is written for an INT8 payload that can't.
+    golden.npz holds a few samples with the payload's own outputs; those of its reference (the quantized one, or the
+    original for a float payload) where it can't run here.
 
     ingested: model.onnx, contract.json. quantized: qdq.onnx, qparams.json; None for a float payload.
     lowered: lower.json, payload/. samples: None takes seeded random inputs, and says so.
