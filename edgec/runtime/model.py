@@ -8,6 +8,7 @@ import re
 import warnings
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +29,10 @@ class TensorSpec:
     name: str
     dtype: str
     shape: tuple[int, ...]
+
+    @cached_property
+    def numpy_dtype(self) -> np.dtype[Any]:
+        return np.dtype(self.dtype)
 
     def __str__(self) -> str:
         return f"{self.name}: {self.dtype}[{', '.join(map(str, self.shape))}]"
@@ -93,13 +98,6 @@ class Model:
 
     def _complete(self, feeds: Feeds | np.ndarray) -> dict[str, np.ndarray]:
         named = self._named(feeds)
-        known = {spec.name for spec in self.inputs}
-        if unknown := sorted(set(named) - known):
-            raise InputError(
-                f"The model has no input {unknown[0]!r}",
-                f"It takes {'; '.join(map(str, self.inputs))}.",
-                "Use those names.",
-            )
         complete = {}
         for spec in self.inputs:
             if spec.name in named:
@@ -112,6 +110,12 @@ class Model:
                     f"The model takes {'; '.join(map(str, self.free_inputs))}.",
                     "Give all of them.",
                 )
+        if unknown := [name for name in named if name not in complete]:
+            raise InputError(
+                f"The model has no input {unknown[0]!r}",
+                f"It takes {'; '.join(map(str, self.inputs))}.",
+                "Use those names.",
+            )
         return complete
 
 
@@ -123,19 +127,21 @@ def specs(items: Iterable[Mapping[str, Any]]) -> tuple[TensorSpec, ...]:
 def fitted(spec: TensorSpec, value: Any) -> np.ndarray:
     """`value` as the array that an input takes. Raises InputError when shape or kind of number differ."""
     array = np.asarray(value)
+    if array.shape == spec.shape and array.dtype == spec.numpy_dtype:
+        return array
     if array.shape != spec.shape:
         raise InputError(
             f"Input {spec.name!r} was given the shape {array.shape}",
             f"The model takes {spec}; shapes are fixed when an artifact is built.",
             "Give an array of that shape, or build the artifact with another --shape.",
         )
-    if not np.can_cast(array.dtype, np.dtype(spec.dtype), "same_kind"):
+    if not np.can_cast(array.dtype, spec.numpy_dtype, "same_kind"):
         raise InputError(
             f"Input {spec.name!r} was given {array.dtype}",
             f"The model takes {spec}; a conversion would lose what the numbers mean.",
             f"Convert it yourself: array.astype({spec.dtype!r}).",
         )
-    return array.astype(spec.dtype, copy=False)
+    return array.astype(spec.numpy_dtype)
 
 
 def check_engine(needed: Mapping[str, Any]) -> list[str]:

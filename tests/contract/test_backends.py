@@ -180,6 +180,19 @@ def test_results_are_the_callers_own(lowered):
     np.testing.assert_array_equal(first, kept)
 
 
+@pytest.mark.parametrize("layout", ["read-only", "strided", "Fortran order"])
+def test_an_array_is_taken_however_it_lies_in_memory(lowered, layout):
+    model = models.conv_float()
+    image = models.feeds_for(model)["image"]
+    given = {
+        "read-only": np.frombuffer(image.tobytes(), image.dtype).reshape(image.shape),
+        "strided": np.repeat(image, 2, axis=3)[..., ::2],
+        "Fortran order": np.asfortranarray(image),
+    }[layout]
+    _, _, engine = lowered(model, "float")
+    np.testing.assert_array_equal(engine.run({"image": given})["scores"], engine.run({"image": image})["scores"])
+
+
 def test_the_engine_does_not_change_what_it_is_given(lowered):
     model = models.conv_float()
     feeds = models.feeds_for(model)

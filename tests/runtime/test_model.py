@@ -55,7 +55,10 @@ def test_numbers_of_the_same_kind_or_a_smaller_one_are_converted(cnn, dtype):
     [
         ({"image": np.ones((1, 3, 16, 15), np.float32)}, "fixed when an artifact is built"),
         ({"image": np.ones((1, 3, 16, 16), np.complex64)}, "complex64"),
-        ({"picture": np.ones((1, 3, 16, 16), np.float32)}, "no input 'picture'"),
+        (
+            {"image": np.ones((1, 3, 16, 16), np.float32), "picture": np.ones(1)},
+            "no input 'picture'",
+        ),
         ({}, "'image' was not given"),
     ],
 )
