@@ -16,13 +16,13 @@ from edgec.version import __version__
 if TYPE_CHECKING:
     from edgec.api import build as build
     from edgec.errors import EdgecError as EdgecError
-    from edgec.pipeline import BuildResult as BuildResult
+    from edgec.result import BuildResult as BuildResult
     from edgec.spec import BuildSpec as BuildSpec
     from edgec.targets import load_target as load_target
 
 _HOME = {
     "build": "edgec.api",
-    "BuildResult": "edgec.pipeline",
+    "BuildResult": "edgec.result",
     "BuildSpec": "edgec.spec",
     "EdgecError": "edgec.errors",
     "load_target": "edgec.targets",

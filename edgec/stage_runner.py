@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import importlib.metadata
+import os
+import shutil
 from collections.abc import Mapping
 from dataclasses import asdict
 from functools import cache
@@ -10,10 +13,14 @@ from pathlib import Path
 from typing import Any
 
 from edgec import worker
+from edgec.errors import OutputError
 from edgec.events import Listener, Note, StageFinished, StageStarted
 from edgec.result import StageRecord
 from edgec.stages.base import Stage, StageContext
 from edgec.store import Entry, Store, digest_file, digest_of
+
+_FULL = 64 << 10
+"""Bytes of free space below which a disk is full: what failed to be written may have been larger."""
 
 NOT_MADE = "not made yet"
 """The digest of a result that a plan only foresees."""
@@ -107,7 +114,13 @@ class StageRunner:
 
 
 def _run_stage(run: Any, inputs: Mapping[str, Any], params: Any, stage: str, out: Path, emit: Listener) -> None:
-    run(**inputs, params=params, context=StageContext(stage, out, emit))
+    try:
+        run(**inputs, params=params, context=StageContext(stage, out, emit))
+    except Exception as error:
+        # Native libraries have many words for a full disk ("basic_ios::clear"); the disk itself has one.
+        if isinstance(error, OutputError) or shutil.disk_usage(out).free > _FULL:
+            raise
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(out)) from error
 
 
 @cache

@@ -188,7 +188,9 @@ def test_ctrl_c_ends_the_workers_too(command, tmp_path):
 
 def in_namespace(script):
     """Run a shell script where it may mount file systems of its own."""
-    return subprocess.run(["unshare", "-rm", "sh", "-euc", script], capture_output=True, text=True, timeout=300)
+    return subprocess.run(
+        ["unshare", "-rm", "sh", "-euc", script], capture_output=True, text=True, errors="replace", timeout=300
+    )
 
 
 needs_namespaces = pytest.mark.skipif(
@@ -225,7 +227,7 @@ def test_a_disk_that_is_full_at_the_end_keeps_the_old_artifact(command, tmp_path
     dist = tmp_path / "dist"
     dist.mkdir()
     result = in_namespace(
-        f"mount -t tmpfs -o size=64k none {dist}; echo old > {dist}/digits_cnn-host.edgec;"
+        f"mount -t tmpfs -o size=44k none {dist}; echo old > {dist}/digits_cnn-host.edgec;"
         f"{' '.join(command)} || echo exit $?; cat {dist}/digits_cnn-host.edgec; ls -A {dist}"
     )
     assert "exit 73" in result.stdout
