@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from onnx import TensorProto, helper
 
 from edgec.errors import ModelRefused
-from edgec.onnx_graph import untrusted
+from edgec.onnx_graph import structure
 from edgec.onnx_graph.untrusted import scan
 from edgec.onnx_graph.wire import encode_bytes, encode_varint
 from tests.hostile.refusals import refusal
@@ -225,13 +225,13 @@ def test_a_field_that_onnx_does_not_have_is_refused(tmp_path):
 
 
 def test_more_nodes_than_any_model_has_are_refused_before_anything_is_allocated(tmp_path, monkeypatch):
-    monkeypatch.setattr(untrusted, "MAX_NODES", 4)
+    monkeypatch.setattr(structure, "MAX_NODES", 4)
     error = refusal(saved(two_layers(), tmp_path))
     assert "more than 4 nodes" in error.why
 
 
 def test_a_file_of_nothing_but_tiny_fields_is_refused_in_bounded_time(tmp_path, monkeypatch):
-    monkeypatch.setattr(untrusted, "MAX_FIELDS", 1000)
+    monkeypatch.setattr(structure, "MAX_FIELDS", 1000)
     path = tmp_path / "model.onnx"
     path.write_bytes(encode_bytes(7, encode_bytes(1, b"\x0a\x00" * 5000)))
     assert "more fields than any model" in refusal(path).why
