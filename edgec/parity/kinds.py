@@ -31,6 +31,9 @@ _VECTORS = re.compile(
     r"embed|feature|hidden|pool|repr|vector|box|landmark|keypoint|coord|regress|offset", re.IGNORECASE
 )
 
+SUM_TOLERANCE = 1e-2
+"""How far from 1 the sum of class probabilities may be (softmax in half precision, rounded tables)."""
+
 _UNIT = 1e-4  # how far from 0..1, from a sum of 1, or from unit length values may stray and still count
 _SURE = 0.999  # a probability that can't grow
 _MAP_COVERAGE = 1e-3  # a map with fewer yeses has found nothing
@@ -111,7 +114,7 @@ class Evidence:
         if kind == "classes" and choices is not None:
             if len(choices.chosen) == 1 and choices.decisions > 1:
                 found.append("the original chooses the same class for every sample")
-            elif self.within_unit and choices.largest_sum_error < 1e-2 and choices.median_top() < 0.3:
+            elif self.within_unit and choices.largest_sum_error <= SUM_TOLERANCE and choices.median_top() < 0.3:
                 found.append(
                     f"the original is rarely sure on this data (median top probability {choices.median_top():.2f}): "
                     "is it the kind of data that the model was trained on, preprocessed the same way?"
@@ -127,7 +130,12 @@ def detect_kind(
         return "state"
     if evidence.integer:
         return "integer"
-    if evidence.within_unit and choices is not None and choices.decisions and choices.largest_sum_error < 1e-2:
+    if (
+        evidence.within_unit
+        and choices is not None
+        and choices.decisions
+        and choices.largest_sum_error <= SUM_TOLERANCE
+    ):
         return "classes"
     if evidence.within_unit and not evidence.unit_rows and not _VECTORS.search(evidence.name):
         if evidence.rank >= 4:

@@ -20,7 +20,7 @@ import numpy as np
 from edgec.errors import ParityGateError
 from edgec.parity.channels import CAP_DB, DEAD_DB, AxisStatistics, decibels
 from edgec.parity.decisions import Choices, Flips, Thresholds
-from edgec.parity.kinds import Evidence, Kind, degenerate_reason, detect_kind
+from edgec.parity.kinds import SUM_TOLERANCE, Evidence, Kind, degenerate_reason, detect_kind
 
 Outputs = Mapping[str, np.ndarray]
 
@@ -191,6 +191,8 @@ class _Output:
             axis.add(a, b)
         if self.choices is not None:
             self.choices.add(a, b)
+            if a.ndim == 4 and self.choices.largest_sum_error > SUM_TOLERANCE:
+                self.choices = None  # a feature map, not a choice of class for every pixel
         if not self.evidence.within_unit:
             self.thresholds = None
         if self.thresholds is not None:

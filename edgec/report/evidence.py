@@ -195,7 +195,8 @@ def provenance(inputs: ReportInputs) -> list[tuple[str, str]]:
         ]
     if inputs.lower is not None:
         rows.append(("Engine", formats.clean(inputs.lower["engine"])))
-        rows += [(_words(key), formats.clean(value)) for key, value in sorted((inputs.lower["options"] or {}).items())]
+        options = inputs.lower["options"] or {}
+        rows += [(f"Engine's {_words(key).lower()}", _value(value)) for key, value in sorted(options.items())]
     return rows
 
 

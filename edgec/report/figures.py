@@ -116,7 +116,7 @@ def levels(rows: Sequence[Levels], alternative: str, top: float = 60.0) -> Marku
     bottom = len(rows) * _ROW
     for tick in range(0, int(top) + 1, 20):
         anchor = "start" if tick == 0 else "end" if tick == int(top) else "middle"
-        text = f"{tick} dB" + (" or more" if tick == int(top) else "")
+        text = f"{tick}+ dB" if tick == int(top) else f"{tick} dB"
         parts.append(
             Markup('<text class="tick" x="{}%" y="{}" text-anchor="{}">{}</text>').format(
                 _share(tick, top, 0), bottom + 8, anchor, text

@@ -241,3 +241,39 @@ def test_loss_is_not_decided_by_one_sample():
     meh, fine = loss([only(reference, all_meh)]), loss([only(reference, good)])
     assert fine < meh
     assert only(reference, one_bad).nsr == pytest.approx(1 / 50, abs=1e-3)
+
+
+def test_a_segmentation_of_classes_is_judged_by_the_class_of_every_pixel():
+    reference = np.moveaxis(softmax(RNG.normal(size=(6, 8, 8, 5)) * 4), -1, 1)
+    result = only(reference, reference[:, [1, 0, 2, 3, 4]])
+    assert (result.kind, result.channel_axis) == ("classes", 1)
+    assert result.top1_agreement < 0.8
+
+
+def test_a_feature_map_is_not_a_choice_of_classes():
+    reference = RNG.normal(size=(6, 5, 8, 8))
+    assert only(reference, reference).kind == "features"
+
+
+@pytest.mark.parametrize(
+    ("name", "array", "kind"),
+    [
+        ("logits", RNG.normal(size=(20, 4, 30)), "classes"),
+        ("last_hidden_state", RNG.normal(size=(20, 4, 30)), "features"),
+        ("output", RNG.normal(size=(20, 4, 30)), "features"),
+        ("output", RNG.normal(size=(20, 30)), "classes"),
+        ("embedding", RNG.normal(size=(20, 30)), "features"),
+        ("output", RNG.normal(size=(20, 30)) + 20 * np.eye(30)[3], "features"),
+        ("tags", RNG.random((20, 30)), "probability"),
+        ("boxes", RNG.random((20, 6, 4)), "features"),
+        ("scores", RNG.random((20, 90, 2)) > 0.5, "integer"),
+    ],
+)
+def test_kinds(name, array, kind):
+    (comparison,) = compare(steps(array, name), steps(array, name))
+    assert comparison.kind == kind
+
+
+def test_the_caller_may_know_better():
+    array = RNG.normal(size=(20, 30))
+    assert only(array, array, kinds={"y": "features"}).kind == "features"

@@ -1,0 +1,88 @@
+"""What a backend may add to the error of quantization, and what it may not."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from edgec.parity.gates import Gate, judge
+from edgec.parity.lowering import judge_float, judge_payload
+from edgec.parity.metrics import compare
+
+RNG = np.random.default_rng(5)
+VECTORS = RNG.normal(size=(60, 24))
+
+
+def steps(array, name="embedding"):
+    return [{name: row[None]} for row in array]
+
+
+def against(reference, *candidates):
+    return [compare(steps(reference), steps(candidate)) for candidate in candidates]
+
+
+def with_noise(level):
+    return VECTORS + RNG.normal(size=VECTORS.shape) * level
+
+
+def test_a_payload_that_passes_the_gate_holds_whatever_it_lost_and_says_what():
+    quantized, payload = against(VECTORS, with_noise(0.01), with_noise(0.05))
+    verdict, costs = judge_payload(quantized, payload, Gate())
+    assert verdict.passed
+    assert len(costs) == 1
+    assert "lowering costs" in costs[0]
+
+
+def test_a_payload_as_good_as_the_reference_holds_where_both_are_just_below_the_gate():
+    reference = with_noise(0.5)
+    quantized, payload = against(VECTORS, reference, reference + RNG.normal(size=VECTORS.shape) * 0.01)
+    assert not judge(payload).passed
+    verdict, costs = judge_payload(quantized, payload, Gate())
+    assert verdict.passed
+    assert any("no closer to the original" in warning for warning in verdict.warnings)
+    assert costs == []
+
+
+def test_a_payload_that_is_worse_than_the_reference_and_fails_the_gate_fails():
+    quantized, payload = against(VECTORS, with_noise(0.1), with_noise(0.8))
+    verdict, costs = judge_payload(quantized, payload, Gate())
+    assert not verdict.passed
+    assert costs
+
+
+def test_a_dead_channel_is_not_hidden_by_the_rest():
+    """Boxes carry all the energy: with the scores dead, the whole is as close as before."""
+    boxes = RNG.uniform(0, 320, (20, 4, 50))
+    scores = np.where(RNG.random((20, 1, 50)) < 0.1, 0.9, 0.01)
+    original = np.concatenate([boxes, scores], 1)
+    noise = RNG.normal(0, 3, boxes.shape)
+    reference = np.concatenate([boxes + noise, scores * 0.95], 1)
+    payload = np.concatenate([boxes + noise, np.zeros_like(scores)], 1)
+    before, after = against(original, reference, payload)
+    assert abs(before[0].sqnr_db - after[0].sqnr_db) < 0.1
+    assert judge(before).passed
+    assert not judge_payload(before, after, Gate())[0].passed
+
+
+@pytest.mark.parametrize(("level", "passes"), [(1e-6, True), (1e-4, True), (1e-2, False)])
+def test_a_float_payload_must_be_the_original_but_for_rounding(level, passes):
+    (total,) = against(VECTORS, with_noise(level))
+    assert judge_float(total, Gate()).passed == passes
+
+
+def test_half_precision_arithmetic_is_no_float():
+    """bfloat16 keeps 8 bits: what an engine may choose on its own."""
+    bits = VECTORS.astype(np.float32).view(np.uint32) & np.uint32(0xFFFF0000)
+    (total,) = against(VECTORS.astype(np.float32), bits.view(np.float32))
+    assert total[0].sqnr_db > 40
+    assert not judge_float(total, Gate()).passed
+
+
+def test_a_float_payload_is_compared_even_where_the_original_says_nothing():
+    zeros = np.zeros((10, 3))
+    (same,) = against(zeros, zeros)
+    verdict = judge_float(same, Gate())
+    assert verdict.passed
+    assert "proves little" in verdict.warnings[0]
+    (other,) = against(zeros, zeros + 0.1)
+    assert not judge_float(other, Gate()).passed
