@@ -6,7 +6,7 @@ import errno
 import importlib.metadata
 import os
 import shutil
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict
 from functools import cache
 from pathlib import Path
@@ -19,8 +19,7 @@ from edgec.result import StageRecord
 from edgec.stages.base import Stage, StageContext
 from edgec.store import Entry, Store, digest_file, digest_of
 
-_FULL = 64 << 10
-"""Bytes of free space below which a disk is full: what failed to be written may have been larger."""
+_LEAST_ROOM = 1 << 20
 
 NOT_MADE = "not made yet"
 """The digest of a result that a plan only foresees."""
@@ -117,10 +116,16 @@ def _run_stage(run: Any, inputs: Mapping[str, Any], params: Any, stage: str, out
     try:
         run(**inputs, params=params, context=StageContext(stage, out, emit))
     except Exception as error:
-        # Native libraries have many words for a full disk ("basic_ios::clear"); the disk itself has one.
-        if isinstance(error, OutputError) or shutil.disk_usage(out).free > _FULL:
+        # Native libraries have words of their own for a full disk, and may remove what they could not finish.
+        if isinstance(error, OutputError) or shutil.disk_usage(out).free > _room_for(inputs.values()):
             raise
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(out)) from error
+
+
+def _room_for(inputs: Iterable[Any]) -> int:
+    """Bytes that a stage may well need: about as much as the results that it works on."""
+    folders = [item for item in inputs if isinstance(item, Path) and item.is_dir()]
+    return _LEAST_ROOM + sum(path.stat().st_size for folder in folders for path in folder.rglob("*"))
 
 
 @cache
