@@ -21,8 +21,12 @@ def network(
     *,
     opset: int = 17,
     dtypes: Mapping[str, int] | None = None,
+    shapes: Mapping[str, Sequence[int]] | None = None,
 ) -> onnx.ModelProto:
-    """A checked model; nodes without a name get one. `dtypes`: of inputs and outputs that are not float32."""
+    """A checked model; nodes without a name get one.
+
+    dtypes: of inputs and outputs that are not float32. shapes: of outputs that shape inference can't tell.
+    """
     for i, node in enumerate(nodes):
         node.name = node.name or f"{node.op_type.lower()}{i}"
     kinds = dict(dtypes or {})
@@ -30,7 +34,7 @@ def network(
         list(nodes),
         "tiny",
         [helper.make_tensor_value_info(n, kinds.get(n, TensorProto.FLOAT), s) for n, s in inputs.items()],
-        [helper.make_tensor_value_info(n, kinds.get(n, TensorProto.FLOAT), None) for n in outputs],
+        [helper.make_tensor_value_info(n, kinds.get(n, TensorProto.FLOAT), (shapes or {}).get(n)) for n in outputs],
         [numpy_helper.from_array(np.asarray(v), n) for n, v in (constants or {}).items()],
     )
     domains = sorted({node.domain for node in nodes} - {""})

@@ -1,0 +1,231 @@
+"""The quantize stage: its files, its verdict, and the same bytes every time."""
+
+import json
+
+import numpy as np
+import onnx
+import pytest
+from onnx import numpy_helper
+
+from edgec import worker
+from edgec.contract import Contract, TensorSpec
+from edgec.errors import InternalError, UsageError
+from edgec.events import Note, Progress
+from edgec.quantization.statistics import save
+from edgec.reference import Reference
+from edgec.samples import Sample
+from edgec.stages import quantize
+from edgec.stages.base import StageContext
+from edgec.stages.quantize import QuantizeParams
+from tests.quantization.tiny import network, node, random_feeds, statistics_of
+
+F = np.float32
+
+
+class Feeds:
+    """Samples in memory."""
+
+    digest = "0" * 64
+
+    def __init__(self, feeds):
+        self.feeds = list(feeds)
+
+    def __len__(self):
+        return len(self.feeds)
+
+    def read(self, indices=None):
+        for i in range(len(self.feeds)) if indices is None else indices:
+            yield Sample(f"sample {i}", (self.feeds[i],))
+
+
+def cnn():
+    rng = np.random.default_rng(1)
+    return network(
+        [
+            node("Conv", ["image", "w", "b"], ["c"], "conv", pads=[1, 1, 1, 1]),
+            node("Relu", ["c"], ["r"], "relu"),
+            node("GlobalAveragePool", ["r"], ["p"], "pool"),
+            node("Flatten", ["p"], ["f"], "flatten"),
+            node("Gemm", ["f", "v", "d"], ["scores"], "head"),
+        ],
+        {"image": [1, 3, 12, 12]},
+        ["scores"],
+        {
+            "w": rng.normal(size=(16, 3, 3, 3)).astype(F),
+            "b": rng.normal(size=16).astype(F),
+            "v": rng.normal(size=(16, 5)).astype(F),
+            "d": rng.normal(size=5).astype(F),
+        },
+    )
+
+
+def varied(count=40):
+    """Images that differ in brightness and colour, so that pooled features differ."""
+    rng = np.random.default_rng(2)
+    return [
+        {"image": (rng.normal(size=(1, 3, 12, 12)) * rng.uniform(0.2, 2) + rng.normal(size=(1, 3, 1, 1))).astype(F)}
+        for _ in range(count)
+    ]
+
+
+@pytest.fixture
+def folders(tmp_path):
+    """simplified/ and calibrated/ of the CNN, and its samples."""
+    return prepared(tmp_path, cnn(), varied())
+
+
+def prepared(tmp_path, model, feeds):
+    simplified, calibrated = tmp_path / "simplified", tmp_path / "calibrated"
+    simplified.mkdir()
+    calibrated.mkdir()
+    onnx.save(model, simplified / "model.onnx")
+
+    def specs(infos):
+        return tuple(
+            TensorSpec(i.name, "float32", tuple(d.dim_value for d in i.type.tensor_type.shape.dim)) for i in infos
+        )
+
+    contract = Contract(specs(model.graph.input), specs(model.graph.output))
+    (simplified / "contract.json").write_text(json.dumps(contract.to_json()))
+    save(calibrated / "statistics.npz", statistics_of(model, feeds))
+    return simplified, calibrated, Feeds(feeds)
+
+
+def run(folders, out, **params):
+    simplified, calibrated, samples = folders
+    out.mkdir()
+    events = []
+    quantize.run(
+        simplified=simplified,
+        calibrated=calibrated,
+        samples=samples,
+        params=QuantizeParams(**params),
+        context=StageContext("quantize", out, events.append),
+    )
+    return json.loads((out / "quantize.json").read_text()), events
+
+
+def test_a_model_that_is_easy_to_quantize(folders, tmp_path):
+    report, events = run(folders, tmp_path / "out")
+    assert report["passed"] and report["failures"] == []
+    assert report["precision"] == "int8" and report["int8_mac_fraction"] == 1.0
+    assert report["nodes"] == {"int8": 5, "float": 0} and report["float_nodes"] == []
+    assert report["profile"] == "strict" and report["method"] in ("minmax", "mse", "percentile")
+    assert report["held_out"] == 10
+    assert report["outputs"][0]["name"] == "scores" and report["outputs"][0]["sqnr_db"] > 25
+    assert {"profile", "method", "bias_correction", "sqnr_db", "loss", "passed"} <= report["candidates"][0].keys()
+    assert {"node", "op", "sqnr_db", "cause"} == report["worst_layers"][0].keys()
+    progress = [event for event in events if isinstance(event, Progress)]
+    assert [event.done for event in progress] == sorted(event.done for event in progress)
+    assert all(event.done <= event.total for event in progress)
+
+
+def test_the_table_of_scales_is_what_the_graph_says(folders, tmp_path):
+    run(folders, tmp_path / "out")
+    table = json.loads((tmp_path / "out" / "qparams.json").read_text())
+    model = onnx.load(tmp_path / "out" / "qdq.onnx")
+    constants = {item.name: numpy_helper.to_array(item) for item in model.graph.initializer}
+    quantizers = [n for n in model.graph.node if n.op_type == "QuantizeLinear"]
+    assert len(quantizers) == len(table["tensors"]) == 5
+    for n in quantizers:
+        entry = table["tensors"][n.name.removesuffix("_QuantizeLinear")]
+        assert entry == {
+            "scale": float(constants[n.input[1]]),
+            "zero_point": int(constants[n.input[2]]),
+            "dtype": "int8",
+        }
+    assert table["weights"]["w"]["axis"] == 0 and len(table["weights"]["w"]["scales"]) == 16
+    assert table["weights"]["w"]["scales"] == [float(scale) for scale in constants["w_scale"]]
+
+
+def test_two_processes_write_the_same_bytes(folders, tmp_path):
+    simplified, calibrated, samples = folders
+    written = []
+    for name in ("one", "two"):
+        out = tmp_path / name
+        out.mkdir()
+        context = StageContext("quantize", out, print)
+        arguments = {"simplified": simplified, "calibrated": calibrated, "samples": samples, "params": QuantizeParams()}
+        worker.call(quantize.run, {**arguments, "context": context})
+        written.append({path.name: path.read_bytes() for path in out.iterdir()})
+    assert set(written[0]) == {"qdq.onnx", "qparams.json", "quantize.json"}
+    assert written[0] == written[1]
+
+
+def test_a_gate_that_fails_is_a_verdict_and_not_an_error(folders, tmp_path):
+    report, _ = run(folders, tmp_path / "out", gate=(("sqnr", 100.0),))
+    assert not report["passed"]
+    assert "SQNR" in report["failures"][0]
+    assert report["worst_layers"] and all(layer["cause"] for layer in report["worst_layers"])
+    assert {candidate["profile"] for candidate in report["candidates"]} == {"strict", "islands"}
+
+
+def test_keep_float(folders, tmp_path):
+    report, _ = run(folders, tmp_path / "out", keep_float=("head",))
+    assert report["precision"] == "mixed" and 0 < report["int8_mac_fraction"] < 1
+    assert {"name": "head", "op": "Gemm", "reason": "kept in float on request"} in report["float_nodes"]
+
+
+def test_keep_float_of_a_node_that_does_not_exist(folders, tmp_path):
+    with pytest.raises(UsageError, match="haed") as caught:
+        run(folders, tmp_path / "out", keep_float=("haed",))
+    assert "'head'" in str(caught.value)
+
+
+def test_reduced_range(folders, tmp_path):
+    run(folders, tmp_path / "out", reduced_range=True)
+    model = onnx.load(tmp_path / "out" / "qdq.onnx")
+    (w,) = [numpy_helper.to_array(i) for i in model.graph.initializer if i.name == "w_quantized"]
+    assert np.abs(w.astype(int)).max() == 63
+
+
+def test_islands(folders, tmp_path):
+    report, _ = run(folders, tmp_path / "out", profile="islands")
+    assert report["profile"] == "islands"
+    assert {item["name"] for item in report["float_nodes"]} == {"pool"}
+
+
+def test_too_few_samples_to_hold_some_back_are_worth_a_warning(tmp_path):
+    report, events = run(prepared(tmp_path, cnn(), varied(3)), tmp_path / "out")
+    assert any("calibrated with" in text for text in report["warnings"])
+    assert any(isinstance(event, Note) and event.level == "warning" for event in events)
+
+
+def test_nothing_to_quantize(tmp_path):
+    model = network([node("Erf", ["x"], ["y"], "erf")], {"x": [1, 64]}, ["y"])
+    report, _ = run(prepared(tmp_path, model, random_feeds(model, 8)), tmp_path / "out")
+    assert report["precision"] == "float" and report["int8_mac_fraction"] == 0
+    assert [item["name"] for item in report["float_nodes"]] == ["erf"]
+
+
+# --- models that arrive quantized ---
+
+
+def quantization_aware(folders, tmp_path):
+    """The CNN as a training framework would have exported it."""
+    run(folders, tmp_path / "first")
+    return onnx.load(tmp_path / "first" / "qdq.onnx")
+
+
+def test_a_quantized_model_passes_through_without_calibration(folders, tmp_path):
+    model = quantization_aware(folders, tmp_path)
+    (tmp_path / "given").mkdir()
+    onnx.save(model, tmp_path / "given" / "model.onnx")
+    report, events = run((tmp_path / "given", None, folders[2]), tmp_path / "out")
+    assert report["passed"] and report["profile"] == "given" and report["precision"] == "int8"
+    assert report["int8_mac_fraction"] == 1.0
+    assert any("quantized already" in event.text for event in events if isinstance(event, Note))
+    feed = folders[2].feeds[0]
+    before = Reference(model.SerializeToString(), "none").run(feed)["scores"]
+    after = Reference(tmp_path / "out" / "qdq.onnx", "none").run(feed)["scores"]
+    assert np.array_equal(before, after)
+    table = json.loads((tmp_path / "out" / "qparams.json").read_text())
+    assert (
+        table["tensors"]["image"] == json.loads((tmp_path / "first" / "qparams.json").read_text())["tensors"]["image"]
+    )
+    assert len(table["weights"]["w_quantized"]["scales"]) == 16
+
+
+def test_a_float_model_without_calibration_is_a_bug(folders, tmp_path):
+    with pytest.raises(InternalError, match="calibration"):
+        run((folders[0], None, folders[2]), tmp_path / "out")
