@@ -9,7 +9,6 @@ the stage's own business; what is decided here is only which stage comes next, a
 from __future__ import annotations
 
 import contextlib
-import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, replace
@@ -47,8 +46,8 @@ def build(spec: BuildSpec, *, store: Store | None = None, listener: Listener = i
         store = store or Store.default()
         targets = [load_target(name) for name in spec.targets]
         check_writable(spec.output)
-        with store.in_use(), tempfile.TemporaryDirectory(prefix="edgec-") as scratch:
-            front = _Front.open(spec, StageRunner(store, listener), Path(scratch))
+        with store.in_use(), store.scratch() as scratch:
+            front = _Front.open(spec, StageRunner(store, listener), scratch)
             builds = _each(lambda target: _build_target(spec, target, front), targets, jobs)
     return BuildResult(front.facts, builds)
 
@@ -75,8 +74,8 @@ def plan(spec: BuildSpec, *, store: Store | None = None) -> list[StageRecord]:
     with _as_edgec_errors():
         store = store or Store.default()
         records: dict[str, StageRecord] = {}
-        with store.in_use(), tempfile.TemporaryDirectory(prefix="edgec-") as scratch:
-            front = _Front.open(spec, StageRunner(store, ignore, foresee=True), Path(scratch))
+        with store.in_use(), store.scratch() as scratch:
+            front = _Front.open(spec, StageRunner(store, ignore, foresee=True), scratch)
             for name in spec.targets:
                 target = load_target(name)
                 path = _TargetPath(spec, target, front, front.runner.for_target(name), spec.precision)

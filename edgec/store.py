@@ -79,6 +79,12 @@ class Store:
             fcntl.flock(lock, fcntl.LOCK_SH)
             yield
 
+    @contextlib.contextmanager
+    def scratch(self) -> Iterator[Path]:
+        """An empty folder for the length of a build; what a killed build leaves there, gc removes."""
+        with tempfile.TemporaryDirectory(prefix="scratch-", dir=self.root / "making") as folder:
+            yield Path(folder)
+
     def find(self, key: str) -> Entry | None:
         """The result of `key`, every byte of it checked; None when there is none, or it was damaged."""
         folder = self.root / "entries" / key
