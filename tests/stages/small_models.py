@@ -104,10 +104,11 @@ def ingested(folder, made):
     return folder
 
 
-def quantized(folder):
+def quantized(folder, made):
     folder.mkdir()
-    onnx.save(convolution(quantized=True), folder / "qdq.onnx")
-    table = {"tensors": {"y": {"scale": SCALE, "zero_point": -128, "dtype": "int8"}}, "weights": {}}
+    onnx.save(made, folder / "qdq.onnx")
+    (scale,) = (numpy_helper.to_array(item) for item in made.graph.initializer if item.name in ("s", "ys"))
+    table = {"tensors": {"y": {"scale": float(scale), "zero_point": -128, "dtype": "int8"}}, "weights": {}}
     (folder / "qparams.json").write_text(json.dumps(table))
     return folder
 
@@ -121,3 +122,34 @@ def lowered(folder, made, precision="float"):
         StageContext("lower", folder, lambda event: None),
     )
     return folder
+
+
+@dataclass(frozen=True)
+class Bright(Arrays):
+    """Samples near the top of their range."""
+
+    def read(self, indices=None):
+        for index in range(self.count) if indices is None else indices:
+            image = np.random.default_rng(index).uniform(0.5, 1, (1, 16, 12, 12)).astype(np.float32)
+            yield Sample(str(index), ({"x": image},))
+
+
+def full_range():
+    """A convolution whose INT8 weights use all 8 bits: (float model, the same quantized)."""
+    values = np.where(np.random.default_rng(3).random((16, 16, 3, 3)) < 0.9, 127, 60).astype(np.int8)
+    shapes = [("x", (1, 16, 12, 12))], [("y", (1, 16, 12, 12))]
+    conv = {"name": "conv", "pads": [1, 1, 1, 1]}
+    weights = numpy_helper.from_array(values.astype(np.float32) / 127, "w")
+    original = model([helper.make_node("Conv", ["x", "w"], ["y"], **conv)], [weights], *shapes)
+    scales = {"xs": np.float32(1 / 255), "ws": np.float32(1 / 127), "ys": np.float32(150 / 255)}
+    zeros = {"xz": np.int8(-128), "wz": np.int8(0), "yz": np.int8(-128)}
+    constants = [numpy_helper.from_array(value, name) for name, value in {**scales, **zeros, "wq": values}.items()]
+    nodes = [
+        helper.make_node("QuantizeLinear", ["x", "xs", "xz"], ["xq"]),
+        helper.make_node("DequantizeLinear", ["xq", "xs", "xz"], ["xd"]),
+        helper.make_node("DequantizeLinear", ["wq", "ws", "wz"], ["wd"]),
+        helper.make_node("Conv", ["xd", "wd"], ["c"], **conv),
+        helper.make_node("QuantizeLinear", ["c", "ys", "yz"], ["yq"]),
+        helper.make_node("DequantizeLinear", ["yq", "ys", "yz"], ["y"]),
+    ]
+    return original, model(nodes, constants, *shapes)

@@ -14,27 +14,46 @@ from edgec.events import Note, Progress
 from edgec.runtime.golden import read_golden
 from edgec.stages.base import StageContext
 from edgec.stages.validate import ValidateParams, run
-from edgec.targets import load_target
+from edgec.targets import host_features, load_target
 
 pytest.importorskip("openvino")
 
 from tests.stages.small_models import (
     SCALE,
     Arrays,
+    Bright,
     Sequences,
     convolution,
+    full_range,
     ingested,
     lowered,
     quantized,
     recurrent,
 )
 
+VNNI = {"avx_vnni", "avx512_vnni"} & set(host_features())
+
 
 @pytest.fixture
 def validate(tmp_path):
-    """Run the stage; returns parity.json, the golden samples (or None), and the events."""
+    """Run the stage; returns parity.json, the golden samples (or None), and the events.
 
-    def go(original, payload, samples, *, int8=False, target="host", state=(), gate=(), machine=None):
+    payload: what is lowered. reference: the quantized reference, the payload's own model unless given.
+    """
+
+    def go(
+        original,
+        payload,
+        samples,
+        *,
+        int8=False,
+        target="host",
+        state=(),
+        gate=(),
+        machine=None,
+        precision="float",
+        reference=None,
+    ):
         events = []
         out = tmp_path / "out"
         out.mkdir()
@@ -43,8 +62,8 @@ def validate(tmp_path):
             chosen = replace(chosen, arch=machine)
         run(
             ingested=ingested(tmp_path / "ingested", original),
-            quantized=quantized(tmp_path / "quantized") if int8 else None,
-            lowered=lowered(tmp_path / "lowered", payload),
+            quantized=quantized(tmp_path / "quantized", reference or payload) if int8 else None,
+            lowered=lowered(tmp_path / "lowered", payload, precision),
             samples=samples,
             params=ValidateParams(chosen, state, gate),
             context=StageContext("validate", out, events.append),
@@ -87,7 +106,9 @@ def test_int8_error_is_split_into_quantization_and_lowering(validate):
 
 
 def test_a_payload_that_computes_something_else_fails_by_its_lowering(validate):
-    parity, _, _ = validate(convolution(), convolution(gain=-1.0), Arrays(12), int8=True)
+    parity, _, _ = validate(
+        convolution(), convolution(gain=-1.0), Arrays(12), int8=True, reference=convolution(quantized=True)
+    )
     assert not parity["passed"]
     assert parity["quantization"]["outputs"][0]["sqnr_db"] > 20
     assert parity["lowering"]["outputs"][0]["sqnr_db"] < 3
@@ -155,3 +176,14 @@ def crash(**job):
     import signal
 
     os.kill(os.getpid(), signal.SIGSEGV)
+
+
+@pytest.mark.skipif(not VNNI, reason="this machine itself has no exact INT8 products to hold back from")
+@pytest.mark.parametrize(("target", "exact"), [("host", True), ("x86-64-v3", False)])
+def test_products_that_saturate_on_the_target_saturate_here(validate, target, exact):
+    """AVX2 adds pairs of products in 16 bits: 8-bit weights overflow there, and must be caught before the device."""
+    original, reference = full_range()
+    parity, _, _ = validate(original, reference, Bright(24), int8=True, precision="int8", target=target)
+    lowering = parity["lowering"]["outputs"][0]
+    assert (parity["runner"], parity["passed"]) == ("native", exact)
+    assert (lowering["max_lsb"] <= 1.5) == exact
