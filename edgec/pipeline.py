@@ -114,7 +114,8 @@ class _Front:
         recipe = load_recipe(spec.recipe).to_json() if spec.recipe else None
         simplified = runner.run(simplify.STAGE, {"ingested": ingested}, simplify.SimplifyParams(enabled=spec.simplify))
         seen = ingested.read_json("ingest.json")
-        facts = ModelFacts(str(spec.model), files.digest, seen["macs"], seen["parameters"])
+        size = sum(path.stat().st_size for path in files.files)
+        facts = ModelFacts(str(spec.model), files.digest, size, seen["macs"], seen["parameters"])
         return cls(runner, files, facts, ingested, simplified, samples, recipe)
 
 
@@ -238,18 +239,19 @@ class _TargetPath:
             return
         assert self.quantized is not None or name == "parity.json"
         worst = self.quantized.read_json("quantize.json").get("worst_layers", []) if self.quantized else []
-        why = "\n".join([*verdict["failures"], *(_layer_line(layer) for layer in worst)])
+        why = "\n".join([*verdict["failures"], *(["The worst layers:"] if worst else []), *map(_layer_line, worst)])
         raise ParityGateError(
             what,
             why,
-            "See the report for every output and layer. More or other calibration data often helps; --keep-float NODE "
-            "leaves a layer out; --precision float builds without INT8; --gate NAME=VALUE states your own limit.",
+            "More calibration data, or data more like that of real use, often helps.\n"
+            "--keep-float NODE leaves a layer out of INT8; --precision float leaves out all.\n"
+            "--gate NAME=VALUE states a limit of your own (docs/parity.md).",
             {"failures": verdict["failures"], "worst_layers": worst},
         )
 
 
 def _layer_line(layer: Mapping[str, Any]) -> str:
-    return f"  worst layers: {layer['node']} ({layer['op']}), {layer['sqnr_db']:.1f} dB: {layer['cause']}"
+    return f"  {layer['sqnr_db']:5.1f} dB  {layer['node']} ({layer['op']}): {layer['cause']}"
 
 
 def _build_target(spec: BuildSpec, target: Target, front: _Front) -> TargetBuild:

@@ -16,10 +16,11 @@ Status = Literal["ok", "refused", "failed"]
 
 @dataclass(frozen=True)
 class ModelFacts:
-    """The model that was built. `sha256` covers its external data too."""
+    """The model that was built. `sha256` and `bytes` cover its external data too."""
 
     path: str
     sha256: str
+    bytes: int
     macs: int
     parameters: int
 

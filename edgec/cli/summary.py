@@ -60,7 +60,7 @@ def _parity(built: TargetBuild) -> str:
     values = [
         output["sqnr_db"]
         for output in parity["total"]["outputs"]
-        if output["sqnr_db"] is not None and output["degenerate"] is None
+        if output["degenerate"] is None and output["kind"] != "state"
     ]
     worst = f", {min(values):.1f} dB to the original at the worst output" if values else ""
     return f"passed on {parity['samples']} samples{worst}"
