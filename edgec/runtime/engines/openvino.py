@@ -17,7 +17,7 @@ _CONFIG = {"inference_precision": "INFERENCE_PRECISION_HINT", "snippets": "SNIPP
 
 _ALWAYS = {"PERFORMANCE_HINT": "LATENCY", "NUM_STREAMS": 1, "ENABLE_CPU_PINNING": False}
 """One inference at a time, as fast as it goes. Threads are not bound to cores: every process would choose the same
-ones, and wait there for the others (with all cores in use, 2.9 ms unbound and 9.9 ms bound; no difference when idle)."""
+ones, and wait there for the others (all cores in use: 2.9 ms unbound, 9.9 ms bound; no difference when idle)."""
 
 
 class OpenVINOEngine:
