@@ -35,8 +35,8 @@ def build(
     """Compile an ONNX model into a verified artifact for each target.
 
     model: path of the .onnx file; external data is read from its folder only.
-    calibration: a path (folder of images, .npy or .npz files, list file); or "random"; or an iterable of samples, each an
-        array, a tuple of arrays in the order of the inputs, or a dict of input name to array. An iterable is read once.
+    calibration: a path (folder of images, .npy or .npz files, list file); or "random"; or an iterable of samples, each
+        an array, a tuple of arrays in the order of the inputs, or a dict of input name to array. It is read once.
     preprocess: a recipe's name, or the path of a recipe's TOML file; applies to images.
     shapes: static shape of each input that has open dimensions.
     state: output name to input name, for recurrent models; samples then have a leading time axis.

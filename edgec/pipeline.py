@@ -24,6 +24,7 @@ from edgec.errors import EdgecError, ParityGateError, ToolMissing, UsageError, f
 from edgec.events import Listener, ignore
 from edgec.onnx_graph.untrusted import ModelFiles, scan
 from edgec.output_folder import check_writable, publish, write_whole
+from edgec.parity.thresholds import Gate
 from edgec.recipes import load_recipe
 from edgec.result import ArtifactFile, BuildResult, ModelFacts, StageRecord, TargetBuild
 from edgec.samples import SampleSource
@@ -45,6 +46,7 @@ def build(spec: BuildSpec, *, store: Store | None = None, listener: Listener = i
     with _as_edgec_errors():
         store = store or Store.default()
         targets = [load_target(name) for name in spec.targets]
+        Gate.from_overrides(_pairs(spec.gate))
         check_writable(spec.output)
         with store.in_use(), store.scratch() as scratch:
             front = _Front.open(spec, StageRunner(store, listener), scratch)

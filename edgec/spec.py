@@ -20,8 +20,8 @@ class BuildSpec:
 
     shapes: input name to static shape, for inputs with open dimensions.
     state: output name to input name, for recurrent models.
-    calibration: a folder or file of samples; or an iterable of samples (arrays, tuples of arrays, or dicts of input name
-        to array), read once; or "random" (never a default).
+    calibration: a folder or file of samples; or an iterable of samples (arrays, tuples of arrays, or dicts of input
+        name to array), read once; or "random" (never a default).
     recipe: name or path of a preprocessing recipe; None takes arrays as they are.
     max_samples: use at most this many samples, spread evenly over the data; None uses all.
     keep_float: nodes that must not be quantized, by name.

@@ -12,8 +12,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from edgec.parity.gates import Gate, Verdict, judge
+from edgec.parity.gates import Verdict, judge
 from edgec.parity.metrics import OutputComparison
+from edgec.parity.thresholds import Gate
 
 BUDGET_DB = 1.0
 """How much further from the original than the quantized reference a payload may be where it fails the gate."""

@@ -16,9 +16,10 @@ import numpy as np
 from edgec.contract import Contract
 from edgec.errors import ArtifactError, CalibrationDataError, DeviceError, InternalError, ToolMissing
 from edgec.events import Listener, Progress
-from edgec.parity.gates import Gate, judge
+from edgec.parity.gates import judge
 from edgec.parity.lowering import judge_float, judge_payload
 from edgec.parity.metrics import Comparer, OutputComparison
+from edgec.parity.thresholds import Gate
 from edgec.reference import Reference
 from edgec.runtime.engines import open_engine
 from edgec.runtime.errors import ArtifactFailure

@@ -13,7 +13,7 @@ from edgec.contract import Contract
 from edgec.errors import InternalError, UsageError
 from edgec.onnx_graph.cost import macs
 from edgec.onnx_graph.graph import Graph, load_model
-from edgec.parity.gates import Gate
+from edgec.parity.thresholds import Gate
 from edgec.quantization import given
 from edgec.quantization.diagnosis import likely_cause
 from edgec.quantization.fallback import float_layers

@@ -15,8 +15,9 @@ from dataclasses import dataclass, field, replace
 import onnx
 
 from edgec.onnx_graph.graph import Graph
-from edgec.parity.gates import Gate, Verdict, judge, loss
+from edgec.parity.gates import Verdict, judge, loss
 from edgec.parity.metrics import OutputComparison
+from edgec.parity.thresholds import Gate
 from edgec.quantization.canonical import canonical
 from edgec.quantization.emit import Emitted, emit
 from edgec.quantization.held_out import HeldOut
@@ -168,7 +169,8 @@ def search(workshop: Workshop, profiles: Sequence[Profile], fallback: Sequence[P
     profiles: in the order of preference. fallback: passes that cost integer arithmetic, climbed only when nothing else
         passes, and only until something does.
     """
-    comfortable = replace(workshop.gate, confident_flips=workshop.gate.confident_flips_warn)
+    gate = workshop.gate
+    comfortable = replace(gate, confident_flips=min(gate.confident_flips, gate.confident_flips_warn))
     bests: list[Trial] = []
     for profile in profiles:
         best = workshop.attempt(Recipe(profile, keep_float=workshop.asked))

@@ -9,8 +9,9 @@ import pytest
 
 from edgec.errors import UsageError
 from edgec.parity.decisions import lower_bound, upper_bound
-from edgec.parity.gates import Gate, judge
+from edgec.parity.gates import judge
 from edgec.parity.metrics import compare
+from edgec.parity.thresholds import Gate
 
 RNG = np.random.default_rng(3)
 

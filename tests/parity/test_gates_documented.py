@@ -6,7 +6,7 @@ import re
 from dataclasses import fields
 from pathlib import Path
 
-from edgec.parity.gates import Gate
+from edgec.parity.thresholds import Gate
 
 PAGE = Path(__file__).parents[2] / "docs" / "parity.md"
 

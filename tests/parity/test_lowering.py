@@ -5,9 +5,10 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from edgec.parity.gates import Gate, judge
+from edgec.parity.gates import judge
 from edgec.parity.lowering import judge_float, judge_payload
 from edgec.parity.metrics import compare
+from edgec.parity.thresholds import Gate
 
 RNG = np.random.default_rng(5)
 VECTORS = RNG.normal(size=(60, 24))

@@ -7,7 +7,7 @@ import pytest
 
 from edgec.contract import Contract, TensorSpec
 from edgec.onnx_graph.graph import Graph
-from edgec.parity.gates import Gate
+from edgec.parity.thresholds import Gate
 from edgec.quantization.diagnosis import likely_cause
 from edgec.quantization.fallback import BUDGET, first_convolutions, float_layers, squeezed, tail
 from edgec.quantization.held_out import HeldOut, read_held_out, spread_evenly
