@@ -269,7 +269,7 @@ class _Emitter:
                 _set(model, descriptor.name, value)
         source, target = self.graph.model.graph, model.graph
         target.name, target.doc_string = source.name, source.doc_string
-        target.input.extend(source.input)
+        target.input.extend(item for item in source.input if item.name in self.graph.inputs)
         target.output.extend(source.output)
         target.node.extend(self.nodes)
         live = {name for node in self.nodes for name in node.input} | self.placement.exposed

@@ -7,11 +7,11 @@ first, and each is kept only if the held-out loss falls.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
 
 from edgec.onnx_graph.cost import macs
-from edgec.quantization.placement import Kernel
+from edgec.quantization.placement import Kernel, Placement
 from edgec.quantization.rules import Kind
 from edgec.quantization.search import Recipe, Trial, Workshop
 from edgec.quantization.sensitivity import isolated_errors
@@ -34,7 +34,9 @@ def float_layers(workshop: Workshop, best: Trial) -> Iterable[Recipe]:
     def share(names: frozenset[str]) -> float:
         return sum(cost.get(name, 0) for name in names) / max(total, 1)
 
-    ranking = [item.kernel for item in isolated_errors(workshop, best.recipe)]
+    placement = workshop.place(best.recipe)
+    measured = [item.kernel for item in isolated_errors(workshop, best.recipe)]
+    ranking = [kernel for kernel in measured if _rounds(workshop, placement, kernel)]
     singles = [_names([kernel]) for kernel in ranking[:SINGLES]]
     sets = [_names(ranking[:count]) for count in TOP]
     sets += [squeezed(workshop, best.recipe), tail(workshop, best.recipe), first_convolutions(workshop, best.recipe)]
@@ -50,14 +52,24 @@ def float_layers(workshop: Workshop, best: Trial) -> Iterable[Recipe]:
     yield from _together(best.recipe, helped, share)
 
 
-def _together(recipe: Recipe, helped: list[tuple[float, frozenset[str]]], share: object) -> Iterator[Recipe]:
+def _together(
+    recipe: Recipe, helped: list[tuple[float, frozenset[str]]], share: Callable[[frozenset[str]], float]
+) -> Iterator[Recipe]:
     """Unions of the sets that helped most, as far as the budget goes."""
-    assert callable(share)
     union = recipe.keep_float
     for _, names in sorted(helped, key=lambda item: item[0]):
         if not names <= union and share(union | names) <= BUDGET:
             union = union | names
             yield replace(recipe, keep_float=union)
+
+
+def _rounds(workshop: Workshop, placement: Placement, kernel: Kernel) -> bool:
+    """Whether a kernel rounds anything that its neighbours would not round all the same if it were in float: weights, a
+    result on a prescribed grid, or a result that someone reads in float."""
+    inside = set(placement.int8_nodes())
+    readers = [node.name for name in kernel.outputs for node in workshop.graph.consumers.get(name, [])]
+    seen = any(name in placement.exposed for name in kernel.outputs) or any(name not in inside for name in readers)
+    return kernel.rule.kind is Kind.MAC or kernel.rule.output is not None or seen
 
 
 def _names(kernels: Iterable[Kernel]) -> frozenset[str]:

@@ -9,11 +9,14 @@ import numpy as np
 import onnx
 
 from edgec.contract import Contract
+from edgec.errors import ModelRefused
 from edgec.parity.metrics import Comparer, OutputComparison
 from edgec.reference import Reference
 from edgec.samples import Feeds, Sample, SampleSource, State, feeds_of_steps, held_out
 
 MOST_SAMPLES, FEWEST_SAMPLES = 32, 4
+MOST_BYTES = 2**31 - 1
+
 MACS_PER_TRIAL = 48e9
 """About as much as a core does in ten seconds: a trial of a larger model takes fewer samples, never less than four."""
 
@@ -56,7 +59,13 @@ class HeldOut:
 
 
 def serialized(model: onnx.ModelProto) -> bytes:
-    """The model's bytes, the same for equal models."""
+    """The model's bytes, the same for equal models. Raises ModelRefused beyond what protobuf can hold."""
+    if (size := model.ByteSize()) >= MOST_BYTES:
+        raise ModelRefused(
+            f"The model is too large to quantize: one of its forms takes {size / 2**30:.1f} GiB",
+            "A quantized model, and each trial on the way to it, is one ONNX file, which holds at most 2 GiB.",
+            "Build it in float with --precision float, or split the model.",
+        )
     return bytes(model.SerializeToString(deterministic=True))
 
 

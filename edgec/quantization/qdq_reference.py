@@ -45,7 +45,7 @@ PROFILES: dict[str, tuple[Profile, ...]] = {
 def write_reference(
     simplified: Path,
     calibrated: Path | None,
-    samples: SampleSource,
+    samples: SampleSource | None,
     params: QuantizeParams,
     context: StageContext,
 ) -> None:
@@ -57,7 +57,7 @@ def write_reference(
         )
         _write(context, model, given.table(model), given.report(model))
         return
-    if calibrated is None:
+    if calibrated is None or samples is None:
         raise InternalError(
             "A float model came to quantization without calibration",
             "Only models with QuantizeLinear nodes of their own need none.",

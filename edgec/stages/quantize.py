@@ -26,10 +26,10 @@ class QuantizeParams:
 
 def run(
     simplified: Path,
-    samples: SampleSource,
+    calibrated: Path | None,
+    samples: SampleSource | None,
     params: QuantizeParams,
     context: StageContext,
-    calibrated: Path | None = None,
 ) -> None:
     """Write qdq.onnx, qparams.json and quantize.json. A failed gate is a verdict in quantize.json, not an error.
 

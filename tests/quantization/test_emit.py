@@ -492,3 +492,10 @@ def test_two_processes_write_the_same_bytes():
         return run.stdout
 
     assert digest("1") == digest("2") != ""
+
+
+def test_an_initializer_that_is_also_an_input_does_not_become_a_required_input():
+    model = network([conv(target="y")], X, ["y"], W)
+    model.graph.input.append(onnx.helper.make_tensor_value_info("w", TensorProto.FLOAT, [4, 4, 3, 3]))
+    _, _, _, emitted = quantized(model)
+    assert [i.name for i in emitted.model.graph.input] == ["x"]
