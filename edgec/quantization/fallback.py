@@ -35,9 +35,8 @@ def float_layers(workshop: Workshop, best: Trial) -> Iterable[Recipe]:
         return sum(cost.get(name, 0) for name in names) / max(total, 1)
 
     placement = workshop.place(best.recipe)
-    measured = [item.kernel for item in isolated_errors(workshop, best.recipe)]
-    ranking = [kernel for kernel in measured if _rounds(workshop, placement, kernel)]
-    singles = [_names([kernel]) for kernel in ranking[:SINGLES]]
+    ranking = [item.kernel for item in isolated_errors(workshop, best.recipe)]
+    singles = [_names(_with_neighbours(workshop, placement, kernel)) for kernel in ranking[:SINGLES]]
     sets = [_names(ranking[:count]) for count in TOP]
     sets += [squeezed(workshop, best.recipe), tail(workshop, best.recipe), first_convolutions(workshop, best.recipe)]
     wanted = list(dict.fromkeys(names for names in [*singles, *sets] if names and share(base | names) <= BUDGET))
@@ -63,13 +62,15 @@ def _together(
             yield replace(recipe, keep_float=union)
 
 
-def _rounds(workshop: Workshop, placement: Placement, kernel: Kernel) -> bool:
-    """Whether a kernel rounds anything that its neighbours would not round all the same if it were in float: weights, a
-    result on a prescribed grid, or a result that someone reads in float."""
-    inside = set(placement.int8_nodes())
-    readers = [node.name for name in kernel.outputs for node in workshop.graph.consumers.get(name, [])]
-    seen = any(name in placement.exposed for name in kernel.outputs) or any(name not in inside for name in readers)
-    return kernel.rule.kind is Kind.MAC or kernel.rule.output is not None or seen
+def _with_neighbours(workshop: Workshop, placement: Placement, kernel: Kernel) -> list[Kernel]:
+    """A kernel and the arithmetic right before and behind it, which costs no multiplications: a node in float between
+    two in INT8 would have its operands and its result rounded all the same."""
+    owner = {node.name: other for other in placement.kernels.values() for node in other.nodes}
+    made_by = [workshop.graph.producer.get(kernel.anchor.input[i]) for i in kernel.rule.inputs(kernel.anchor)]
+    near = [node for node in made_by if node is not None]
+    near += [node for name in kernel.outputs for node in workshop.graph.consumers.get(name, [])]
+    found = [owner[node.name] for node in near if node.name in owner]
+    return [kernel, *(other for other in found if other.rule.kind is Kind.ARITHMETIC)]
 
 
 def _names(kernels: Iterable[Kernel]) -> frozenset[str]:

@@ -13,7 +13,7 @@ from edgec.quantization.fallback import BUDGET, first_convolutions, float_layers
 from edgec.quantization.held_out import HeldOut, read_held_out, spread_evenly
 from edgec.quantization.search import ON_REQUEST, TOO_COSTLY, Recipe, Workshop, search, squares_in_float
 from edgec.quantization.sensitivity import isolated_errors
-from edgec.samples import Sample
+from edgec.samples import Sample, held_out
 from tests.quantization.tiny import network, node, random_feeds, statistics_of
 
 F = np.float32
@@ -32,8 +32,10 @@ def workshop(model, gate=None, count=24, keep_float=(), feeds=None):
         tuple(TensorSpec(name, "float32", graph.shape(name)) for name in graph.inputs),
         tuple(TensorSpec(name, "float32", graph.shape(name)) for name in graph.outputs),
     )
-    held_out = HeldOut([Sample(str(i), (f,)) for i, f in enumerate(feeds[:8])], model.SerializeToString(), contract, {})
-    return Workshop.open(model, statistics_of(model, feeds), held_out, gate or Gate(), keep_float=keep_float)
+    judged_by = HeldOut(
+        [Sample(str(i), (f,)) for i, f in enumerate(feeds[:8])], model.SerializeToString(), contract, {}
+    )
+    return Workshop.open(model, statistics_of(model, feeds), judged_by, gate or Gate(), keep_float=keep_float)
 
 
 def mlp(middle, constants=None):
@@ -234,7 +236,7 @@ def test_large_models_are_tried_on_fewer_samples():
     small, large = read_held_out(many, macs=10**6), read_held_out(few, macs=10**11)
     assert (len(small), len(large)) == (32, 4)
     assert len(few.decoded) <= 5, "samples that are not used are not decoded"
-    assert {int(sample.name) % 4 for sample in small} == {3}, "calibration saw the others"
+    assert set(many.decoded) <= set(held_out(200)[1]), "calibration saw the others"
 
 
 def test_spread_evenly():
@@ -252,17 +254,17 @@ def test_a_recurrent_candidate_carries_its_own_state():
     specs = tuple(TensorSpec(n, "float32", (1, 4)) for n in ("x", "before"))
     outputs = tuple(TensorSpec(n, "float32", (1, 4)) for n in ("after", "sum"))
     sample = Sample("s", tuple({"x": RNG.normal(size=(1, 4)).astype(F)} for _ in range(5)))
-    held_out = HeldOut([sample], model.SerializeToString(), Contract(specs, outputs), {"after": "before"})
+    judged_by = HeldOut([sample], model.SerializeToString(), Contract(specs, outputs), {"after": "before"})
 
     def half_as_strong(feeds):
         total = feeds["x"] + feeds["before"]
         return {"sum": total, "after": total / 4}
 
-    same = {item.name: item for item in held_out.compare(model)}
-    other = {item.name: item for item in held_out.compare_outputs(half_as_strong)}
+    same = {item.name: item for item in judged_by.compare(model)}
+    other = {item.name: item for item in judged_by.compare_outputs(half_as_strong)}
     assert same["sum"].max_abs == 0
     assert other["sum"].max_abs > 0, "its first step is right, and its state goes its own way from there"
-    assert held_out.steps_per_sample == 5
+    assert judged_by.steps_per_sample == 5
 
 
 def test_recipes_differ_by_what_they_say():
