@@ -1,6 +1,6 @@
 """The order of the stages.
 
-    ingest -> simplify -> calibrate -> quantize -> lower -> validate -> pack -> measure
+    ingest -> simplify -> support -> calibrate -> quantize -> lower -> validate -> pack -> measure
 
 `build` walks it for every target; `plan` walks it without working. Each step asks the store first. What a stage does is
 the stage's own business; what is decided here is only which stage comes next, and what becomes of a verdict.
@@ -18,9 +18,10 @@ from typing import Any
 from edgec import worker
 from edgec.backends import load_backend
 from edgec.backends.base import Precision
+from edgec.backends.support import require_backend
 from edgec.calibration_data.sources import open_source, random_source, spool
 from edgec.contract import Contract
-from edgec.errors import EdgecError, ParityGateError, ToolMissing, UsageError, from_os_error
+from edgec.errors import EdgecError, ParityGateError, UsageError, from_os_error
 from edgec.events import Listener, ignore
 from edgec.onnx_graph.untrusted import ModelFiles, scan
 from edgec.output_folder import check_writable, publish, write_whole
@@ -30,11 +31,12 @@ from edgec.result import ArtifactFile, BuildResult, ModelFacts, StageRecord, Tar
 from edgec.samples import SampleSource
 from edgec.spec import BuildSpec
 from edgec.stage_runner import NOT_MADE, StageRunner
-from edgec.stages import calibrate, ingest, lower, measure, pack, quantize, simplify, validate
+from edgec.stages import calibrate, ingest, lower, measure, pack, quantize, simplify, support, validate
 from edgec.store import Entry, Store
 from edgec.targets import Target, load_target
 
 _RANDOM_SAMPLES = 16
+_QDQ = {"QuantizeLinear", "DequantizeLinear"}
 
 
 def build(spec: BuildSpec, *, store: Store | None = None, listener: Listener = ignore, jobs: int = 1) -> BuildResult:
@@ -98,6 +100,7 @@ class _Front:
     simplified: Entry
     samples: SampleSource | None
     recipe: dict[str, Any] | None
+    came_quantized: bool
 
     @classmethod
     def open(cls, spec: BuildSpec, runner: StageRunner, scratch: Path) -> _Front:
@@ -110,15 +113,17 @@ class _Front:
             even_if_foreseeing=True,  # reading is quick, and a plan for a model that can't be read is worth nothing
         )
         contract = Contract.from_json(ingested.read_json("contract.json"))
-        samples = _open_samples(spec, contract, scratch)
+        seen = ingested.read_json("ingest.json")
+        came_quantized = not _QDQ.isdisjoint(seen["ops"])
+        samples = _open_samples(spec, contract, scratch, needed=spec.precision == "int8" and not came_quantized)
         for text in samples.notes if samples is not None else ():
             runner.note("samples", text, "info")
         recipe = load_recipe(spec.recipe).to_json() if spec.recipe else None
-        simplified = runner.run(simplify.STAGE, {"ingested": ingested}, simplify.SimplifyParams(enabled=spec.simplify))
-        seen = ingested.read_json("ingest.json")
+        enabled = spec.simplify and not came_quantized  # folding constants would undo the quantization of weights
+        simplified = runner.run(simplify.STAGE, {"ingested": ingested}, simplify.SimplifyParams(enabled=enabled))
         size = sum(path.stat().st_size for path in files.files)
         facts = ModelFacts(str(spec.model), files.digest, size, seen["macs"], seen["parameters"])
-        return cls(runner, files, facts, ingested, simplified, samples, recipe)
+        return cls(runner, files, facts, ingested, simplified, samples, recipe, came_quantized)
 
 
 @dataclass
@@ -152,11 +157,16 @@ class _TargetPath:
 
     def artifact(self, backend: str) -> None:
         """Run all stages of this target. Raises when a stage fails or a gate refuses."""
-        if not (available := load_backend(backend).availability()).installed:
-            raise ToolMissing(f"The backend {backend} can't be used here", available.reason, available.install)
+        require_backend(backend)
         front, spec = self.front, self.spec
         model, file = front.simplified, "model.onnx"
         if spec.precision == "int8":
+            self.runner.run(
+                support.STAGE,
+                {"simplified": front.simplified},
+                support.SupportParams(backend, self.target),
+                detail=f"{backend} for {self.target.name}",
+            )
             self._quantize()
             assert self.quantized is not None
             model, file = self.quantized, "qdq.onnx"
@@ -209,14 +219,15 @@ class _TargetPath:
     def _quantize(self) -> None:
         spec, front = self.spec, self.front
         samples = self._samples()
-        assert samples is not None
         state = _pairs(spec.state)
-        self.calibrated = self.runner.run(
-            calibrate.STAGE,
-            {"simplified": front.simplified, "samples": samples},
-            calibrate.CalibrateParams(state=state),
-            detail=f"{len(samples[1])} samples",
-        )
+        if not front.came_quantized:
+            assert front.samples is not None
+            self.calibrated = self.runner.run(
+                calibrate.STAGE,
+                {"simplified": front.simplified, "samples": samples},
+                calibrate.CalibrateParams(state=state),
+                detail=f"{len(front.samples)} samples",
+            )
         self.quantized = self.runner.run(
             quantize.STAGE,
             {"simplified": front.simplified, "calibrated": self.calibrated, "samples": samples},
@@ -325,14 +336,14 @@ def _write_report(spec: BuildSpec, path: _TargetPath, front: _Front, built: Targ
     return spec.output / f"{stem}.html"
 
 
-def _open_samples(spec: BuildSpec, contract: Contract, scratch: Path) -> SampleSource | None:
-    """The samples that the specification names; None for a float build without data.
+def _open_samples(spec: BuildSpec, contract: Contract, scratch: Path, *, needed: bool) -> SampleSource | None:
+    """The samples that the specification names; None when it names none and none are needed.
 
     An iterable is written to `scratch` first, one sample at a time: several stages will want to read it.
     """
     data = spec.calibration
     if data is None:
-        if spec.precision == "int8":
+        if needed:
             raise UsageError(
                 "INT8 needs calibration data, and none was given",
                 "Ranges of activations can only be learned by running the model on data like that of its later use.",

@@ -7,6 +7,7 @@ named outputs of a step are fed to the named inputs of the next; the first step 
 
 from __future__ import annotations
 
+import random
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
@@ -69,14 +70,14 @@ def feeds_of_steps(
 
 
 def held_out(count: int, limit: int = 32) -> tuple[list[int], list[int]]:
-    """Split `count` samples into (calibration, held-out) indices: every fourth is held out, at most `limit`.
+    """Split `count` samples into (calibration, held-out) indices: a quarter is held out, at most `limit`.
 
-    With fewer than four samples there is nothing to spare: both lists name all of them, and the caller says so.
+    Drawn by chance, the same for the same count: data is often sorted, or alternates between classes, and every n-th
+    sample would then hold out one class only. With fewer than four samples there is nothing to spare: both lists name
+    all of them, and the caller says so.
     """
     if count < 4:
         return list(range(count)), list(range(count))
-    kept = list(range(3, count, 4))
-    if len(kept) > limit:  # spread over the whole set, which may be sorted by class
-        kept = [kept[i * len(kept) // limit] for i in range(limit)]
+    kept = sorted(random.Random(0).sample(range(count), min(limit, count // 4)))
     spare = set(kept)
     return [i for i in range(count) if i not in spare], kept

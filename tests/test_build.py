@@ -13,6 +13,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
+import onnx
 import pytest
 
 import edgec
@@ -21,7 +22,7 @@ from edgec.events import Progress, StageFinished
 from edgec.store import Store
 
 EDGEC = [sys.executable, "-m", "edgec"]
-STAGES = ["ingest", "simplify", "calibrate", "quantize", "lower", "validate", "pack", "measure"]
+STAGES = ["ingest", "simplify", "support", "calibrate", "quantize", "lower", "validate", "pack", "measure"]
 
 
 @pytest.fixture
@@ -102,9 +103,9 @@ def test_a_changed_image_rebuilds_what_depends_on_it(digits, tmp_path):
 def test_a_changed_parameter_rebuilds_what_depends_on_it(digits, tmp_path):
     build(digits, tmp_path / "dist")
     again = cached(build(digits, tmp_path / "dist", profile="islands"))
-    assert [name for name in STAGES if again[name]] == ["ingest", "simplify", "calibrate"]
+    assert [name for name in STAGES if again[name]] == STAGES[:4]
     renamed = cached(build(digits, tmp_path / "dist", name="other"))
-    assert [name for name in STAGES if renamed[name]] == STAGES[:6]
+    assert [name for name in STAGES if renamed[name]] == STAGES[:-2]
 
 
 def test_a_damaged_result_is_noticed_and_made_anew(digits, tmp_path, own_store):
@@ -285,6 +286,35 @@ def test_several_targets_share_the_stages_before_they_part(digits, tmp_path):
     assert {path.name for path in tmp_path.glob("*.edgec")} == {"digits_cnn-host.edgec", "digits_cnn-x86-64-v3.edgec"}
     keys = [{stage.name: stage.key for stage in built.stages} for built in result.builds]
     assert keys[0]["calibrate"] == keys[1]["calibrate"]
+
+
+def test_a_model_that_came_quantized_keeps_its_scales_and_needs_no_data(digits, tmp_path, own_store):
+    reference = build(digits, tmp_path / "first")
+    (quantized,) = (entry for entry in Store(own_store).entries() if entry.stage == "quantize")
+    result = edgec.build(quantized.path / "qdq.onnx", name="given", output=tmp_path / "second")
+    (built,) = result.builds
+    assert built.precision == "int8"
+    assert built.int8_mac_fraction == 1.0
+    assert "calibrate" not in cached(result)
+    assert abs(built.artifact.bytes - reference.builds[0].artifact.bytes) < 5000, "weights are still INT8"
+
+
+def test_an_operator_that_the_backend_lacks_is_refused_before_calibration(digits, tmp_path):
+    model = onnx.load(digits.model)
+    node = onnx.helper.make_node("Det", ["image"], ["determinant"], name="odd")
+    model.graph.node.append(node)
+    model.graph.output.append(onnx.helper.make_tensor_value_info("determinant", onnx.TensorProto.FLOAT, [1, 1]))
+    onnx.save(model, tmp_path / "odd.onnx")
+    done = subprocess.run(
+        [*EDGEC, "build", tmp_path / "odd.onnx", "--calib", "random", "-o", tmp_path / "dist"],
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+    assert done.returncode == 4, done.stderr
+    assert "odd" in done.stderr
+    assert "Det" in done.stderr
+    assert "calibrate" not in done.stderr
 
 
 def test_listeners_hear_stages_and_progress(digits, tmp_path):

@@ -56,6 +56,20 @@ def test_what_rounding_can_explain_is_allowed_relative_to_the_output(tmp_path, f
         assert agree or "'y'" in found.worst
 
 
+@pytest.mark.parametrize(("factor", "agree"), [(1 + 2e-6, True), (1 + 1e-4, False)])
+def test_what_a_model_amplifies_itself_is_no_difference_between_models(tmp_path, factor, agree):
+    """sin(10 x) makes of a rounding error of x = 200 one that is 2000 times as large."""
+
+    def steep(factor, name):
+        nodes = [helper.make_node("Mul", ["x", "k"], ["a"], name="k"), helper.make_node("Sin", ["a"], ["y"], name="s")]
+        weights = {"k": np.float32(10 * factor)}
+        return saved(model_of(nodes, {"x": [2, 3]}, {"y": [2, 3]}, weights), tmp_path, name)
+
+    found = compare_models(steep(1, "a"), steep(factor, "b"), INPUTS)
+    assert found.largest > 1e-3, "more than rounding alone would explain"
+    assert (found.worst == "") == agree
+
+
 def test_integer_outputs_must_be_equal(tmp_path):
     nodes = [helper.make_node("ArgMax", ["x"], ["y"], axis=1, keepdims=0)]
     last = [helper.make_node("ArgMin", ["x"], ["y"], axis=1, keepdims=0)]

@@ -1,0 +1,55 @@
+"""What a build asks of a backend before it does any work: is it there, and can it take every node?"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+
+from edgec.backends import load_backend
+from edgec.backends.base import Backend, OpVerdict
+from edgec.errors import ToolMissing, UnsupportedOp
+from edgec.targets import Target
+
+_NAMED = 10  # nodes in a message; all of them are in the details
+
+
+def require_backend(name: str) -> Backend:
+    """The backend called `name`; ToolMissing when it can't be used here. Imports nothing heavy."""
+    backend = load_backend(name)
+    available = backend.availability()
+    if not available.installed:
+        raise ToolMissing(
+            f"The backend {name} can't be used here",
+            available.reason,
+            f"Install it: {available.install}. `edgec doctor` shows what else is there.",
+        )
+    return backend
+
+
+def require_support(model: Path, backend: str, target: Target) -> dict[str, int]:
+    """How many nodes of each operator an ONNX file has; UnsupportedOp when the backend can't take all of them.
+
+    Loads the backend's native library: call it in a worker.
+    """
+    from edgec.onnx_graph.graph import load_model
+
+    verdicts = require_backend(backend).supports(load_model(model), target)
+    refused = [verdict for verdict in verdicts if not verdict.supported]
+    if refused:
+        raise _unsupported(backend, refused)
+    return dict(sorted(Counter(verdict.op for verdict in verdicts).items()))
+
+
+def _unsupported(backend: str, refused: Sequence[OpVerdict]) -> UnsupportedOp:
+    lines = [f"node {verdict.node!r} ({verdict.op}): {verdict.reason}" for verdict in refused[:_NAMED]]
+    if len(refused) > _NAMED:
+        lines.append(f"and {len(refused) - _NAMED} more")
+    count = "One operator" if len(refused) == 1 else f"{len(refused)} operators"
+    return UnsupportedOp(
+        f"{count} of the model can't be lowered through {backend}",
+        "\n".join(lines),
+        "\n".join(dict.fromkeys(verdict.remedy for verdict in refused if verdict.remedy)),
+        {"backend": backend, "nodes": [asdict(verdict) for verdict in refused]},
+    )

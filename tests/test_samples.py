@@ -1,0 +1,44 @@
+"""How samples are split, and how a recurrent model is run over one."""
+
+import numpy as np
+from hypothesis import given
+from hypothesis import strategies as st
+
+from edgec.contract import Contract, TensorSpec
+from edgec.samples import Sample, feeds_of_steps, held_out
+
+
+@given(st.integers(4, 5000), st.integers(1, 64))
+def test_every_sample_is_used_once(count, limit):
+    calibration, held = held_out(count, limit)
+    assert sorted([*calibration, *held]) == list(range(count))
+    assert len(held) == min(limit, count // 4)
+
+
+@given(st.integers(1, 3))
+def test_with_nothing_to_spare_both_see_all(count):
+    assert held_out(count) == (list(range(count)), list(range(count)))
+
+
+def test_the_split_is_the_same_every_time():
+    assert held_out(100) == held_out(100)
+
+
+@given(st.integers(100, 1000), st.integers(2, 4))
+def test_data_that_alternates_between_classes_is_held_out_from_all(count, classes):
+    assert {index % classes for index in held_out(count)[1]} == set(range(classes))
+
+
+def test_the_state_of_a_step_is_what_the_step_before_gave():
+    contract = Contract(
+        (TensorSpec("x", "float32", (1,)), TensorSpec("state", "float32", (1,))),
+        (TensorSpec("sum", "float32", (1,)),),
+    )
+
+    def run(feeds):
+        return {"sum": feeds["x"] + feeds["state"]}
+
+    sample = Sample("ones", tuple({"x": np.ones(1, np.float32)} for _ in range(4)))
+    steps = list(feeds_of_steps(sample, contract, {"sum": "state"}, run))
+    assert [float(feeds["state"][0]) for feeds, _ in steps] == [0, 1, 2, 3]
+    assert [float(outputs["sum"][0]) for _, outputs in steps] == [1, 2, 3, 4]
