@@ -1,4 +1,4 @@
-"""What a stage is: a name, a version, the tools its result depends on, and a function."""
+"""What a stage is: a name, the tools that its result depends on, and a function."""
 
 from __future__ import annotations
 
@@ -41,13 +41,11 @@ class StageContext:
 class Stage:
     """One step of the pipeline.
 
-    version: raised whenever the same inputs would give another result; results of older versions are not found again.
     tools: distributions whose version is part of the result's identity ("onnxruntime").
     run: called as `run(**inputs, params=params, context=context)` in a worker process; params is a frozen dataclass of
         plain values, all of them part of the result's identity.
     """
 
     name: str
-    version: int
     tools: tuple[str, ...]
     run: Callable[..., None]

@@ -72,4 +72,4 @@ def run(simplified: Path, samples: SampleSource, params: CalibrateParams, contex
         (context.out / "contact_sheet.png").write_bytes(image)
 
 
-STAGE = Stage("calibrate", 3, ("onnxruntime", "numpy"), run)
+STAGE = Stage("calibrate", ("onnxruntime", "numpy", "pillow"), run)

@@ -31,4 +31,4 @@ def run(model: Path, params: IngestParams, context: StageContext) -> None:
     ingest(model, params, context)
 
 
-STAGE = Stage("ingest", 1, ("onnx", "onnxruntime"), run)
+STAGE = Stage("ingest", ("onnx", "onnxruntime"), run)

@@ -47,7 +47,6 @@ def run(model: Path, params: LowerParams, context: StageContext) -> None:
 
 STAGE = Stage(
     name="lower",
-    version=1,
     tools=("onnx", *(tool for name in BACKENDS for tool in load_backend(name).tools)),
     run=run,
 )

@@ -96,4 +96,4 @@ def _beyond(manifest: Mapping[str, Any]) -> str:
     return ""
 
 
-STAGE = Stage(name="measure", version=1, tools=("onnxruntime", "openvino", "numpy"), run=run)
+STAGE = Stage(name="measure", tools=("onnxruntime", "openvino", "numpy"), run=run)

@@ -189,4 +189,4 @@ def _text(document: Mapping[str, Any]) -> bytes:
     return (json.dumps(document, indent=1, sort_keys=True, ensure_ascii=False, allow_nan=False) + "\n").encode()
 
 
-STAGE = Stage(name="pack", version=1, tools=_TOOLS, run=run)
+STAGE = Stage(name="pack", tools=_TOOLS, run=run)

@@ -42,4 +42,4 @@ def run(
     write_reference(simplified, calibrated, samples, params, context)
 
 
-STAGE = Stage("quantize", 1, ("onnx", "onnxruntime", "numpy"), run)
+STAGE = Stage("quantize", ("onnx", "onnxruntime", "numpy", "pillow"), run)

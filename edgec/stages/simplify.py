@@ -23,4 +23,4 @@ def run(ingested: Path, params: SimplifyParams, context: StageContext) -> None:
     simplify(ingested, params, context)
 
 
-STAGE = Stage("simplify", 1, ("onnx", "onnxruntime", "onnxsim"), run)
+STAGE = Stage("simplify", ("onnx", "onnxruntime", "onnxsim"), run)

@@ -31,7 +31,6 @@ def run(simplified: Path, params: SupportParams, context: StageContext) -> None:
 
 STAGE = Stage(
     name="support",
-    version=1,
     tools=("onnx", *(tool for name in BACKENDS for tool in load_backend(name).tools)),
     run=run,
 )

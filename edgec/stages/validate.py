@@ -100,4 +100,4 @@ def _engine_crashed(crash: WorkerCrashed, params: ValidateParams) -> EdgecError:
     )
 
 
-STAGE = Stage(name="validate", version=1, tools=("onnxruntime", "openvino", "numpy"), run=run)
+STAGE = Stage(name="validate", tools=("onnxruntime", "openvino", "numpy", "pillow"), run=run)
