@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -16,8 +17,6 @@ from edgec.quantization.statistics import BINS, HistogramBank, TensorStatistics,
 
 Floats = npt.NDArray[np.float32]
 
-_PARTIAL_RUNS = 16  # runs that are summed in single precision, which is four times as fast
-
 
 class Accumulators:
     """Sums, extremes and histograms; their size depends on the model only.
@@ -29,8 +28,7 @@ class Accumulators:
         self._layout = Layout([tensor for tensor in tensors if tensor.shape is not None], per_run)
         self._dynamic = {tensor.name: _DynamicTensor(per_run) for tensor in tensors if tensor.shape is None}
         self._runs = 0
-        self._probed_fully = 0
-        self._is_fully_probed = True
+        self._runs_with_means = 0
         self._minimum = np.full(self._layout.channels, np.inf, np.float32)
         self._maximum = np.full(self._layout.channels, -np.inf, np.float32)
         self._mean_places = self._layout.places(groups, probes.MEAN)
@@ -41,11 +39,6 @@ class Accumulators:
         rows = self._layout.rows(self._sample_places[self._selected])
         self._bank = HistogramBank(len(self._layout.tensors), rows)
         self._drawn = np.empty(len(self._selected), np.float32)
-        self._sum = np.zeros(len(self._sample_places))
-        self._partial_sum = np.zeros(len(self._sample_places), np.float32)
-        self._sum_of_fully_probed = self._sum
-        self._least = np.full(len(self._sample_places), np.inf, np.float32)
-        self._most = np.full(len(self._sample_places), -np.inf, np.float32)
         self._use(groups)
 
     def add(self, findings: Findings) -> str | None:
@@ -61,18 +54,17 @@ class Accumulators:
                 return group.pieces[0].tensor
         self._runs += 1
         vectors = findings.vectors
-        if not all(_is_finite(vector) for vector in vectors.values()):
+        if not all(is_finite(vector) for vector in vectors.values()):
             return self._first_not_finite(vectors)
         if probes.MAXIMUM in vectors:
             np.maximum(self._highest, vectors[probes.MAXIMUM], out=self._highest)
         if probes.MINIMUM in vectors:
             np.minimum(self._lowest, vectors[probes.MINIMUM], out=self._lowest)
-        if self._is_fully_probed:
-            self._probed_fully += 1
-            if probes.MEAN in vectors:
-                self._mean_sum += vectors[probes.MEAN]
+        if probes.MEAN in vectors:
+            self._mean_sum += vectors[probes.MEAN]
+        self._runs_with_means += self._has_means
         if probes.SAMPLE in vectors:
-            self._add_sample(vectors[probes.SAMPLE])
+            self._bank.add(np.take(vectors[probes.SAMPLE], self._selected, out=self._drawn, mode="clip"))
         return None
 
     def settled(self) -> dict[str, set[str]]:
@@ -88,25 +80,24 @@ class Accumulators:
         return {probes.MINIMUM: minimum, probes.MAXIMUM: maximum}
 
     def continue_with(self, groups: Sequence[Group]) -> None:
-        """From here on the outputs hold `groups`: without means, and without extremes of settled tensors."""
+        """From here on the outputs hold `groups`: without extremes of settled tensors, maybe without means."""
         self._absorb()
-        self._flush_sum()
-        self._sum_of_fully_probed = self._sum.copy()
-        self._is_fully_probed = False
         self._use(groups)
 
     def statistics(self) -> dict[str, TensorStatistics]:
         """Statistics of every measured tensor."""
         self._absorb()
-        self._flush_sum()
-        mean = self._means()
+        mean = self._mean_per_channel()
         counts, widths = self._bank.counts(), self._bank.widths
         result = {name: dynamic.statistics(self._runs) for name, dynamic in self._dynamic.items()}
         for row, (name, tensor) in enumerate(self._layout.tensors.items()):
             own = self._layout.own(name)
             low, high = self._minimum[own], self._maximum[own]
             has_channels = tensor.channel_axis is not None
-            own_mean = mean[own].astype(np.float32) if tensor.is_mac_input and has_channels else None
+            axis_means = self._axis_means(name)
+            own_mean = None
+            if tensor.is_mac_input and has_channels:
+                own_mean = axis_means[0].mean(axis=1) if axis_means else mean[own].astype(np.float32)
             result[name] = TensorStatistics(
                 minimum=float(low.min()),
                 maximum=float(high.max()),
@@ -119,24 +110,13 @@ class Accumulators:
                 channel_min=low.copy() if has_channels else None,
                 channel_max=high.copy() if has_channels else None,
                 mean=own_mean,
-                axis_means=() if own_mean is None else self._axis_means(name, own_mean),
+                axis_means=axis_means,
             )
         return result
 
-    def _add_sample(self, sample: Floats) -> None:
-        self._partial_sum += sample
-        if self._runs % _PARTIAL_RUNS == 0:
-            self._flush_sum()
-        np.minimum(self._least, sample, out=self._least)
-        np.maximum(self._most, sample, out=self._most)
-        self._bank.add(np.take(sample, self._selected, out=self._drawn, mode="clip"))
-
-    def _flush_sum(self) -> None:
-        self._sum += self._partial_sum
-        self._partial_sum[:] = 0
-
     def _use(self, groups: Sequence[Group]) -> None:
         self._groups = tuple(groups)
+        self._has_means = any(group.kind in (probes.MEAN, probes.PROFILE) for group in groups)
         self._maximum_places = self._layout.places(groups, probes.MAXIMUM)
         self._minimum_places = self._layout.places(groups, probes.MINIMUM)
         self._highest = np.full(len(self._maximum_places), -np.inf, np.float32)
@@ -146,37 +126,25 @@ class Accumulators:
         """Bring the extremes that are kept in the layout of the outputs to one value a channel."""
         np.maximum.at(self._maximum, self._maximum_places, self._highest)
         np.minimum.at(self._minimum, self._minimum_places, self._lowest)
-        np.minimum.at(self._minimum, self._sample_places, self._least)
-        np.maximum.at(self._maximum, self._sample_places, self._most)
 
     def _add_profile(self, group: Group, array: Floats) -> None:
-        piece = group.pieces[0]
-        along = array.mean(axis=0).reshape(array.shape[1], -1) if array.ndim == 4 else array
-        key = (piece.tensor, piece.axis)
-        self._profiles[key] = self._profiles.get(key, np.zeros(along.shape)) + along
+        key = (group.pieces[0].tensor, group.pieces[0].axis)
+        if key not in self._profiles:
+            self._profiles[key] = np.zeros(array.shape)
+        self._profiles[key] += array
 
-    def _means(self) -> npt.NDArray[np.float64]:
-        """Means over all runs, one a channel.
+    def _mean_per_channel(self) -> npt.NDArray[np.float64]:
+        """0 where there is none."""
+        count = np.maximum(np.bincount(self._mean_places, minlength=self._layout.channels), 1)
+        sums = np.bincount(self._mean_places, self._mean_sum, self._layout.channels)
+        return sums / count / max(1, self._runs_with_means)
 
-        The grid always misses the same elements. So it is asked only how a mean over all runs differs from the mean
-        over the fully probed ones, which is known exactly.
-        """
-        mean = self._per_channel(self._mean_places, self._mean_sum / max(1, self._probed_fully))
-        if self._sum_of_fully_probed is not self._sum:
-            change = self._sum / self._runs - self._sum_of_fully_probed / max(1, self._probed_fully)
-            mean += self._per_channel(self._sample_places, change)
-        return mean
-
-    def _per_channel(self, places: npt.NDArray[np.int64], values: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
-        """The mean of `values` over the positions of each channel; 0 where it has none."""
-        count = np.maximum(np.bincount(places, minlength=self._layout.channels), 1)
-        return np.bincount(places, values, self._layout.channels) / count
-
-    def _axis_means(self, name: str, mean: Floats) -> tuple[Floats, ...]:
+    def _axis_means(self, name: str) -> tuple[Floats, ...]:
         found = []
         for axis in sorted(axis for tensor, axis in self._profiles if tensor == name):
-            along = self._profiles[name, axis] / self._probed_fully
-            along += (mean - along.mean(axis=1))[:, None]  # the mean knows of all runs, the profile of the first ones
+            along = self._profiles[name, axis] / self._runs_with_means
+            if along.ndim == 4:  # [N, C, extent, 1] or [N, C, 1, extent]
+                along = along.mean(axis=0).reshape(along.shape[1], -1)
             found.append(along.astype(np.float32))
         return tuple(found)
 
@@ -205,7 +173,7 @@ class _DynamicTensor:
         """Take in one run; False when a value is not finite."""
         if not values.size:
             return True
-        if not _is_finite(values):
+        if not is_finite(values):
             return False
         self._minimum = min(self._minimum, float(values.min()))
         self._maximum = max(self._maximum, float(values.max()))
@@ -232,6 +200,9 @@ class _DynamicTensor:
         )
 
 
-def _is_finite(vector: Floats) -> bool:
-    """Whether all values are finite; a sum tells nearly always, and costs least."""
-    return bool(np.isfinite(vector.sum())) or bool(np.isfinite(vector).all())
+def is_finite(values: npt.NDArray[Any]) -> bool:
+    """Whether all values are finite (integers are); a sum tells nearly always, and costs least."""
+    if values.dtype.kind != "f":
+        return True
+    with np.errstate(over="ignore", invalid="ignore"):
+        return bool(np.isfinite(values.sum())) or bool(np.isfinite(values).all())

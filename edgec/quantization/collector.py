@@ -17,21 +17,21 @@ import onnx
 
 from edgec.errors import CalibrationDataError
 from edgec.onnx_graph.graph import Graph
-from edgec.quantization.accumulators import Accumulators
+from edgec.quantization.accumulators import Accumulators, is_finite
 from edgec.quantization.observers import Observed, choose_observed
 from edgec.quantization.probed_session import ProbedSession
 from edgec.quantization.statistics import TensorStatistics
 
-PER_HISTOGRAM = 1 << 17
+PER_HISTOGRAM = 1 << 16
 """Values that each histogram gets to see, about: spread over all runs, within the limits of PER_RUN."""
 
-PER_RUN = (512, 2048)
+PER_RUN = (256, 2048)
 """Least and most elements of a tensor that enter its histogram on each run (all, where it has fewer)."""
 
-FULLY_PROBED_RUNS = 16
-"""Runs over which means are taken exactly; later ones are carried over by the sampled elements."""
+RUNS_WITH_MEANS = 24
+"""Runs over which means are taken."""
 
-_WORTH_SLIMMING = 24  # runs that must be left before another session pays for itself
+_WORTH_SLIMMING = 12  # runs that must be left before another session pays for itself
 
 
 class Collector:
@@ -44,13 +44,16 @@ class Collector:
         proto = onnx.load(str(model), load_external_data=False)
         graph = Graph(proto)
         self._observed = choose_observed(graph)
+        self.inputs: tuple[str, ...] = tuple(graph.inputs)
         self._makers = {name: node.op_type for name, node in graph.producer.items()}
-        del graph
+        outputs = tuple(graph.outputs)
+        opset = max(item.version for item in proto.opset_import if item.domain in ("", "ai.onnx"))
+        del graph, proto
         measured = [tensor for tensor in self._observed if tensor.alias_of is None]
         per_run = min(PER_RUN[1], max(PER_RUN[0], PER_HISTOGRAM // max(1, runs)))
-        self._session = ProbedSession(proto, model.parent, measured, per_run)
+        self._session = ProbedSession(model, opset, outputs, measured, per_run)
         self._accumulated = Accumulators(measured, self._session.groups, per_run)
-        self._slim_after = FULLY_PROBED_RUNS if runs >= FULLY_PROBED_RUNS + _WORTH_SLIMMING else None
+        self._slim_after = {done for done in (1, RUNS_WITH_MEANS) if runs >= done + _WORTH_SLIMMING}
         self._runs = 0
         self._inputs: dict[str, tuple[float, float]] = {}
 
@@ -59,13 +62,13 @@ class Collector:
 
         Raises CalibrationDataError, naming tensor and `sample`, when an input or an activation is not finite.
         """
-        if self._runs == self._slim_after:
-            self._session.slim(self._accumulated.settled())
+        if self._runs in self._slim_after:
+            self._session.slim(self._accumulated.settled(), means=self._runs < RUNS_WITH_MEANS)
             self._accumulated.continue_with(self._session.groups)
-        self._note_inputs(feeds, sample)
+        self._check_inputs(feeds, sample)
         outputs, findings = self._session.run(feeds)
         guilty = self._accumulated.add(findings)
-        guilty = guilty or next((name for name, value in outputs.items() if not _is_finite(value)), None)
+        guilty = guilty or next((name for name, value in outputs.items() if not is_finite(value)), None)
         if guilty is not None:
             raise self._not_finite(guilty, sample)
         self._runs += 1
@@ -82,24 +85,28 @@ class Collector:
                 "Not a single sample was given to the model.",
                 "Name a folder with data like that of the application: --calib PATH.",
             )
-        if all(low == high for low, high in self._inputs.values()):
+        measured = self._accumulated.statistics()
+        ranges = self._inputs | {n: (s.minimum, s.maximum) for n, s in measured.items() if n in self.inputs}
+        if all(low == high for low, high in ranges.values()):
             raise CalibrationDataError(
                 "The calibration data is constant",
-                f"In all {self._runs} runs, every element of {_listed(self._inputs)} had one and the same value.",
+                f"In all {self._runs} runs, every element of {_listed(ranges)} had one and the same value.",
                 "Give data like that of the application, and check that the recipe (--preprocess) does not erase it.",
             )
-        measured = self._accumulated.statistics()
         return {tensor.name: _of(tensor, measured) for tensor in self._observed}
 
-    def _note_inputs(self, feeds: Mapping[str, npt.NDArray[Any]], sample: str) -> None:
+    def _check_inputs(self, feeds: Mapping[str, npt.NDArray[Any]], sample: str) -> None:
+        """Refuse what is not finite; note the range of integers, which no probe sees."""
         for name, value in feeds.items():
-            if not value.size or value.dtype.kind not in "fiub":
-                continue
-            low, high = float(value.min()), float(value.max())
-            if not (np.isfinite(low) and np.isfinite(high)):
-                raise self._not_finite(name, sample)
-            known = self._inputs.get(name, (low, high))
-            self._inputs[name] = (min(low, known[0]), max(high, known[1]))
+            if value.dtype == np.float32:
+                if not is_finite(value):
+                    raise self._not_finite(name, sample)
+            elif value.size and value.dtype.kind in "fiub":
+                low, high = float(value.min()), float(value.max())
+                if not (np.isfinite(low) and np.isfinite(high)):
+                    raise self._not_finite(name, sample)
+                known = self._inputs.get(name, (low, high))
+                self._inputs[name] = (min(low, known[0]), max(high, known[1]))
 
     def _not_finite(self, tensor: str, sample: str) -> CalibrationDataError:
         made_by = self._makers.get(tensor)
@@ -121,10 +128,6 @@ def _of(tensor: Observed, measured: Mapping[str, TensorStatistics]) -> TensorSta
     return replace(
         source, shape=tensor.shape, channel_axis=None, channel_min=None, channel_max=None, mean=None, axis_means=()
     )
-
-
-def _is_finite(value: npt.NDArray[Any]) -> bool:
-    return value.dtype.kind != "f" or bool(np.isfinite(value).all())
 
 
 def _listed(names: Mapping[str, Any]) -> str:

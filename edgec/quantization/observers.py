@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from onnx import NodeProto
+from onnx import GraphProto, NodeProto
 
 from edgec.onnx_graph.graph import MAC_OPS, Graph, attribute
 
@@ -65,7 +65,7 @@ class Observed:
 
 def choose_observed(graph: Graph) -> list[Observed]:
     """The tensors to observe, in the order in which the model makes them."""
-    varying = _varying(graph)
+    varying, captured = _varying(graph), _captured(graph)
     chosen: dict[str, Observed] = {}
     made: list[tuple[str, NodeProto | None]] = [(name, None) for name in graph.inputs]
     made += [(name, node) for node in graph.nodes for name in node.output if name]
@@ -73,7 +73,8 @@ def choose_observed(graph: Graph) -> list[Observed]:
         shape = graph.shape(name)
         if name not in varying or not graph.is_float(name) or (shape is not None and 0 in shape):
             continue
-        if producer is not None and (_is_fused(graph, name, producer) or not _is_read(graph, name)):
+        is_read = name in graph.consumers or name in graph.outputs or name in captured
+        if producer is not None and (not is_read or (name not in captured and _is_fused(graph, name, producer))):
             continue
         readers = _mac_readers(graph, name)
         alias = None
@@ -99,7 +100,7 @@ def _varying(graph: Graph) -> set[str]:
     for node in graph.nodes:
         if node.op_type in _SHAPE_OPS:
             continue
-        if any(item.HasField("g") for item in node.attribute) or any(name in varying for name in node.input):
+        if _subgraphs(node) or any(name in varying for name in node.input):
             varying.update(name for name in node.output if name)
     return varying
 
@@ -108,28 +109,28 @@ def _is_fused(graph: Graph, name: str, producer: NodeProto) -> bool:
     readers = graph.consumers.get(name, [])
     if producer.op_type not in FUSES_ACTIVATION or len(readers) != 1 or name in graph.outputs:
         return False
-    if any(_subgraph_reads(node, name) for node in graph.nodes):
-        return False
     activation = readers[0]
-    bounds_are_constant = all(bound == "" or graph.constant(bound) is not None for bound in activation.input[1:])
-    return activation.op_type in FUSED_ACTIVATIONS and bounds_are_constant
+    return activation.op_type in FUSED_ACTIVATIONS and all(
+        bound == "" or bound in graph.initializers for bound in activation.input[1:]
+    )
 
 
-def _is_read(graph: Graph, name: str) -> bool:
-    """Subgraphs read tensors of the main graph without naming them as inputs of their node."""
-    if name in graph.consumers or name in graph.outputs:
-        return True
-    return any(_subgraph_reads(node, name) for node in graph.nodes)
+def _captured(graph: Graph) -> set[str]:
+    """Names that subgraphs mention: they read tensors of the main graph without naming them as inputs of their node."""
+    names: set[str] = set()
+    pending = [subgraph for node in graph.nodes for subgraph in _subgraphs(node)]
+    while pending:
+        subgraph = pending.pop()
+        names.update(info.name for info in subgraph.output)
+        for node in subgraph.node:
+            names.update(node.input)
+            pending.extend(_subgraphs(node))
+    return names
 
 
-def _subgraph_reads(node: NodeProto, name: str) -> bool:
-    for item in node.attribute:
-        for subgraph in ([item.g] if item.HasField("g") else []) + list(item.graphs):
-            if any(name in inner.input or _subgraph_reads(inner, name) for inner in subgraph.node):
-                return True
-            if any(output.name == name for output in subgraph.output):
-                return True
-    return False
+def _subgraphs(node: NodeProto) -> list[GraphProto]:
+    own = [item.g for item in node.attribute if item.HasField("g")]
+    return own + [subgraph for item in node.attribute for subgraph in item.graphs]
 
 
 def _mac_readers(graph: Graph, name: str) -> list[NodeProto]:

@@ -57,7 +57,6 @@ class Layout:
         A grid begins in a corner, so it has more of the first row and column than the tensor has borders. Elements on
         the border are drawn as often as they occur in the tensor.
         """
-        random = np.random.default_rng(0)
         chosen, at = [np.empty(0, np.int64)], 0
         for group in (group for group in groups if group.kind == probes.SAMPLE):
             positions = np.arange(at, at + group.size).reshape(group.shape)
@@ -65,7 +64,7 @@ class Layout:
             for piece in group.pieces:
                 end = begin + piece.shape[group.axis]
                 own = positions[begin:end] if group.axis == 0 else positions[:, begin:end]
-                chosen.append(self._draw(own, self.tensors[piece.tensor], random))
+                chosen.append(self._draw(own, self.tensors[piece.tensor]))
                 begin = end
             at += group.size
         return np.sort(np.concatenate(chosen))
@@ -87,11 +86,11 @@ class Layout:
         inner = math.prod(tensor.shape[tensor.channel_axis + 1 :])
         return np.arange(count) * step // inner % tensor.channels
 
-    def _draw(self, positions: Indices, tensor: Observed, random: np.random.Generator) -> Indices:
+    def _draw(self, positions: Indices, tensor: Observed) -> Indices:
         if positions.size == tensor.elements <= self._per_run:
             return positions.reshape(-1)
         if positions.ndim == 1 or tensor.shape is None:
-            return random.permutation(positions)[: self._per_run]
+            return _spread(positions, self._per_run)
         height, width = tensor.shape[2:]
         steps = probes.grid_steps(tensor.shape, self._per_run)
         row, column = (np.arange(count) * step for count, step in zip(positions.shape[2:], steps, strict=True))
@@ -100,4 +99,11 @@ class Layout:
         share = 1 - max(0, height - 2) * max(0, width - 2) / (height * width)
         of_border = min(on_border.size, round(self._per_run * share)) if inside.size else self._per_run
         of_inside = min(inside.size, round(of_border * (1 - share) / share)) if of_border else self._per_run
-        return np.concatenate((random.permutation(on_border)[:of_border], random.permutation(inside)[:of_inside]))
+        return np.concatenate((_spread(on_border, of_border), _spread(inside, of_inside)))
+
+
+def _spread(positions: Indices, count: int) -> Indices:
+    """`count` of `positions` at even distances, or all of them."""
+    if count >= len(positions):
+        return positions
+    return positions[np.arange(count) * len(positions) // count]

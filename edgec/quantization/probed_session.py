@@ -20,33 +20,44 @@ _WEIGHTS = "weights.bin"
 
 
 class ProbedSession:
-    """Runs a model and its probes; starts with all probes, goes on with the lean graph after `slim`.
+    """Runs a model and its probes; starts with all of them, goes on with fewer after each `slim`.
 
-    model: changed in place. folder: where its external data is. tensors: what to observe, without aliases.
-    wanted: elements of a tensor's sample per run.
+    model: path of an ONNX file, external data beside it. opset: its version of the standard operators. outputs: its
+    outputs. tensors: what to observe, without aliases. wanted: elements of a tensor's sample per run.
     """
 
-    def __init__(self, model: onnx.ModelProto, folder: Path, tensors: list[Observed], wanted: int) -> None:
-        self._outputs = [info.name for info in model.graph.output]
-        groups = probes.instrument(model, tensors, wanted)
+    def __init__(self, model: Path, opset: int, outputs: Sequence[str], tensors: list[Observed], wanted: int) -> None:
+        self._outputs = tuple(outputs)
+        fragment, groups = probes.instrument(opset, tensors, wanted)
+        # Serialized messages put end to end are one message with all their fields: the weights need not be copied.
+        serialized = model.read_bytes() + fragment.SerializeToString()
         self._scratch = tempfile.TemporaryDirectory(prefix="edgec-calibrate-")
-        self._optimized = _optimize(model, folder, Path(self._scratch.name))
-        graph = onnx.ModelProto()
-        graph.CopyFrom(self._optimized)
-        probes.order(graph, self._outputs)
-        self._open(graph, groups)
+        self._optimized = Path(self._scratch.name) / "optimized.onnx"
+        options = _options(model.parent)
+        options.optimized_model_filepath = str(self._optimized)
+        options.add_session_config_entry("session.optimized_model_external_initializers_file_name", _WEIGHTS)
+        options.add_session_config_entry("session.optimized_model_external_initializers_min_size_in_bytes", "1024")
+        options.add_session_config_entry("session.disable_prepacking", "1")  # not worth it for the few runs it serves
+        self._use(_session(serialized, options), groups)
 
     @property
     def groups(self) -> Sequence[Group]:
         """What the probes find at present."""
         return self._groups
 
-    def slim(self, settled: Mapping[str, Collection[str]]) -> None:
+    def slim(self, settled: Mapping[str, Collection[str]], means: bool) -> None:
         """Go on without the probes that are not needed any more; see probes.slim."""
         del self._session, self._binding
-        groups = probes.slim(self._optimized, self._groups, self._outputs, settled)
-        probes.order(self._optimized, self._outputs)
-        self._open(self._optimized, groups)
+        graph = onnx.load(str(self._optimized), load_external_data=False)
+        groups = probes.slim(graph, self._groups, self._outputs, settled, means)
+        probes.order(graph, self._outputs)
+        options = _options(Path(self._scratch.name))
+        options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
+        options.execution_order = (
+            ort.ExecutionOrder.PRIORITY_BASED
+        )  # of two nodes that are ready, the first in the file
+        self._use(_session(graph.SerializeToString(), options), groups)
+        onnx.save(graph, str(self._optimized))
 
     def run(self, feeds: Mapping[str, npt.NDArray[Any]]) -> tuple[dict[str, npt.NDArray[Any]], Findings]:
         """Run one step. The findings' vectors are overwritten by the next run."""
@@ -61,13 +72,9 @@ class ProbedSession:
         loose = {i: found[self._position[i]].numpy() for i in self._position}
         return outputs, Findings(self._vectors, loose)
 
-    def _open(self, graph: onnx.ModelProto, groups: Sequence[Group]) -> None:
-        options = _options(Path(self._scratch.name))
-        options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
-        options.execution_order = (
-            ort.ExecutionOrder.PRIORITY_BASED
-        )  # of two nodes that are ready, the first in the file
-        self._session = ort.InferenceSession(graph.SerializeToString(), options, providers=["CPUExecutionProvider"])
+    def _use(self, session: Any, groups: Sequence[Group]) -> None:
+        """Bind the outputs of `session`: the samples and extremes to vectors, once and for all."""
+        self._session = session
         self._groups = tuple(groups)
         self._binding = self._session.io_binding()
         loose = [group.output for group in groups if group.kind not in probes.CONCATENATED]
@@ -94,14 +101,8 @@ class ProbedSession:
                 bound += 1
 
 
-def _optimize(model: onnx.ModelProto, folder: Path, scratch: Path) -> onnx.ModelProto:
-    """The graph that ONNX Runtime makes of `model` at its default level; its weights are left in `scratch`."""
-    options = _options(folder)
-    options.optimized_model_filepath = str(scratch / "optimized.onnx")
-    options.add_session_config_entry("session.optimized_model_external_initializers_file_name", _WEIGHTS)
-    options.add_session_config_entry("session.optimized_model_external_initializers_min_size_in_bytes", "1024")
-    ort.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
-    return onnx.load(options.optimized_model_filepath, load_external_data=False)
+def _session(model: bytes, options: Any) -> Any:
+    return ort.InferenceSession(model, options, providers=["CPUExecutionProvider"])
 
 
 def _options(folder: Path) -> Any:

@@ -6,8 +6,8 @@ Runtime has them in the blocked NCHWc layout that it gives to convolutions on x8
 of the whole tensor back to NCHW. What the nodes find is concatenated, so that a run returns a handful of arrays.
 
 Two things keep it cheap:
-- The full set of probes serves the first samples only. Later ones run a lean graph, without means, and without
-  extremes where a Relu or Clip has already shown its bound.
+- Most probes soon have nothing more to find. After the first run minima and maxima go where a Relu or Clip has already
+  shown its bound; after some more runs the means go.
 - ONNX Runtime would run probes late, when their tensor has left the cache and its memory could have been reused. What
   is run is therefore the graph that ONNX Runtime optimized, with each probe moved right behind the tensor it reads.
 """
@@ -112,19 +112,24 @@ def is_blocked(tensor: Observed) -> bool:
     return shape is not None and len(shape) == 4 and tensor.channel_axis == 1 and shape[2] * shape[3] > 1
 
 
-def instrument(model: ModelProto, tensors: list[Observed], wanted: int) -> list[Group]:
-    """Add all probes to `model` (changed in place); returns what its new outputs hold.
+def instrument(opset: int, tensors: list[Observed], wanted: int) -> tuple[ModelProto, list[Group]]:
+    """Probes for all of `tensors`, and what their outputs hold.
 
-    tensors: what to observe, without aliases. wanted: elements of a tensor's sample per run.
+    opset: of the model that they are for. tensors: what to observe, without aliases. wanted: elements of a tensor's
+    sample per run.
+
+    The probes are a fragment of a model: nodes, constants and outputs that are to be added to those of the model.
     """
-    del model.graph.value_info[:]  # ONNX Runtime infers its own
-    return _Builder(model, wanted).build(tensors)
+    builder = _Builder(opset, wanted)
+    groups = builder.build(tensors)
+    return builder.fragment, groups
 
 
 class _Builder:
-    def __init__(self, model: ModelProto, wanted: int) -> None:
-        self._graph = model.graph
-        self._opset = max(item.version for item in model.opset_import if item.domain in ("", "ai.onnx"))
+    def __init__(self, opset: int, wanted: int) -> None:
+        self.fragment = ModelProto()
+        self._graph = self.fragment.graph
+        self._opset = opset
         self._wanted = wanted
         self._groups: dict[tuple[object, ...], list[tuple[str, Piece]]] = {}
         self._constants: dict[tuple[int, ...], str] = {}
@@ -149,7 +154,7 @@ class _Builder:
         self._add(SAMPLE, grid, Piece(name, (batch, channels, -(-height // rows), -(-width // columns))))
         self._add(MAXIMUM, self._node("GlobalMaxPool", [name]), per_channel)
         self._add(MINIMUM, self._over("ReduceMin", name, (2, 3), keep=True), per_channel)
-        if tensor.is_mac_input:
+        if tensor.is_mac_input and not tensor.needs_profile:  # a profile's mean is the mean
             self._add(MEAN, self._node("GlobalAveragePool", [name]), per_channel)
         if tensor.needs_profile:
             for axis, window in ((0, [1, width]), (1, [height, 1])):
@@ -170,7 +175,9 @@ class _Builder:
         source, axes = (flat, (0,)) if axis is None else (name, tuple(i for i in range(len(shape)) if i != axis))
         per_channel = Piece(name, (tensor.channels,))
         wanted = [(MAXIMUM, "ReduceMax"), (MINIMUM, "ReduceMin")]
-        for kind, op in wanted + ([(MEAN, "ReduceMean")] if tensor.is_mac_input else []):
+        if tensor.is_mac_input and not tensor.needs_profile:
+            wanted.append((MEAN, "ReduceMean"))
+        for kind, op in wanted:
             found = self._over(op, source, axes)
             self._add(kind, self._flatten(found), per_channel)
         if tensor.needs_profile:
@@ -224,11 +231,16 @@ class _Builder:
 
 
 def slim(
-    model: ModelProto, groups: Sequence[Group], outputs: Collection[str], settled: Mapping[str, Collection[str]]
+    model: ModelProto,
+    groups: Sequence[Group],
+    outputs: Collection[str],
+    settled: Mapping[str, Collection[str]],
+    means: bool,
 ) -> list[Group]:
     """Make the lean graph of an optimized instrumented one (changed in place); returns the groups that it still has.
 
-    outputs: of the original model. settled: for MINIMUM and MAXIMUM, the tensors where it is known for good.
+    outputs: of the original model. settled: for MINIMUM and MAXIMUM, the tensors where it is known for good. means:
+        whether the probes of means stay.
     """
     graph = model.graph
     producer = {name: node for node in graph.node for name in node.output}
@@ -237,15 +249,8 @@ def slim(
         pieces = group.pieces
         if group.kind in settled:
             stays = [i for i, piece in enumerate(pieces) if piece.tensor not in settled[group.kind]]
-            pieces = tuple(pieces[i] for i in stays)
-            concat = producer[group.output]
-            if concat.op_type == "Concat":
-                inputs = [concat.input[i] for i in stays]
-                del concat.input[:]
-                concat.input.extend(inputs)
-            elif len(pieces) != len(group.pieces):
-                pieces = group.pieces if pieces else ()
-        if pieces and group.kind not in (MEAN, PROFILE):
+            pieces = _drop(producer, group, stays)
+        if pieces and (means or group.kind not in (MEAN, PROFILE)):
             kept.append(Group(group.kind, group.output, group.axis, pieces))
     wanted = {*outputs, *(group.output for group in kept)}
     infos = [info for info in graph.output if info.name in wanted]
@@ -255,6 +260,25 @@ def slim(
     del graph.node[:]
     graph.node.extend(nodes)
     return kept
+
+
+def _drop(producer: Mapping[str, NodeProto], group: Group, stays: list[int]) -> tuple[Piece, ...]:
+    """Take all inputs but those at `stays` from the node that concatenates a group; returns the pieces that are left.
+
+    ONNX Runtime may have put the way out of the blocked layout behind it, which knows the number of channels.
+    """
+    last = producer[group.output]
+    concat = producer[last.input[0]] if last.op_type == "ReorderOutput" else last
+    if concat.op_type != "Concat" or len(concat.input) != len(group.pieces):
+        return group.pieces if stays else ()  # optimized into something else: it works as it is
+    inputs = [concat.input[i] for i in stays]
+    del concat.input[:]
+    concat.input.extend(inputs)
+    pieces = tuple(group.pieces[i] for i in stays)
+    for item in last.attribute:
+        if last is not concat and item.name == "channels":
+            item.i = sum(piece.shape[1] for piece in pieces)
+    return pieces
 
 
 def order(model: ModelProto, outputs: Collection[str]) -> None:

@@ -39,10 +39,9 @@ class TensorStatistics:
     shape: of one run; None when dynamic, or after merging tensors.
     channel_axis: the axis of `channel_*` and `mean`; None when there are no channels.
     channel_min, channel_max: float32 [C]. Exact, save where the tensor as a whole has reached the bound of its Relu or
-        Clip early on: from then on only sampled values count for its channels.
-    mean: float32 [C], for inputs of Conv, Gemm, MatMul with constant weights. Exact over the first runs, carried over
-        to the others by their samples.
-    axis_means: for inputs of a Conv with a window, one float32 [C, extent] a spatial axis: the mean over all others.
+        Clip: its channels are not followed any further then.
+    mean: float32 [C], for inputs of Conv, Gemm, MatMul with constant weights, over the first runs (all elements).
+    axis_means: for inputs of a Conv with a window, one float32 [C, extent] a spatial axis: means over the rest.
     """
 
     minimum: float
@@ -87,26 +86,12 @@ class HistogramBank:
         self._widths = np.full(rows, _NARROWEST)
         self._row_of = row_of
         self._offsets = row_of * BINS + BINS // 2
-        self._scaled = np.empty(len(row_of), np.float32)
-        self._indices = np.empty((self._PENDING, len(row_of)), np.int64)
+        self._pending = np.empty((self._PENDING, len(row_of)), np.float32)
         self._filled = 0
-        self._inverse = np.empty(len(row_of), np.float32)
-        self._set_inverse()
 
     def add(self, values: npt.NDArray[np.float32]) -> None:
-        """Count one vector. Raises ValueError when a value is not finite; nothing of the vector is counted then."""
-        scaled = self._scaled
-        with np.errstate(over="ignore", invalid="ignore"):  # what overflows leads to wider bins, or to the error
-            np.multiply(values, self._inverse, out=scaled)
-        if scaled.size and not (scaled.max() < BINS / 2 and scaled.min() > -BINS / 2):
-            if not np.isfinite(values).all():
-                raise ValueError("not finite")
-            self._widen(values)
-            np.multiply(values, self._inverse, out=scaled)
-        np.floor(scaled, out=scaled)
-        indices = self._indices[self._filled]
-        np.copyto(indices, scaled, casting="unsafe")
-        indices += self._offsets
+        """Count one vector of finite values."""
+        self._pending[self._filled] = values
         self._filled += 1
         if self._filled == self._PENDING:
             self._flush()
@@ -119,26 +104,28 @@ class HistogramBank:
     @property
     def widths(self) -> npt.NDArray[np.float64]:
         """The bin width of each row."""
+        self._flush()
         return self._widths
 
     def _flush(self) -> None:
-        if self._filled:
-            pending = self._indices[: self._filled].reshape(-1)
-            self._counts += np.bincount(pending, minlength=self._counts.size).reshape(self._counts.shape)
-            self._filled = 0
-
-    def _widen(self, values: npt.NDArray[np.float32]) -> None:
-        self._flush()
+        """Count what is pending. Raises ValueError when a value is not finite."""
+        if not self._filled or not self._pending.size:
+            return
+        pending = self._pending[: self._filled]
+        self._filled = 0
         peaks = np.zeros(len(self._widths), np.float32)
-        np.maximum.at(peaks, self._row_of, np.abs(values))
+        with np.errstate(invalid="ignore"):  # NaN goes on to the check below
+            np.maximum.at(peaks, self._row_of, np.maximum(pending.max(axis=0), -pending.min(axis=0)))
+        if not np.isfinite(peaks).all():
+            raise ValueError("a value is not finite")
         for row in np.flatnonzero(peaks >= self._widths * (BINS / 2)):
             width = width_for(float(peaks[row]))
             self._counts[row] = fold(self._counts[row], round(math.log2(width / self._widths[row])))
             self._widths[row] = width
-        self._set_inverse()
-
-    def _set_inverse(self) -> None:
-        np.take(1.0 / self._widths.astype(np.float32), self._row_of, out=self._inverse)
+        pending *= np.take(1.0 / self._widths.astype(np.float32), self._row_of)
+        indices = np.floor(pending, out=pending).astype(np.int64)
+        indices += self._offsets
+        self._counts += np.bincount(indices.reshape(-1), minlength=self._counts.size).reshape(self._counts.shape)
 
 
 def width_for(peak: float) -> float:
@@ -209,7 +196,8 @@ def save(path: Path, statistics: dict[str, TensorStatistics]) -> None:
     with zipfile.ZipFile(path, "w") as archive:
         for name, array in members.items():
             info = zipfile.ZipInfo(f"{name}.npy", _EPOCH)
-            info.compress_type = zipfile.ZIP_DEFLATED
+            if name != "values":  # floating-point numbers take long to deflate, and do not get smaller
+                info.compress_type = zipfile.ZIP_DEFLATED
             buffer = io.BytesIO()
             np.lib.format.write_array(buffer, array, allow_pickle=False)
             archive.writestr(info, buffer.getvalue(), compresslevel=1)

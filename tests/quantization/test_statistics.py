@@ -74,12 +74,12 @@ def test_a_bank_keeps_its_rows_apart_and_widens_them_one_by_one():
     assert bank.widths[1] == width_for(1000.0)
 
 
-def test_a_bank_refuses_what_is_not_finite_and_counts_nothing_of_it():
+@pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
+def test_a_bank_refuses_what_is_not_finite(bad):
     bank = HistogramBank(1, np.zeros(2, np.int64))
-    for bad in (np.nan, np.inf):
-        with pytest.raises(ValueError, match="finite"):
-            bank.add(np.array([1.0, bad], np.float32))
-    assert bank.counts().sum() == 0
+    bank.add(np.array([1.0, bad], np.float32))
+    with pytest.raises(ValueError, match="finite"):
+        bank.counts()
 
 
 def test_merging_weighs_tensors_by_their_size_not_by_their_sampling():
