@@ -9,7 +9,9 @@ Builds efficientnet_lite0 (real weights, calibrated on photos) and runs, in turn
     ONNX Runtime INT8      the original, simplified, through onnxruntime.quantization (static QDQ, per channel)
     OpenVINO FP32          the original, INFERENCE_PRECISION_HINT=f32
 
-Machines are noisy, so only the ratio of the medians of interleaved runs says something.
+Machines are noisy, so only the ratio of the medians of interleaved runs says something. They take turns of a few runs
+each, as a device runs one model again and again; the first of a turn, which finds the caches full of another model's
+weights, does not count.
 """
 
 from __future__ import annotations
@@ -32,11 +34,12 @@ import edgec
 from edgec.runtime import load
 
 Run = Callable[[np.ndarray], object]
+TURN = 8
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--runs", type=int, default=60)
+    parser.add_argument("--runs", type=int, default=160)
     parser.add_argument("--threads", type=int, default=1)
     options = parser.parse_args()
     case = efficientnet_lite0.case()
@@ -81,10 +84,10 @@ def quantized(case: object, folder: Path) -> Path:
     """The peer's own INT8 of the same model, on the same pictures."""
     import logging
 
+    import onnx
     import onnxsim
     from onnxruntime import quantization
 
-    import onnx
     from edgec.calibration_data.sources import open_source
     from edgec.contract import Contract, TensorSpec
     from edgec.recipes import load_recipe
@@ -109,15 +112,17 @@ def quantized(case: object, folder: Path) -> Path:
 
 
 def interleave(contenders: dict[str, Run], runs: int) -> dict[str, list[float]]:
-    """Milliseconds of each, one inference in turn; the first few are warm-up."""
+    """Milliseconds of each, in turns of a few runs; the first run of a turn finds cold caches and does not count."""
     image = np.random.default_rng(0).standard_normal((1, 3, 224, 224)).astype(np.float32)
     times: dict[str, list[float]] = {name: [] for name in contenders}
-    for turn in range(runs + 5):
+    for turn in range(1 + runs // TURN):
         for name, run in contenders.items():
-            began = time.perf_counter()
             run(image)
-            if turn >= 5:
-                times[name].append((time.perf_counter() - began) * 1e3)
+            for _ in range(TURN):
+                began = time.perf_counter()
+                run(image)
+                if turn:  # the first turn warms up
+                    times[name].append((time.perf_counter() - began) * 1e3)
     return times
 
 
