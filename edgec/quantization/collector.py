@@ -16,7 +16,7 @@ import numpy.typing as npt
 import onnx
 
 from edgec.errors import CalibrationDataError
-from edgec.onnx_graph.graph import Graph
+from edgec.onnx_graph.graph import Graph, numpy_size
 from edgec.quantization.accumulators import Accumulators, is_finite
 from edgec.quantization.observers import Observed, choose_observed
 from edgec.quantization.probed_session import ProbedSession
@@ -31,6 +31,7 @@ PER_RUN = (256, 2048)
 RUNS_WITH_MEANS = 24
 """Runs over which means are taken."""
 
+_SMALL_CONSTANT = 1024  # elements
 _WORTH_SLIMMING = 12  # runs that must be left before another session pays for itself
 
 
@@ -42,6 +43,9 @@ class Collector:
 
     def __init__(self, model: Path, runs: int) -> None:
         proto = onnx.load(str(model), load_external_data=False)
+        for item in proto.graph.initializer:  # what to observe does not depend on the weights
+            if numpy_size(item) > _SMALL_CONSTANT:
+                item.ClearField("raw_data")
         graph = Graph(proto)
         self._observed = choose_observed(graph)
         self.inputs: tuple[str, ...] = tuple(graph.inputs)
