@@ -25,7 +25,7 @@ class MeasureParams:
 
     artifact: str
     threads: int = 1
-    seconds: float = 3.0
+    seconds: float = 2.0
 
 
 def run(ingested: Path, packed: Path, params: MeasureParams, context: StageContext) -> None:
