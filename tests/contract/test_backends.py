@@ -51,6 +51,19 @@ def test_outputs_that_are_one_tensor_keep_their_own_names(lowered):
     }
 
 
+def test_inputs_that_may_not_be_written_to_are_read_all_the_same(lowered):
+    """Several, and large: were one copied and let go of before the engine has read it, its memory would be reused."""
+    shape = [1, 500_000]
+    net = models.Net()
+    net.add("Add", ["a", "b"], "ab")
+    net.add("Add", ["ab", "c"], "y")
+    _, _, engine = lowered(net.model(dict.fromkeys("abc", (1, shape)), {"y": (1, shape)}), "float")
+    feeds = {name: np.full(shape, 10.0**power, np.float32) for power, name in enumerate("abc")}
+    for array in feeds.values():
+        array.setflags(write=False)
+    np.testing.assert_array_equal(engine.run(feeds)["y"], 111)
+
+
 @pytest.mark.parametrize("make", models.FLOAT, ids=_id)
 def test_a_float_payload_computes_what_the_model_computes(lowered, make):
     """Float32 sums of products in another order: the last bits may differ, bfloat16 (2e-3) would not pass."""

@@ -39,9 +39,9 @@ class OpenVINOEngine:
 
         Raises InputError for an int64 value beyond 32 bits: OpenVINO computes int64 in int32, and would wrap it.
         """
-        for name, array in feeds.items():
-            fed = self._tensor(_fitting(name, array), shared_memory=True)
-            self._request.set_input_tensor(self._index(name), fed)
+        fed = {name: _fitting(name, array) for name, array in feeds.items()}  # OpenVINO does not keep arrays alive
+        for name, array in fed.items():
+            self._request.set_input_tensor(self._index(name), self._tensor(array, shared_memory=True))
         self._request.infer(share_outputs=True)  # what it returns is not used: collecting it costs more than a copy
         return {name: array.copy() for name, array in self._outputs.items()}
 
