@@ -11,7 +11,6 @@ import contextlib
 import ctypes
 import os
 import pickle
-import resource
 import selectors
 import signal
 import struct
@@ -40,19 +39,17 @@ def call(
     listener: Listener = ignore,
     emit_as: str | None = None,
     timeout: float | None = None,
-    memory_mib: int | None = None,
 ) -> Any:
     """`function(**kwargs)` in a fresh process; returns what it returns.
 
     function: a module-level function. It, its arguments and its result must pickle.
     emit_as: name of the keyword under which the child gets a function that sends an event to `listener`.
     timeout: seconds of wall time, then the child and its children are killed.
-    memory_mib: limit on the child's data, heap and private mappings (RLIMIT_DATA).
 
     Raises the EdgecError that the function raised; WorkerCrashed when the child died; WorkerTimedOut; InternalError for
     any other exception, with its traceback in the details.
     """
-    job = pickle.dumps((function, dict(kwargs), emit_as, memory_mib))
+    job = pickle.dumps((function, dict(kwargs), emit_as))
     where = f"{function.__module__}.{function.__qualname__}"
     read_end, write_end = os.pipe()
     with tempfile.TemporaryFile() as output, os.fdopen(read_end, "rb") as frames:
@@ -72,12 +69,10 @@ def call(
             with contextlib.suppress(BrokenPipeError), child.stdin:
                 child.stdin.write(job)
             answer = _answer(frames, listener, timeout)
-            if answer is not None:
-                child.wait()
         finally:
-            _running.discard(child.pid)
-            _end(child.pid)
+            _end(child.pid)  # before it is waited for: until then, nobody else can get its number
             child.wait()
+            _running.discard(child.pid)
         if answer is None:
             raise _crashed(where, child.returncode, output)
     kind, value = answer
@@ -169,9 +164,7 @@ def _serve(pipe_fd: int, parent: int) -> None:
         os._exit(1)
     with os.fdopen(pipe_fd, "wb") as pipe:
         try:
-            function, kwargs, emit_as, memory_mib = pickle.load(sys.stdin.buffer)
-            if memory_mib is not None:
-                resource.setrlimit(resource.RLIMIT_DATA, (memory_mib << 20, memory_mib << 20))
+            function, kwargs, emit_as = pickle.load(sys.stdin.buffer)
             if emit_as is not None:
                 kwargs[emit_as] = lambda event: _send(pipe, _EVENT, event)
             result = function(**kwargs)
