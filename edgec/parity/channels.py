@@ -92,6 +92,13 @@ class AxisStatistics:
         pairs = zip(self.energy, self.noise, strict=True)
         return np.array([decibels(signal, noise) for signal, noise in pairs])
 
+    def pooled_sqnr(self) -> float | None:
+        """SQNR of all channels together in dB, each about its own mean; None when each was seen with one value only.
+
+        What all samples have in common proves nothing: a candidate that always gives the reference's mean is at 0 dB.
+        """
+        return decibels(float(self.energy.sum()), float(self.noise.sum())) if self.count >= 2 else None
+
     def cosines(self) -> np.ndarray:
         """The cosine of every row that has a direction, float64[rows]."""
         if not self._rows:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
+from edgec.parity.channels import DEAD_DB
 from edgec.parity.decisions import lower_bound, upper_bound
 from edgec.parity.metrics import OutputComparison
 from edgec.parity.thresholds import Gate
@@ -23,9 +24,14 @@ def judge(comparisons: Sequence[OutputComparison], gate: Gate | None = None) -> 
     """Whether every output holds.
 
     An output on which the reference proves nothing never counts as proof: it is a warning beside outputs that prove
-    something, and a failure when there is no such output, since nothing was validated then.
+    something, and a failure when there is no such output, since nothing was validated then. That a candidate finds
+    something there all the same is a failure.
+
+    States are judged by what the other outputs make of them; where all outputs are states, as values.
     """
     gate = gate or Gate()
+    if all(item.kind == "state" for item in comparisons):
+        comparisons = [replace(item, kind="features") for item in comparisons]
     failures: list[str] = []
     warnings: list[str] = []
     for item in comparisons:
@@ -35,6 +41,7 @@ def judge(comparisons: Sequence[OutputComparison], gate: Gate | None = None) -> 
             continue
         if item.degenerate is not None:
             warnings.append(f"{name} proves nothing: {item.degenerate}")
+            failures += [f"{name}: {text}" for text in _judge_degenerate(item, gate)]
             continue
         failed, warned = _judge_one(item, gate)
         failures += [f"{name}: {text}" for text in failed]
@@ -47,6 +54,15 @@ def judge(comparisons: Sequence[OutputComparison], gate: Gate | None = None) -> 
             f"({'; '.join(reasons) or 'there are no outputs to compare'})"
         )
     return Verdict(not failures, tuple(failures), tuple(warnings))
+
+
+def _judge_degenerate(item: OutputComparison, gate: Gate) -> list[str]:
+    """Failures of one output on which agreement proves nothing: disagreement does."""
+    if item.kind in ("probability", "map") and item.mean_abs > gate.probability_error:
+        return [f"probabilities are off by {item.mean_abs:.3f} in the mean (at most {gate.probability_error:g})"]
+    failed: list[str] = []
+    _judge_decisions(item, gate, failed, [])
+    return failed
 
 
 def _judge_one(item: OutputComparison, gate: Gate) -> tuple[list[str], list[str]]:
@@ -107,14 +123,15 @@ def _judge_decisions(item: OutputComparison, gate: Gate, failed: list[str], warn
 
 
 def _judge_channels(item: OutputComparison, gate: Gate, failed: list[str], warned: list[str]) -> None:
+    most = gate.dead_classes if item.kind == "classes" else gate.dead_channels
     if item.dead_channels is None:
         warned.append("its channels could not be judged one by one: too few samples")
-        if item.kind == "features" and item.sqnr_centred_db < gate.channel_sqnr_p05:
+        least = gate.channel_sqnr_p05 if item.kind == "features" else DEAD_DB
+        if item.sqnr_centred_db is not None and item.sqnr_centred_db < least and most < 1:
             failed.append(
-                f"its SQNR about the mean is {item.sqnr_centred_db:.1f} dB (at least {gate.channel_sqnr_p05:g} dB)"
+                f"what sets its samples apart has an SQNR of {item.sqnr_centred_db:.1f} dB (at least {least:g} dB)"
             )
         return
-    most = gate.dead_classes if item.kind == "classes" else gate.dead_channels
     if item.dead_channels > most:
         worst = ", ".join(f"{index} ({value:.1f} dB)" for index, value in item.worst_channels[:3])
         failed.append(

@@ -3,7 +3,7 @@
 No two engines compute INT8 bit by bit alike: rounding of ties, order of sums and fusions differ by a step here and
 there, and a later layer can make more of it. So equality with the quantized reference is not asked. An output of the
 payload holds when it passes the same gate as the quantized reference; or, where it does not, when it is no further from
-the original than the quantized reference is, within one dB and per channel.
+the original than the quantized reference is: within one dB, per channel, and in what is decided from it.
 
 A float payload has no quantization to hide behind: it must be the original but for rounding.
 """
@@ -12,12 +12,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from edgec.parity.decisions import lower_bound, upper_bound
 from edgec.parity.gates import Verdict, judge
 from edgec.parity.metrics import OutputComparison
 from edgec.parity.thresholds import Gate
 
 BUDGET_DB = 1.0
 """How much further from the original than the quantized reference a payload may be where it fails the gate."""
+
+BUDGET_DICE = 0.01
+"""The same for the mean overlap of masks: half of what the gate allows."""
 
 WORTH_SAYING_DB = 3.0
 """Losses in lowering above this are a warning even where the gate holds: half of the error is not quantization's."""
@@ -82,10 +86,23 @@ def judge_float(total: Sequence[OutputComparison], gate: Gate) -> Verdict:
 
 
 def _no_further(before: OutputComparison, after: OutputComparison) -> bool:
-    """Whether the payload is as close to the original as the quantized reference, over all and per channel."""
+    """Whether the payload is as close to the original as the quantized reference: over all, per channel, in decisions.
+
+    More decisions may flip than the reference's as far as chance explains it: neither rate is known better than that.
+    """
     if after.sqnr_db < before.sqnr_db - BUDGET_DB:
         return False
     weak, weaker = before.channel_sqnr_p05_db, after.channel_sqnr_p05_db
     if weak is not None and weaker is not None and weaker < weak - BUDGET_DB:
+        return False
+    if after.flips is not None and before.flips is not None:
+        rates = lower_bound(after.flips, after.decisions or 0), upper_bound(before.flips, before.decisions or 0)
+        if rates[0] > rates[1]:
+            return False
+    if (
+        after.dice_mean is not None
+        and before.dice_mean is not None
+        and after.dice_mean < before.dice_mean - BUDGET_DICE
+    ):
         return False
     return (after.dead_channels or 0.0) <= (before.dead_channels or 0.0)

@@ -33,7 +33,8 @@ class OutputComparison:
     steps: how many outputs were compared.
     degenerate: why the reference proves nothing on this data, in words; None when it does.
     finite: whether the candidate is free of NaN and infinity where the reference is.
-    sqnr_db: energy of the reference over energy of the error. sqnr_centred_db: the same about the reference's mean.
+    sqnr_db: energy of the reference over energy of the error. sqnr_centred_db: the same about the reference's mean, for
+        each channel its own; None with one value a channel.
     nsr: the mean over steps of noise over signal, each clipped to 1. channel_nsr: the mean over channels.
     cosine, cosine_p01: mean and first percentile of the rows' cosines (the whole step where there are no rows).
     top1_agreement: share of decisions that stay (argmax; or yes/no at one half for probabilities).
@@ -52,7 +53,7 @@ class OutputComparison:
     degenerate: str | None
     finite: bool
     sqnr_db: float
-    sqnr_centred_db: float
+    sqnr_centred_db: float | None
     nsr: float
     channel_nsr: float | None
     cosine: float | None
@@ -94,18 +95,15 @@ class Comparer:
 
     steps: output name to its quantization step, for errors in LSB.
     state: names of outputs that a recurrent model feeds to its next step.
-    kinds: what outputs are, for those who know better than the values tell.
     """
 
     def __init__(
         self,
         steps: Mapping[str, float] | None = None,
         state: Collection[str] = (),
-        kinds: Mapping[str, Kind] | None = None,
     ) -> None:
         self._lsb = dict(steps or {})
         self._state = frozenset(state)
-        self._kinds = dict(kinds or {})
         self._outputs: dict[str, _Output] = {}
 
     def add(self, reference: Outputs, candidate: Outputs) -> None:
@@ -126,10 +124,7 @@ class Comparer:
     def result(self) -> list[OutputComparison]:
         """One comparison for each output, in the model's order."""
         outputs = self._outputs.values()
-        return [
-            output.result(self._lsb.get(output.name), output.name in self._state, self._kinds.get(output.name))
-            for output in outputs
-        ]
+        return [output.result(self._lsb.get(output.name), output.name in self._state) for output in outputs]
 
 
 def compare(
@@ -137,10 +132,9 @@ def compare(
     candidate: Sequence[Outputs],
     steps: Mapping[str, float] | None = None,
     state: Collection[str] = (),
-    kinds: Mapping[str, Kind] | None = None,
 ) -> list[OutputComparison]:
     """Compare two runs, one entry of the sequences a step; see `Comparer` for the arguments."""
-    comparer = Comparer(steps, state, kinds)
+    comparer = Comparer(steps, state)
     for expected, actual in zip(reference, candidate, strict=True):
         comparer.add(expected, actual)
     return comparer.result()
@@ -198,8 +192,8 @@ class _Output:
         if self.thresholds is not None:
             self.thresholds.add(a, b)
 
-    def result(self, lsb: float | None, state: bool, kind: Kind | None) -> OutputComparison:
-        kind = kind or detect_kind(self.evidence, self.choices, self.thresholds, state)
+    def result(self, lsb: float | None, state: bool) -> OutputComparison:
+        kind = detect_kind(self.evidence, self.choices, self.thresholds, state)
         energy, noise = sum(e for e, _ in self.samples), sum(n for _, n in self.samples)
         channels = self._channels(kind)
         sqnr = None if channels is None else channels.sqnr()
@@ -224,7 +218,7 @@ class _Output:
             degenerate=degenerate_reason(self.evidence, kind, self.choices, self.thresholds),
             finite=self.finite,
             sqnr_db=decibels(energy, noise),
-            sqnr_centred_db=decibels(float(self.whole.energy[0]), noise),
+            sqnr_centred_db=(channels or self.whole).pooled_sqnr(),
             nsr=self._nsr(),
             channel_nsr=channel_nsr,
             cosine=float(rows.mean()) if rows.size else None,

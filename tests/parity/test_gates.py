@@ -88,3 +88,45 @@ def test_few_decisions_say_what_they_can_not_rule_out():
     assert few.passed
     assert any("might change unseen" in warning for warning in few.warnings)
     assert not any("might change unseen" in warning for warning in many.warnings)
+
+
+def test_a_model_that_always_says_the_same_does_not_pass_on_few_samples():
+    """Vectors that have most in common: the common part alone is 20 dB and a cosine of 0.99."""
+    reference = RNG.normal(0, 10, 32) + RNG.normal(0, 1, (8, 32))
+    steps = [{"embedding": row[None]} for row in reference]
+    collapsed = [{"embedding": reference.mean(axis=0)[None]}] * 8
+    (item,) = compare(steps, collapsed)
+    assert item.sqnr_db > 18
+    assert item.cosine_p01 > Gate().cosine_p01
+    assert not judge([item]).passed
+    assert judge(compare(steps, [{"embedding": step["embedding"] * 1.01} for step in steps])).passed
+
+
+def test_scores_of_one_class_prove_something_only_by_what_sets_samples_apart():
+    reference = np.array([5.0, 0, 0]) + RNG.normal(0, 0.5, (8, 3))
+    steps = [{"logits": row[None]} for row in reference]
+    collapsed = [{"logits": reference.mean(axis=0)[None]}] * 8
+    (item,) = compare(steps, collapsed)
+    assert (item.kind, item.flips) == ("classes", 0)
+    assert not judge([item]).passed
+    assert judge(compare(steps, [{"logits": step["logits"] + 0.05} for step in steps])).passed
+
+
+def test_where_the_original_finds_nothing_a_candidate_must_not_find_much():
+    reference, candidate = scores(50, 0)
+    for before, after in zip(reference, candidate, strict=True):
+        before["mask"] = RNG.uniform(0, 0.01, (1, 1, 8, 8))
+        after["mask"] = before["mask"] + 0.001
+    assert judge(compare(reference, candidate)).passed
+    for after in candidate:
+        after["mask"] = np.ones((1, 1, 8, 8))
+    verdict = judge(compare(reference, candidate))
+    assert [text.split(":")[0] for text in verdict.failures] == ["output 'mask'"]
+
+
+def test_a_model_whose_outputs_are_all_states_is_judged_by_them():
+    reference = [{"h": row[None]} for row in RNG.normal(size=(50, 8))]
+    close = [{"h": step["h"] * 1.001} for step in reference]
+    far = [{"h": np.roll(step["h"], 1)} for step in reference]
+    assert judge(compare(reference, close, state=["h"])).passed
+    assert not judge(compare(reference, far, state=["h"])).passed

@@ -51,6 +51,21 @@ def test_a_payload_that_is_worse_than_the_reference_and_fails_the_gate_fails():
     assert costs
 
 
+def test_a_payload_that_decides_otherwise_than_the_reference_fails_however_close_it_is():
+    """Two classes lie close together: what flips them is nothing beside the other values."""
+    labels = np.arange(100) % 2
+    original = RNG.normal(0, 1, (100, 6))
+    original[:, 0], original[:, 1] = 20 + 0.01 * labels, 20.005
+    noise = RNG.normal(0, 0.2, original.shape)
+    noise[:, :2] = 0
+    payload = original + noise
+    payload[:40, :2] = payload[:40, 1::-1]
+    before, after = (compare(steps(original, "logits"), steps(each, "logits")) for each in (original + noise, payload))
+    assert before[0].sqnr_db - after[0].sqnr_db < 1
+    assert judge(before).passed
+    assert not judge_payload(before, after, Gate())[0].passed
+
+
 def test_a_dead_channel_is_not_hidden_by_the_rest():
     """Boxes carry all the energy: with the scores dead, the whole is as close as before."""
     boxes = RNG.uniform(0, 320, (20, 4, 50))

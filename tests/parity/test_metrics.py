@@ -272,8 +272,3 @@ def test_a_feature_map_is_not_a_choice_of_classes():
 def test_kinds(name, array, kind):
     (comparison,) = compare(steps(array, name), steps(array, name))
     assert comparison.kind == kind
-
-
-def test_the_caller_may_know_better():
-    array = RNG.normal(size=(20, 30))
-    assert only(array, array, kinds={"y": "features"}).kind == "features"
