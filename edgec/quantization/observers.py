@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from onnx import GraphProto, NodeProto
 
 from edgec.onnx_graph.graph import MAC_OPS, Graph, attribute
+from edgec.quantization.blocked_layout import blocked_tensors
 
 FUSED_ACTIVATIONS = frozenset({"Relu", "Clip"})
 """Activations that all backends fuse into the op before: their result is the first that is stored."""
@@ -37,6 +38,7 @@ class Observed:
     lower_bound, upper_bound: values that the tensor can't leave (its producer is Relu or Clip); None when not known.
     is_mac_input: whether a Conv, ConvTranspose, Gemm or MatMul multiplies it by a constant weight.
     needs_profile: whether means along each spatial axis are wanted too (such a Conv has a window, a stride or padding).
+    is_blocked: whether ONNX Runtime probably holds it in its blocked layout.
     alias_of: an observed tensor that holds the same values in another order; nothing is measured twice.
     """
 
@@ -47,6 +49,7 @@ class Observed:
     upper_bound: float | None
     is_mac_input: bool
     needs_profile: bool
+    is_blocked: bool
     alias_of: str | None
 
     @property
@@ -65,7 +68,7 @@ class Observed:
 
 def choose_observed(graph: Graph) -> list[Observed]:
     """The tensors to observe, in the order in which the model makes them."""
-    varying, captured = _varying(graph), _captured(graph)
+    varying, captured, blocked = _varying(graph), _captured(graph), blocked_tensors(graph)
     chosen: dict[str, Observed] = {}
     made: list[tuple[str, NodeProto | None]] = [(name, None) for name in graph.inputs]
     made += [(name, node) for node in graph.nodes for name in node.output if name]
@@ -89,6 +92,7 @@ def choose_observed(graph: Graph) -> list[Observed]:
             upper_bound=_clip_bound(graph, producer, 2),
             is_mac_input=bool(readers),
             needs_profile=any(_has_window(graph, node) for node in readers),
+            is_blocked=name in blocked,
             alias_of=alias,
         )
     return list(chosen.values())

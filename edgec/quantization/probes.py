@@ -106,10 +106,10 @@ def flat_step(elements: int, wanted: int) -> int:
     return step - (step % 2 == 0)
 
 
-def is_blocked(tensor: Observed) -> bool:
-    """Whether pooling probes serve the tensor: [N, C, H, W] with a spatial extent and channels on axis 1."""
+def can_pool(tensor: Observed) -> bool:
+    """Whether pooling probes serve the tensor best: [N, C, H, W] in the blocked layout, with a spatial extent."""
     shape = tensor.shape
-    return shape is not None and len(shape) == 4 and tensor.channel_axis == 1 and shape[2] * shape[3] > 1
+    return tensor.is_blocked and shape is not None and tensor.channel_axis == 1 and shape[2] * shape[3] > 1
 
 
 def instrument(opset: int, tensors: list[Observed], wanted: int) -> tuple[ModelProto, list[Group]]:
@@ -139,7 +139,7 @@ class _Builder:
         for tensor in tensors:
             if tensor.shape is None:
                 self._add(WHOLE, self._flatten(tensor.name), Piece(tensor.name, ()))
-            elif is_blocked(tensor):
+            elif can_pool(tensor):
                 self._pool(tensor, tensor.shape)
             else:
                 self._reduce(tensor, tensor.shape)
@@ -178,8 +178,7 @@ class _Builder:
         if tensor.is_mac_input and not tensor.needs_profile:
             wanted.append((MEAN, "ReduceMean"))
         for kind, op in wanted:
-            found = self._over(op, source, axes)
-            self._add(kind, self._flatten(found), per_channel)
+            self._add(kind, self._over(op, source, axes, keep=axis is None), per_channel)
         if tensor.needs_profile:
             for spatial in range(2, len(shape)):
                 others = tuple(i for i in range(len(shape)) if i not in (1, spatial))
