@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -183,7 +184,10 @@ def _coverage(graph: Graph, placement: Placement, cost: dict[str, int]) -> dict[
 
 
 def _worst_layers(workshop: Workshop, best: Trial) -> list[dict[str, Any]]:
-    most = LOOKED_AT if best.verdict.passed else MOST_KERNELS
+    """The kernels that cost the most; of a model that failed, those that were tried in float are among them."""
+    passed = best.verdict.passed
+    recipe = best.recipe if passed else replace(best.recipe, keep_float=workshop.asked)
+    measured = isolated_errors(workshop, recipe, LOOKED_AT if passed else MOST_KERNELS)
     return [
         {
             "node": item.kernel.name,
@@ -191,7 +195,7 @@ def _worst_layers(workshop: Workshop, best: Trial) -> list[dict[str, Any]]:
             "sqnr_db": round(item.sqnr_db, 2),
             "cause": likely_cause(workshop, item.kernel),
         }
-        for item in isolated_errors(workshop, best.recipe, most)[:WORST]
+        for item in measured[:WORST]
     ]
 
 
