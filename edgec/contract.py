@@ -6,8 +6,10 @@ back: the artifact takes and gives what the original model takes and gives.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Any
 
 
@@ -33,6 +35,11 @@ class Contract:
 
     def to_json(self) -> dict[str, Any]:
         return asdict(self)
+
+    @classmethod
+    def read(cls, folder: Path) -> Contract:
+        """What a stage left in its folder as contract.json."""
+        return cls.from_json(json.loads((folder / "contract.json").read_text(encoding="utf-8")))
 
     @classmethod
     def from_json(cls, document: Mapping[str, Any]) -> Contract:

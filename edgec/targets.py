@@ -9,6 +9,7 @@ from pathlib import Path
 
 from edgec import resources
 from edgec.errors import UsageError
+from edgec.runtime.device import cpu_features
 from edgec.toml_schema import Table, did_you_mean
 
 ARCHITECTURES = ("x86_64", "aarch64", "armv7l")
@@ -45,15 +46,8 @@ class Target:
 @cache
 def host_features() -> tuple[str, ...]:
     """Which of the features that matter this machine has."""
-    flags: set[str] = set()
-    cpuinfo = Path("/proc/cpuinfo")
-    if cpuinfo.is_file():
-        for line in cpuinfo.read_text(encoding="ascii", errors="replace").splitlines():
-            key, _, value = line.partition(":")
-            if key.strip() in ("flags", "Features"):
-                flags = set(value.split())
-                break
-    return tuple(sorted(flags & set(X86_FEATURES) if platform.machine() == "x86_64" else flags))
+    features = cpu_features() or frozenset()
+    return tuple(sorted(features & set(X86_FEATURES) if platform.machine() == "x86_64" else features))
 
 
 def load_target(name: str) -> Target:

@@ -8,7 +8,6 @@ and outputs, use standard ops only, and compute on made-up inputs what the model
 from __future__ import annotations
 
 import contextlib
-import json
 import os
 import shutil
 import tempfile
@@ -39,7 +38,7 @@ class _Unusable(Exception):
 def simplify(ingested: Path, params: SimplifyParams, context: StageContext) -> None:
     """Write the simplified form of `ingested`/model.onnx, or the model itself, into `context.out`."""
     shutil.copyfile(ingested / "contract.json", context.out / "contract.json")
-    contract = Contract.from_json(json.loads((ingested / "contract.json").read_text(encoding="utf-8")))
+    contract = Contract.read(ingested)
     status, reason, difference = "off", "switched off", None
     if params.enabled:
         try:

@@ -13,8 +13,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from edgec.bundle.errors import as_edgec_error
 from edgec.contract import Contract
-from edgec.errors import ArtifactError, CalibrationDataError, DeviceError, InternalError, ToolMissing
+from edgec.errors import CalibrationDataError
 from edgec.events import Listener, Progress
 from edgec.parity.gates import judge
 from edgec.parity.lowering import judge_float, judge_payload
@@ -22,7 +23,7 @@ from edgec.parity.metrics import Comparer, OutputComparison
 from edgec.parity.thresholds import Gate
 from edgec.reference import Reference
 from edgec.runtime.engines import open_engine
-from edgec.runtime.errors import ArtifactFailure
+from edgec.runtime.errors import ArtifactFailure, InputError
 from edgec.runtime.golden import write_golden
 from edgec.samples import Sample, SampleSource, feeds_of_steps, held_out
 
@@ -51,7 +52,7 @@ def validate(
     emit: Listener,
 ) -> dict[str, Any]:
     """The document parity.json; writes golden.npz to `out`. See `edgec.stages.validate.run` for the arguments."""
-    contract = Contract.from_json(_read(ingested / "contract.json"))
+    contract = Contract.read(ingested)
     state = dict(params.state)
     gate = Gate.from_overrides(params.gate)
     steps = _output_steps(contract, quantized)
@@ -128,12 +129,12 @@ def _open_payload(lowered: Path) -> Runner:
 @contextlib.contextmanager
 def _as_edgec_errors() -> Iterator[None]:
     """The runtime has errors of its own, since a device has no edgec."""
-    kinds = {2: CalibrationDataError, 8: ToolMissing, 9: ArtifactError, 10: DeviceError}
     try:
         yield
+    except InputError as failure:  # what is given here are samples
+        raise CalibrationDataError(failure.what, failure.why, failure.fix) from failure
     except ArtifactFailure as failure:
-        kind = kinds.get(failure.exit_code, InternalError)
-        raise kind(failure.what, failure.why, failure.fix) from failure
+        raise as_edgec_error(failure) from failure
 
 
 def _output_steps(contract: Contract, quantized: Path | None) -> dict[str, float]:

@@ -41,9 +41,6 @@ FORMATS = ("JPEG", "MPO", "PNG", "BMP", "GIF", "TIFF", "WEBP", "PPM")
 MAX_PIXELS = 100_000_000
 """Images with more pixels are refused: a small file can claim to hold gigabytes."""
 
-PADDING_STEPS = ("letterbox", "resize_height_pad_width")
-"""Steps that may leave a border. They come last in a recipe."""
-
 
 def image_tensor(recipe: Mapping[str, Any], image: ImageSource, shape: Sequence[int]) -> np.ndarray:
     """The tensor of one image: shape `shape` with a batch of 1, dtype `recipe["dtype"]`.

@@ -8,14 +8,13 @@ can stand in for is measured: an emulator says nothing about time.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from edgec import worker
-from edgec.errors import ArtifactError, ToolMissing
+from edgec.bundle.errors import as_edgec_error
 from edgec.stages.base import Stage, StageContext
 
 
@@ -58,7 +57,7 @@ def _measure(ingested: Path, artifact: Path, threads: int, seconds: float) -> di
     from edgec.reference import Reference
     from edgec.runners.timing import in_turns, probe
     from edgec.runtime import load
-    from edgec.runtime.errors import ArtifactFailure, DeviceUnfit, EngineMissing
+    from edgec.runtime.errors import ArtifactFailure, DeviceUnfit
 
     try:
         with warnings.catch_warnings():
@@ -66,11 +65,9 @@ def _measure(ingested: Path, artifact: Path, threads: int, seconds: float) -> di
             model = load(artifact, threads)
     except DeviceUnfit as unfit:
         return {"artifact": None, "baseline": None, "ratio_of_medians": None, "note": f"Not measured: {unfit.what}."}
-    except EngineMissing as missing:
-        raise ToolMissing(missing.what, missing.why, missing.fix) from missing
     except ArtifactFailure as failure:
-        raise ArtifactError(failure.what, failure.why, failure.fix) from failure
-    contract = Contract.from_json(json.loads((ingested / "contract.json").read_text(encoding="utf-8")))
+        raise as_edgec_error(failure) from failure
+    contract = Contract.read(ingested)
     feeds = probe(contract)
     original = Reference(ingested / "model.onnx", "all", threads)
     timing = in_turns(lambda: model.run(feeds), lambda: original.run(feeds), seconds)
