@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import importlib.metadata
 import os
+import platform
 import shutil
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict
@@ -18,6 +19,7 @@ from edgec.events import Listener, Note, StageFinished, StageStarted
 from edgec.result import StageRecord
 from edgec.stages.base import Stage, StageContext
 from edgec.store import Entry, Store, digest_file, digest_of
+from edgec.targets import host_features
 
 _LEAST_ROOM = 1 << 20
 
@@ -54,13 +56,17 @@ class StageRunner:
     def run(
         self,
         stage: Stage,
-        inputs: Mapping[str, Entry | tuple[str, Any] | None],
+        inputs: Mapping[str, Input],
         params: Any,
         *,
         detail: str = "",
         even_if_foreseeing: bool = False,
     ) -> Entry:
-        """The result of `stage` on `inputs`: entries of the store, or (digest, value) of what lies outside it."""
+        """The result of `stage` on `inputs`.
+
+        The processor is part of its key: it decides with which kernels a result is computed, how they round, whether a
+        target's payload can run here at all, and how fast. A store may be shared by machines.
+        """
         known = {
             name: (item.digest, item.path) if isinstance(item, Entry) else item or ("", None)
             for name, item in inputs.items()
@@ -73,6 +79,7 @@ class StageRunner:
                 "params": parameters,
                 "tools": {tool: _tool_version(tool) for tool in stage.tools},
                 "edgec": _code_digest(),
+                "machine": [platform.machine(), *host_features()],
             }
         )
         values = {name: value for name, (_, value) in known.items()}

@@ -149,7 +149,7 @@ class Store:
         """All results, the one used last first. Their bytes are not checked."""
         found = []
         for folder in (self.root / "entries").iterdir():
-            with contextlib.suppress(OSError, ValueError, KeyError):
+            with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
                 record = json.loads((folder / _ENTRY).read_text(encoding="utf-8"))
                 used = folder.stat().st_mtime
                 entry = Entry(
