@@ -39,6 +39,7 @@ def build(
         an array, a tuple of arrays in the order of the inputs, or a dict of input name to array. It is read once.
     preprocess: a recipe's name, or the path of a recipe's TOML file; applies to images.
     shapes: static shape of each input that has open dimensions.
+    max_samples: use at most this many samples, spread evenly over all.
     state: output name to input name, for recurrent models; samples then have a leading time axis.
     listener: called with every event (`edgec.events`) while the build runs.
 

@@ -49,6 +49,7 @@ def build(spec: BuildSpec, *, store: Store | None = None, listener: Listener = i
         store = store or Store.default()
         targets = [load_target(name) for name in spec.targets]
         Gate.from_overrides(_pairs(spec.gate))
+        _check_name(spec.artifact_name)
         check_writable(spec.output)
         with store.in_use(), store.scratch() as scratch:
             front = _Front.open(spec, StageRunner(store, listener), scratch)
@@ -83,7 +84,7 @@ def plan(spec: BuildSpec, *, store: Store | None = None) -> list[StageRecord]:
             for name in spec.targets:
                 target = load_target(name)
                 path = _TargetPath(spec, target, front, front.runner.for_target(name), spec.precision)
-                path.artifact(path.backends()[0])
+                path.artifact(path.backend())
                 for record in path.runner.records:
                     records.setdefault(f"{record.key} {record.name} {record.detail}", record)
         return list(records.values())
@@ -142,10 +143,10 @@ class _TargetPath:
     packed: Entry | None = None
     measured: Entry | None = None
 
-    def backends(self) -> tuple[str, ...]:
-        """The backends to try, in the target's order of preference."""
+    def backend(self) -> str:
+        """The backend that was asked for, or the target's first."""
         if self.spec.backend == "auto":
-            return self.target.backends
+            return self.target.backends[0]
         load_backend(self.spec.backend)
         if self.spec.backend not in self.target.backends:
             raise UsageError(
@@ -153,7 +154,7 @@ class _TargetPath:
                 f"It lists: {', '.join(self.target.backends)}.",
                 "Choose one of those with --backend, or leave it out.",
             )
-        return (self.spec.backend,)
+        return self.spec.backend
 
     def artifact(self, backend: str) -> None:
         """Run all stages of this target. Raises when a stage fails or a gate refuses."""
@@ -250,7 +251,6 @@ class _TargetPath:
         verdict = entry.read_json(name)
         if verdict["passed"]:
             return
-        assert self.quantized is not None or name == "parity.json"
         worst = self.quantized.read_json("quantize.json").get("worst_layers", []) if self.quantized else []
         why = "\n".join([*verdict["failures"], *(["The worst layers:"] if worst else []), *map(_layer_line, worst)])
         raise ParityGateError(
@@ -275,7 +275,7 @@ def _build_target(spec: BuildSpec, target: Target, front: _Front) -> TargetBuild
     artifact: ArtifactFile | None = None
     try:
         with _as_edgec_errors():
-            (backend, *_) = path.backends()
+            backend = path.backend()
             path.artifact(backend)
             assert path.packed is not None
             artifact = publish(path.packed.path / path.artifact_name, spec.output)
@@ -336,6 +336,16 @@ def _write_report(spec: BuildSpec, path: _TargetPath, front: _Front, built: Targ
     return spec.output / f"{stem}.html"
 
 
+def _check_name(name: str) -> None:
+    """Refuse what can't be part of a file's name."""
+    if name != Path(name).name:
+        raise UsageError(
+            f"{name!r} can't be the name of an artifact",
+            "It becomes part of a file's name, so it can't hold a slash.",
+            "Give a plain --name, and the folder with -o.",
+        )
+
+
 def _open_samples(spec: BuildSpec, contract: Contract, scratch: Path, *, needed: bool) -> SampleSource | None:
     """The samples that the specification names; None when it names none and none are needed.
 
@@ -352,7 +362,7 @@ def _open_samples(spec: BuildSpec, contract: Contract, scratch: Path, *, needed:
             )
         return None
     if data == "random":
-        return random_source(contract, _RANDOM_SAMPLES, seed=0, state=spec.state)
+        return random_source(contract, min(_RANDOM_SAMPLES, spec.max_samples or _RANDOM_SAMPLES), 0, spec.state)
     recipe = load_recipe(spec.recipe) if spec.recipe else None
     if isinstance(data, Path):
         return open_source(data, contract, recipe, dict(spec.state), spec.max_samples)
@@ -362,7 +372,7 @@ def _open_samples(spec: BuildSpec, contract: Contract, scratch: Path, *, needed:
             "An iterable yields what the model takes, after preprocessing.",
             "Leave preprocess out, or give the path of a folder of images.",
         )
-    return spool(data, contract, scratch, dict(spec.state))
+    return spool(data, contract, scratch, dict(spec.state), spec.max_samples)
 
 
 @contextlib.contextmanager

@@ -137,15 +137,23 @@ def open_source(
     return _source(blocks, wanted, contract, notes, max_samples)
 
 
-def spool(iterable: Iterable[Any], contract: Contract, folder: Path, state: State | None = None) -> FileSource:
+def spool(
+    iterable: Iterable[Any],
+    contract: Contract,
+    folder: Path,
+    state: State | None = None,
+    max_samples: int | None = None,
+) -> FileSource:
     """Write samples from Python to `folder`, one .npz each, and open them; memory holds one sample at a time.
 
     iterable: of arrays (models with one input), of tuples in the order of the inputs, or of dicts by input name. For a
         recurrent model each array has a leading time axis. A batch axis of one may be left out.
+    max_samples: see `open_source`; all are taken from the iterable, since nobody knows beforehand how many there are.
 
     Raises CalibrationDataError for an empty iterable and for what does not fit, before the next item is taken.
     """
-    from edgec.calibration_data.decoding import Decoder, write_npz
+    from edgec.calibration_data.decoding import Decoder
+    from edgec.runtime.npz import write_npz
 
     wanted = Wanted.by(contract, None, state or {})
     folder.mkdir(parents=True, exist_ok=True)
@@ -172,7 +180,7 @@ def spool(iterable: Iterable[Any], contract: Contract, folder: Path, state: Stat
         raise CalibrationDataError(
             "The iterable of calibration samples is empty", "It gave no item.", "A generator can be read only once."
         )
-    return _source(blocks, wanted, contract, [], None)
+    return _source(blocks, wanted, contract, [], max_samples)
 
 
 @dataclass(frozen=True)

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 import click
+from click.core import ParameterSource
 
+from edgec.cli.report_error import report_error
 from edgec.errors import EdgecError, UsageError
 from edgec.result import BuildResult
 from edgec.spec import PRECISIONS, PROFILES, BuildSpec
@@ -87,30 +89,34 @@ def command(
         specs = _specs(model, output, flags)
         if dry_run:
             return _show_plans(specs, as_json)
-        results = _build_all(specs, jobs, as_json, quiet, verbose)
     except EdgecError as error:
         if as_json:
             _print_json([_failure(model, error)])
             return error.exit_code
         raise
+    outcomes = [(spec.model, _outcome(spec, jobs, quiet or as_json, verbose)) for spec in specs]
     if as_json:
-        _print_json([result.to_json() for result in results])
+        _print_json([_failure(path, it) if isinstance(it, EdgecError) else it.to_json() for path, it in outcomes])
     else:
         from edgec.cli.summary import print_results
 
-        print_results(results)
-    return next((result.exit_code for result in results if result.exit_code), 0)
+        print_results([it for _, it in outcomes if isinstance(it, BuildResult)])
+        for path, it in outcomes:
+            if isinstance(it, EdgecError):
+                report_error(it, prefix=f"{path}: " if len(outcomes) > 1 else "")
+    return next((it.exit_code for _, it in outcomes if it.exit_code), 0)
 
 
-def _build_all(specs: list[BuildSpec], jobs: int, as_json: bool, quiet: bool, verbose: bool) -> list[BuildResult]:
+def _outcome(spec: BuildSpec, jobs: int, quiet: bool, verbose: bool) -> BuildResult | EdgecError:
+    """One build, or why it came to nothing: one model that can't be built does not stop the others."""
     from edgec.cli.progress import listening
     from edgec.pipeline import build
 
-    results = []
-    for spec in specs:
-        with listening(quiet=quiet or as_json, verbose=verbose) as listener:
-            results.append(build(spec, listener=listener, jobs=jobs))
-    return results
+    with listening(quiet=quiet, verbose=verbose) as listener:
+        try:
+            return build(spec, listener=listener, jobs=jobs)
+        except EdgecError as error:
+            return error
 
 
 def _specs(model: Path | None, output: Path, flags: dict[str, Any]) -> list[BuildSpec]:
@@ -124,6 +130,7 @@ def _specs(model: Path | None, output: Path, flags: dict[str, Any]) -> list[Buil
                 "`edgec build` without MODEL makes the builds that ./edgec.toml describes.",
                 "Name a model: edgec build model.onnx --calib photos/ --preprocess imagenet",
             )
+        _refuse(flags)
         return read_project(Path(NAME), output)
     calibration = flags.pop("calibration")
     if calibration is not None and calibration != "random":
@@ -141,6 +148,19 @@ def _specs(model: Path | None, output: Path, flags: dict[str, Any]) -> list[Buil
             **flags,
         )
     ]
+
+
+def _refuse(flags: Mapping[str, Any]) -> None:
+    """Refuse flags that describe one build, where edgec.toml describes them all."""
+    context = click.get_current_context()
+    for parameter in context.command.params:
+        if parameter.name in flags and context.get_parameter_source(parameter.name) is ParameterSource.COMMANDLINE:
+            flag = max(parameter.opts, key=len)
+            raise UsageError(
+                f"{flag} was given without a model",
+                "Without MODEL the builds are those of ./edgec.toml, and it is there that they are described.",
+                f"Write it there, or name a model: edgec build model.onnx {flag} ...",
+            )
 
 
 def _parse(flag: str, text: str, separator: str, convert: Callable[[str], Any]) -> tuple[str, Any]:

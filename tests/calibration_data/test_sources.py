@@ -404,6 +404,11 @@ class TestSpool:
         assert values(source, "../up:0").tolist() == [[0, 0]]
         assert sorted(path.name for path in tmp_path.rglob("*")) == ["000000.npz", "spool"]
 
+    def test_at_most_so_many_are_used_spread_over_all(self, tmp_path):
+        samples = [np.full((3, 16, 16), number) for number in range(10)]
+        source = spool(samples, IMAGES, tmp_path / "spool", max_samples=5)
+        assert [sample.name for sample in source.read()] == [f"sample {number}" for number in (0, 2, 4, 6, 8)]
+
     def test_equal_samples_have_equal_digests(self, tmp_path):
         samples = [RNG.random((3, 16, 16)) for _ in range(3)]
         digests = [spool(samples, IMAGES, tmp_path / name).digest for name in ("a", "b")]

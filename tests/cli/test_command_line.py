@@ -54,6 +54,7 @@ def test_a_command_that_does_not_exist():
         (["--shape", "x=0x3"], "--shape x=1x3x224x224"),
         (["--state", "stateN"], "--state stateN:state"),
         (["--gate", "nonsense=high"], "--gate"),
+        (["--name", "../digits"], "--name"),
         ([], "--calib"),
         (["--calib", "random", "--preprocess", "imagnet"], "Did you mean 'imagenet'?"),
     ],
@@ -71,6 +72,23 @@ def test_no_model_and_no_project_file(tmp_path):
     result = edgec("build", cwd=tmp_path)
     assert result.returncode == 2
     assert "edgec.toml" in result.stderr
+
+
+@pytest.mark.parametrize("flags", [["--calib", "photos"], ["-t", "host"], ["--no-simplify"]])
+def test_flags_that_describe_a_build_need_a_model(tmp_path, flags):
+    (tmp_path / "edgec.toml").write_text('[[build]]\nmodel = "model.onnx"\n')
+    result = edgec("build", *flags, "--dry-run", cwd=tmp_path)
+    assert result.returncode == 2
+    assert "was given without a model" in result.stderr
+
+
+def test_a_model_that_is_refused_does_not_stop_the_others(digits, tmp_path):
+    builds = [f'[[build]]\nmodel = "{path}"\nprecision = "float"\n' for path in ("nothing.onnx", digits.model)]
+    (tmp_path / "edgec.toml").write_text("\n".join(builds))
+    result = edgec("build", "--json", cwd=tmp_path)
+    refused, made = json.loads(result.stdout)["results"]
+    assert result.returncode == refused["exit_code"] == 3
+    assert (refused["status"], made["status"]) == ("failed", "ok")
 
 
 def test_errors_in_json_are_one_document_on_standard_output(tmp_path):
