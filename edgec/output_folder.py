@@ -6,9 +6,9 @@ import os
 import tempfile
 from pathlib import Path
 
+from edgec.digest import digest_file
 from edgec.errors import UsageError
 from edgec.result import ArtifactFile
-from edgec.store import digest_file
 
 
 def publish(source: Path, folder: Path) -> ArtifactFile:

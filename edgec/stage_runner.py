@@ -14,11 +14,12 @@ from pathlib import Path
 from typing import Any
 
 from edgec import worker
+from edgec.digest import digest_file, digest_of
 from edgec.errors import OutputError
 from edgec.events import Listener, Note, StageFinished, StageStarted
 from edgec.result import StageRecord
 from edgec.stages.base import Stage, StageContext
-from edgec.store import Entry, Store, digest_file, digest_of
+from edgec.store import Entry, Store
 from edgec.targets import host_features
 
 _LEAST_ROOM = 1 << 20

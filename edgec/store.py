@@ -15,7 +15,6 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
-import hashlib
 import json
 import os
 import shutil
@@ -26,19 +25,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from edgec.digest import digest_file, digest_of
+
 _ENTRY = "entry.json"
-
-
-def digest_file(path: Path) -> str:
-    """SHA-256 of a file's bytes, in hex."""
-    with path.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()
-
-
-def digest_of(document: Any) -> str:
-    """SHA-256 of a JSON-able value in its canonical form, in hex."""
-    text = json.dumps(document, sort_keys=True, separators=(",", ":"), allow_nan=False)
-    return hashlib.sha256(text.encode()).hexdigest()
 
 
 @dataclass(frozen=True)

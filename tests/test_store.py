@@ -9,7 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edgec.store import Store, digest_of
+from edgec.digest import digest_of
+from edgec.store import Store
 
 
 @pytest.fixture

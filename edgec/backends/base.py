@@ -8,8 +8,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 if TYPE_CHECKING:
-    import onnx
-
     from edgec.targets import Target
 
 Precision = Literal["int8", "mixed", "float"]
@@ -78,8 +76,8 @@ class Backend(Protocol):
         """Answers without importing the heavy package."""
         ...
 
-    def supports(self, model: onnx.ModelProto, target: Target) -> Sequence[OpVerdict]:
-        """Every node, supported or why not; called before any work is done."""
+    def supports(self, model: Path, target: Target) -> Sequence[OpVerdict]:
+        """Every node of an ONNX file, supported or why not; called before any work is done, in a worker."""
         ...
 
     def lower(self, job: LowerJob) -> Payload:

@@ -33,9 +33,7 @@ def require_support(model: Path, backend: str, target: Target) -> dict[str, int]
 
     Loads the backend's native library: call it in a worker.
     """
-    from edgec.onnx_graph.graph import load_model
-
-    verdicts = require_backend(backend).supports(load_model(model), target)
+    verdicts = require_backend(backend).supports(model, target)
     refused = [verdict for verdict in verdicts if not verdict.supported]
     if refused:
         raise _unsupported(backend, refused)

@@ -8,11 +8,13 @@ from __future__ import annotations
 import hashlib
 import io
 import json
+import shutil
 import stat
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from edgec.runtime.bundle import FORMAT_VERSION, MANIFEST, SEAL
 
@@ -23,6 +25,7 @@ _EPOCH = (1980, 1, 1, 0, 0, 0)
 _MODE = stat.S_IFREG | 0o644
 _TEXT = (".json", ".py", ".xml")
 _LEVEL = 9
+_CHUNK = 1 << 20
 
 _MAIN = """\
 import os
@@ -48,42 +51,65 @@ def runtime_sources() -> dict[str, bytes]:
     }
 
 
-def bundle_bytes(manifest: Mapping[str, Any], files: Mapping[str, bytes]) -> bytes:
-    """The artifact with these files, the runtime, and the manifest completed by format version and digests.
+Content = bytes | Path
+"""What a member of an artifact holds: these bytes, or those of this file."""
 
-    Equal arguments give equal bytes, wherever and whenever they are written.
+
+def write_bundle(place: Path, manifest: Mapping[str, Any], files: Mapping[str, Content]) -> None:
+    """Write the artifact with these files, the runtime, and the manifest completed by format version and digests.
+
+    Equal arguments give equal bytes, wherever and whenever they are written. Files are streamed: a payload of any size
+    takes no memory to speak of.
     """
-    members = {**files, **runtime_sources(), "__main__.py": _MAIN.encode()}
+    members: dict[str, Content] = {**files, **runtime_sources(), "__main__.py": _MAIN.encode()}
     complete = {
         **manifest,
         "format_version": FORMAT_VERSION,
-        "files": {
-            name: {"bytes": len(content), "sha256": hashlib.sha256(content).hexdigest()}
-            for name, content in sorted(members.items())
-        },
+        "files": {name: _described(content) for name, content in sorted(members.items())},
     }
     text = json.dumps(complete, indent=1, sort_keys=True, ensure_ascii=False, allow_nan=False)
     members[MANIFEST] = (text + "\n").encode()
-    return _sealed(_archive(members))
+    with place.open("w+b") as stream:
+        _write_archive(stream, members)
+        _seal(stream)
 
 
-def _archive(members: Mapping[str, bytes]) -> bytes:
+@contextmanager
+def _opened(content: Content) -> Iterator[io.BytesIO | io.BufferedReader]:
+    with io.BytesIO(content) if isinstance(content, bytes) else content.open("rb") as stream:
+        yield stream
+
+
+def _described(content: Content) -> dict[str, Any]:
+    size = len(content) if isinstance(content, bytes) else content.stat().st_size
+    with _opened(content) as stream:
+        return {"bytes": size, "sha256": hashlib.file_digest(stream, "sha256").hexdigest()}
+
+
+def _write_archive(stream: IO[bytes], members: Mapping[str, Content]) -> None:
     """A zip behind a line that names its interpreter; room for the seal is its comment."""
-    stream = io.BytesIO()
     stream.write(INTERPRETER)
-    with zipfile.ZipFile(stream, "w") as archive:
+    with zipfile.ZipFile(stream, "w", compresslevel=_LEVEL) as archive:
         for name, content in sorted(members.items()):
             entry = zipfile.ZipInfo(name, _EPOCH)
             entry.create_system = 3  # Unix, also where this runs on something else
             entry.external_attr = _MODE << 16
             # Text shrinks to a fifth. Weights hardly do; stored, they load without work, and can't be a zip bomb.
             entry.compress_type = zipfile.ZIP_DEFLATED if name.endswith(_TEXT) else zipfile.ZIP_STORED
-            archive.writestr(entry, content, compresslevel=_LEVEL)
+            entry.file_size = len(content) if isinstance(content, bytes) else content.stat().st_size
+            with _opened(content) as source, archive.open(entry, "w") as member:
+                shutil.copyfileobj(source, member, _CHUNK)
         archive.comment = SEAL + bytes(64)
-    return stream.getvalue()
 
 
-def _sealed(archive: bytes) -> bytes:
-    """The archive with the digest of everything before its comment in that comment."""
-    body = archive[: -len(SEAL) - 64]
-    return body + SEAL + hashlib.sha256(body).hexdigest().encode()
+def _seal(stream: IO[bytes]) -> None:
+    """Put the digest of everything before the archive's comment into that comment."""
+    size = stream.seek(0, io.SEEK_END) - len(SEAL) - 64
+    stream.seek(0)
+    digest = hashlib.sha256()
+    while size:
+        chunk = stream.read(min(size, _CHUNK))
+        digest.update(chunk)
+        size -= len(chunk)
+    stream.seek(-64, io.SEEK_END)
+    stream.write(digest.hexdigest().encode())

@@ -16,8 +16,20 @@ MAC_OPS = frozenset({"Conv", "ConvTranspose", "Gemm", "MatMul"})
 
 
 def load_model(path: Path) -> onnx.ModelProto:
-    """Load a model that ingest wrote (trusted); external data beside it is loaded too."""
-    return onnx.load(str(path))
+    """Load a model that ingest wrote (trusted); external data beside it is loaded too.
+
+    Not by onnx's own loader, which refuses files with several hard links: stages share large weights by hard links.
+    """
+    model = onnx.load(str(path), load_external_data=False)
+    for item in model.graph.initializer:
+        if item.data_location == TensorProto.EXTERNAL:
+            where = {entry.key: entry.value for entry in item.external_data}
+            with (path.parent / where["location"]).open("rb") as stream:
+                stream.seek(int(where.get("offset", 0)))
+                item.raw_data = stream.read(int(where["length"]))
+            item.data_location = TensorProto.DEFAULT
+            del item.external_data[:]
+    return model
 
 
 def attribute(node: NodeProto, name: str, default: Any = None) -> Any:

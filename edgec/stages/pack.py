@@ -5,7 +5,6 @@ out: NAME-TARGET.edgec
 
 from __future__ import annotations
 
-import hashlib
 import importlib.metadata
 import json
 import os
@@ -18,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from edgec.backends.base import Precision
+from edgec.digest import digest_file
 from edgec.errors import InternalError
 from edgec.runners import native
 from edgec.stages.base import Stage, StageContext
@@ -52,16 +52,15 @@ def run(ingested: Path, lowered: Path, validated: Path, params: PackParams, cont
 
     Raises InternalError when it does not pass: such an artifact is not shipped.
     """
-    from edgec.bundle.write import bundle_bytes
+    from edgec.bundle.write import write_bundle
 
     contract = _json(ingested / "contract.json")
     payload = _json(lowered / "lower.json")
     parity = _json(validated / "parity.json")
-    files = {f"payload/{name}": (lowered / "payload" / name).read_bytes() for name in payload["files"]}
-    files["parity.json"] = (validated / "parity.json").read_bytes()
-    files["golden.npz"] = (validated / "golden.npz").read_bytes()
+    sources = {f"payload/{name}": lowered / "payload" / name for name in payload["files"]}
+    sources |= {name: validated / name for name in ("parity.json", "golden.npz")}
     tools = _tool_versions()
-    files["provenance.json"] = _text(_provenance(params, files, tools))
+    files = {**sources, "provenance.json": _text(_provenance(params, sources, tools))}
     manifest = {
         "name": params.name,
         "target": params.target.name,
@@ -77,11 +76,11 @@ def run(ingested: Path, lowered: Path, validated: Path, params: PackParams, cont
         "preprocess": params.recipe,
         "model_sha256": params.model_sha256,
         "payload": [f"payload/{name}" for name in payload["files"]],
-        "selftest": {"tolerances": _tolerances(files["golden.npz"], parity)},
+        "selftest": {"tolerances": _tolerances((validated / "golden.npz").read_bytes(), parity)},
         "tools": tools,
     }
     artifact = context.out / f"{params.name}-{params.target.name}.edgec"
-    artifact.write_bytes(bundle_bytes(manifest, files))
+    write_bundle(artifact, manifest, files)
     artifact.chmod(0o755)
     _prove(artifact, params.target, context)
 
@@ -97,14 +96,14 @@ def _engine(payload: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def _provenance(params: PackParams, files: Mapping[str, bytes], tools: Mapping[str, str]) -> dict[str, Any]:
+def _provenance(params: PackParams, files: Mapping[str, Path], tools: Mapping[str, str]) -> dict[str, Any]:
     """What went in, by digest. No time, no path, no host: equal builds have equal provenance."""
     return {
         "model": {"sha256": params.model_sha256},
         "calibration": {"sha256": params.calibration_sha256} if params.calibration_sha256 else None,
         "parameters": asdict(params),
         "tools": dict(tools),
-        "results": {name: {"sha256": hashlib.sha256(content).hexdigest()} for name, content in sorted(files.items())},
+        "results": {name: {"sha256": digest_file(path)} for name, path in sorted(files.items())},
     }
 
 

@@ -10,13 +10,16 @@ import sys
 import zipfile
 from pathlib import Path
 
-from edgec.bundle.write import bundle_bytes, runtime_sources
+from edgec.bundle.write import runtime_sources, write_bundle
 from edgec.runtime.bundle import SEAL
 
 _DIGEST = """
 import hashlib
-from edgec.bundle.write import bundle_bytes
-print(hashlib.sha256(bundle_bytes({"name": "n", "b": {"z": 1, "a": 2}}, {"payload/m": b"abc"})).hexdigest())
+from pathlib import Path
+from edgec.bundle.write import write_bundle
+place = Path("a.edgec")
+write_bundle(place, {"name": "n", "b": {"z": 1, "a": 2}}, {"payload/m": b"abc"})
+print(hashlib.sha256(place.read_bytes()).hexdigest())
 """
 
 
@@ -38,10 +41,21 @@ def test_equal_content_gives_equal_bytes_in_every_process(tmp_path):
     assert len(digests) == 1
 
 
-def test_the_order_of_what_is_given_does_not_matter():
+def test_the_order_of_what_is_given_does_not_matter(tmp_path):
     files = {"payload/a": b"1", "parity.json": b"{}"}
     again = dict(reversed(list(files.items())))
-    assert bundle_bytes({"name": "n", "target": "t"}, files) == bundle_bytes({"target": "t", "name": "n"}, again)
+    one, other = tmp_path / "one", tmp_path / "other"
+    write_bundle(one, {"name": "n", "target": "t"}, files)
+    write_bundle(other, {"target": "t", "name": "n"}, again)
+    assert one.read_bytes() == other.read_bytes()
+
+
+def test_a_file_and_its_bytes_make_the_same_member(tmp_path):
+    (tmp_path / "weights").write_bytes(bytes(range(256)) * 10_000)
+    one, other = tmp_path / "one", tmp_path / "other"
+    write_bundle(one, {"name": "n"}, {"payload/m.bin": tmp_path / "weights"})
+    write_bundle(other, {"name": "n"}, {"payload/m.bin": (tmp_path / "weights").read_bytes()})
+    assert one.read_bytes() == other.read_bytes()
 
 
 def test_packing_twice_gives_the_same_file(cnn, tmp_path):

@@ -167,16 +167,18 @@ def test_a_payload_does_not_tell_where_it_was_made(lowered, tmp_path):
         assert str(tmp_path).encode() not in content, name
 
 
-def test_every_node_of_a_fine_model_is_supported(backend):
+def test_every_node_of_a_fine_model_is_supported(backend, tmp_path):
     for make, _ in ALL:
         model = make()
-        verdicts = backend.supports(model, load_target("host"))
+        onnx.save(model, tmp_path / "model.onnx")
+        verdicts = backend.supports(tmp_path / "model.onnx", load_target("host"))
         assert [verdict.op for verdict in verdicts] == [node.op_type for node in model.graph.node]
         assert all(verdict.supported for verdict in verdicts), make.__name__
 
 
-def test_an_unknown_operator_is_named_with_a_reason_and_a_remedy(backend):
-    fine, unknown = backend.supports(models.with_unknown_operator(), load_target("host"))
+def test_an_unknown_operator_is_named_with_a_reason_and_a_remedy(backend, tmp_path):
+    (tmp_path / "model.onnx").write_bytes(models.with_unknown_operator().SerializeToString())
+    fine, unknown = backend.supports(tmp_path / "model.onnx", load_target("host"))
     assert fine.supported
     assert (unknown.node, unknown.op, unknown.supported) == ("unknown", "com.example.Bogus", False)
     assert unknown.reason

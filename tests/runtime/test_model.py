@@ -9,7 +9,7 @@ import zipfile
 import numpy as np
 import pytest
 
-from edgec.bundle.write import bundle_bytes
+from edgec.bundle.write import write_bundle
 from edgec.runtime import device, load
 from edgec.runtime.bundle import MANIFEST
 from edgec.runtime.engines import open_engine
@@ -25,7 +25,7 @@ def _changed(built, folder, **changes):
         manifest = {**json.loads(archive.read(MANIFEST)), **changes}
         files = {name: archive.read(name) for name in manifest["files"] if not name.endswith(".py")}
     path = folder / "changed.edgec"
-    path.write_bytes(bundle_bytes(manifest, files))
+    write_bundle(path, manifest, files)
     return path
 
 

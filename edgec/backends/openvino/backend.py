@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.metadata
+import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,8 +13,6 @@ from edgec.backends.base import Availability, LowerJob, OpVerdict, Payload
 from edgec.errors import InternalError
 
 if TYPE_CHECKING:
-    import onnx
-
     from edgec.backends.openvino.primitives import Primitive
     from edgec.targets import Target
 
@@ -33,7 +32,7 @@ class OpenVINO:
         except importlib.metadata.PackageNotFoundError:
             return Availability(False, reason="OpenVINO is not installed.", install="pip install 'edgec[openvino]'")
 
-    def supports(self, model: onnx.ModelProto, target: Target) -> Sequence[OpVerdict]:
+    def supports(self, model: Path, target: Target) -> Sequence[OpVerdict]:
         """Every node, as OpenVINO's own converter sees it. Imports OpenVINO: call it in a worker."""
         from edgec.backends.openvino.support import verdicts
 
@@ -45,14 +44,16 @@ class OpenVINO:
         Raises InternalError when a quantized model would be computed in float throughout: the quantized graph was made
         to be fused into INT8 kernels, so if none is, edgec made the wrong graph for this version of OpenVINO.
         """
+        import onnx
+
         from edgec.backends.openvino import ir, primitives
-        from edgec.onnx_graph.graph import load_model
 
         xml, weights = (job.out / name for name in _FILES)
-        source = load_model(job.model)
-        model = ir.convert(source)
-        names = ir.rename_nodes(model)
-        ir.write(model, xml, weights)
+        with tempfile.TemporaryDirectory(dir=job.out) as scratch:
+            model = ir.convert(job.model, Path(scratch))
+            names = ir.rename_nodes(model)
+            ir.write(model, xml, weights)
+        source = onnx.load(str(job.model), load_external_data=False)
         options: dict[str, Any] = {
             "outputs": [output.name for output in source.graph.output],
             "inference_precision": "f32",  # else OpenVINO computes float in bfloat16 where the CPU has it

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager
+import os
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -12,31 +11,35 @@ import onnx
 
 from edgec.backends.openvino.u8_dialect import to_u8_dialect
 
-_IN_ONE_FILE = 1 << 30  # bytes; protobuf itself ends at 2 GiB
 
+def convert(path: Path, scratch: Path) -> Any:
+    """The `openvino.Model` of an ONNX file, its quantized activations in the uint8 dialect.
 
-@contextmanager
-def onnx_file(model: onnx.ModelProto) -> Iterator[Path]:
-    """`model` as a temporary file, its weights beside it when it is large."""
-    with tempfile.TemporaryDirectory(prefix="edgec-openvino-") as folder:
-        path = Path(folder) / "model.onnx"
-        if model.ByteSize() < _IN_ONE_FILE:
-            onnx.save(model, str(path))
-        else:
-            copy = onnx.ModelProto()
-            copy.CopyFrom(model)  # saving external data changes the model that is saved
-            onnx.save(copy, str(path), save_as_external_data=True, location="weights.bin")
-        yield path
+    scratch: a folder on the file system of `path`; what is left there must stay as long as the model is used.
 
-
-def convert(model: onnx.ModelProto) -> Any:
-    """The `openvino.Model` of an ONNX model, its quantized activations in the uint8 dialect."""
+    Weights that lie beside the ONNX file are not read into memory: OpenVINO maps their file.
+    """
     import openvino
 
-    dialect = to_u8_dialect(model)
+    dialect = to_u8_dialect(onnx.load(str(path), load_external_data=False))
     del dialect.metadata_props[:]  # who exported the model, when and where, does not belong in an artifact
-    with onnx_file(dialect) as path:
-        return openvino.Core().read_model(str(path))
+    onnx.save(dialect, str(scratch / "model.onnx"))
+    for name in _external_files(dialect):
+        _link(path.parent / name, scratch / name)
+    return openvino.Core().read_model(str(scratch / "model.onnx"))
+
+
+def _external_files(model: onnx.ModelProto) -> set[str]:
+    """Names of the files that hold a model's large weights."""
+    return {entry.value for item in model.graph.initializer for entry in item.external_data if entry.key == "location"}
+
+
+def _link(source: Path, target: Path) -> None:
+    """Another name for a file (OpenVINO refuses symbolic links); a copy where the file system has no hard links."""
+    try:
+        os.link(source, target)
+    except OSError:
+        shutil.copyfile(source, target)
 
 
 def rename_nodes(model: Any) -> dict[str, str]:

@@ -8,11 +8,11 @@ used, not from a list that grows old.
 from __future__ import annotations
 
 import re
+from pathlib import Path
 
 import onnx
 
 from edgec.backends.base import OpVerdict
-from edgec.backends.openvino.ir import onnx_file
 from edgec.targets import Target
 
 ARCHITECTURES = ("x86_64", "aarch64")
@@ -22,12 +22,13 @@ _PLACEHOLDERS = ("NotSupportedONNXNode", "ONNXFrameworkNode")
 _REMEDY = "Replace the operator in the model (most exporters can be told to), or choose another backend."
 
 
-def verdicts(model: onnx.ModelProto, target: Target) -> list[OpVerdict]:
-    """One verdict for each node of the main graph, in its order. Imports OpenVINO."""
+def verdicts(path: Path, target: Target) -> list[OpVerdict]:
+    """One verdict for each node of the main graph of an ONNX file, in its order. Imports OpenVINO."""
+    model = onnx.load(str(path), load_external_data=False)
     if target.arch not in ARCHITECTURES:
         reason = f"OpenVINO has no engine for {target.arch}."
         return [_verdict(node, reason, "Choose another backend for this target.") for node in model.graph.node]
-    unconverted, log = _unconverted_tensors(model)
+    unconverted, log = _unconverted_tensors(path)
     verdicts = []
     for node in model.graph.node:
         reason = ""
@@ -47,22 +48,21 @@ def _verdict(node: onnx.NodeProto, reason: str, remedy: str) -> OpVerdict:
     return OpVerdict(name, op, not reason, reason, remedy if reason else "")
 
 
-def _unconverted_tensors(model: onnx.ModelProto) -> tuple[set[str], str]:
+def _unconverted_tensors(path: Path) -> tuple[set[str], str]:
     """Outputs of the nodes that the frontend leaves as placeholders, and what it says when asked for all of it."""
     from openvino.frontend import FrontEndManager
 
     frontend = FrontEndManager().load_by_framework("onnx")
-    with onnx_file(model) as path:
-        try:
-            frontend.convert(frontend.load(str(path)))
-        except Exception as error:
-            log = str(error)
-        else:
-            return set(), ""
-        try:
-            partial = frontend.convert_partially(frontend.load(str(path)))
-        except Exception:
-            return set(), log
+    try:
+        frontend.convert(frontend.load(str(path)))
+    except Exception as error:
+        log = str(error)
+    else:
+        return set(), ""
+    try:
+        partial = frontend.convert_partially(frontend.load(str(path)))
+    except Exception:
+        return set(), log
     names: set[str] = set()
     for operation in partial.get_ops():
         if operation.get_type_name() in _PLACEHOLDERS:
