@@ -16,6 +16,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any
 
+from edgec.errors import ModelRefused
 from edgec.runtime.bundle import FORMAT_VERSION, MANIFEST, SEAL
 
 INTERPRETER = b"#!/usr/bin/env python3\n"
@@ -26,6 +27,9 @@ _MODE = stat.S_IFREG | 0o644
 _TEXT = (".json", ".py", ".xml")
 _LEVEL = 9
 _CHUNK = 1 << 20
+
+LARGEST = (1 << 32) - (1 << 20)
+"""Bytes that an artifact may have: what a zip without extensions can hold."""
 
 _MAIN = """\
 import os
@@ -58,10 +62,17 @@ Content = bytes | Path
 def write_bundle(place: Path, manifest: Mapping[str, Any], files: Mapping[str, Content]) -> None:
     """Write the artifact with these files, the runtime, and the manifest completed by format version and digests.
 
-    Equal arguments give equal bytes, wherever and whenever they are written. Files are streamed: a payload of any size
-    takes no memory to speak of.
+    Equal arguments give equal bytes, wherever and whenever they are written. Files are streamed, not read into memory.
+
+    Raises ModelRefused for an artifact that would be larger than LARGEST.
     """
     members: dict[str, Content] = {**files, **runtime_sources(), "__main__.py": _MAIN.encode()}
+    if (size := sum(map(_size, members.values()))) > LARGEST:
+        raise ModelRefused(
+            f"The artifact would have {size / 1e9:.1f} GB",
+            "An artifact is one file that Python runs, and such a file ends at 4 GiB.",
+            "Build with INT8, which needs a quarter of the space, or split the model.",
+        )
     complete = {
         **manifest,
         "format_version": FORMAT_VERSION,
@@ -80,23 +91,40 @@ def _opened(content: Content) -> Iterator[io.BytesIO | io.BufferedReader]:
         yield stream
 
 
+def _size(content: Content) -> int:
+    return len(content) if isinstance(content, bytes) else content.stat().st_size
+
+
 def _described(content: Content) -> dict[str, Any]:
-    size = len(content) if isinstance(content, bytes) else content.stat().st_size
     with _opened(content) as stream:
-        return {"bytes": size, "sha256": hashlib.file_digest(stream, "sha256").hexdigest()}
+        return {"bytes": _size(content), "sha256": hashlib.file_digest(stream, "sha256").hexdigest()}
+
+
+@contextmanager
+def _plain_zip() -> Iterator[None]:
+    """Plain zip up to the 4 GiB that it can hold.
+
+    Python's zipfile changes to the zip64 dialect at 2 GiB already, and before 3.13 Python can't run such a file.
+    """
+    usual = zipfile.ZIP64_LIMIT
+    vars(zipfile)["ZIP64_LIMIT"] = LARGEST
+    try:
+        yield
+    finally:
+        vars(zipfile)["ZIP64_LIMIT"] = usual
 
 
 def _write_archive(stream: IO[bytes], members: Mapping[str, Content]) -> None:
     """A zip behind a line that names its interpreter; room for the seal is its comment."""
     stream.write(INTERPRETER)
-    with zipfile.ZipFile(stream, "w", compresslevel=_LEVEL) as archive:
+    with _plain_zip(), zipfile.ZipFile(stream, "w", compresslevel=_LEVEL) as archive:
         for name, content in sorted(members.items()):
             entry = zipfile.ZipInfo(name, _EPOCH)
             entry.create_system = 3  # Unix, also where this runs on something else
             entry.external_attr = _MODE << 16
             # Text shrinks to a fifth. Weights hardly do; stored, they load without work, and can't be a zip bomb.
             entry.compress_type = zipfile.ZIP_DEFLATED if name.endswith(_TEXT) else zipfile.ZIP_STORED
-            entry.file_size = len(content) if isinstance(content, bytes) else content.stat().st_size
+            entry.file_size = _size(content)
             with _opened(content) as source, archive.open(entry, "w") as member:
                 shutil.copyfileobj(source, member, _CHUNK)
         archive.comment = SEAL + bytes(64)

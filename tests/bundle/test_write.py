@@ -10,7 +10,10 @@ import sys
 import zipfile
 from pathlib import Path
 
+import pytest
+
 from edgec.bundle.write import runtime_sources, write_bundle
+from edgec.errors import ModelRefused
 from edgec.runtime.bundle import SEAL
 
 _DIGEST = """
@@ -56,6 +59,29 @@ def test_a_file_and_its_bytes_make_the_same_member(tmp_path):
     write_bundle(one, {"name": "n"}, {"payload/m.bin": tmp_path / "weights"})
     write_bundle(other, {"name": "n"}, {"payload/m.bin": (tmp_path / "weights").read_bytes()})
     assert one.read_bytes() == other.read_bytes()
+
+
+@pytest.mark.slow
+def test_an_artifact_beyond_two_gibibytes_is_still_run_by_python(tmp_path):
+    """Python's own zip writer would have chosen zip64 here, which Python can't run."""
+    weights = tmp_path / "weights"
+    with weights.open("wb") as stream:
+        stream.truncate((1 << 31) + 5)
+    place = tmp_path / "large.edgec"
+    write_bundle(place, {"name": "n"}, {"payload/m.bin": weights})
+    done = subprocess.run([sys.executable, place, "--help"], capture_output=True, text=True, timeout=60)
+    place.unlink()
+    assert done.returncode == 0, done.stderr
+    assert "selftest" in done.stdout
+
+
+def test_an_artifact_beyond_what_a_zip_can_hold_is_refused(tmp_path):
+    weights = tmp_path / "weights"
+    with weights.open("wb") as stream:
+        stream.truncate(1 << 32)
+    with pytest.raises(ModelRefused, match=r"4\.3 GB"):
+        write_bundle(tmp_path / "large.edgec", {"name": "n"}, {"payload/m.bin": weights})
+    assert not (tmp_path / "large.edgec").exists()
 
 
 def test_packing_twice_gives_the_same_file(cnn, tmp_path):
