@@ -9,13 +9,13 @@ from typing import Any
 from edgec.events import Listener, ignore
 from edgec.pipeline import build as build_spec
 from edgec.result import BuildResult
-from edgec.spec import BuildSpec, Precision, Profile
+from edgec.spec import BuildSpec, Precision, Profile, is_random
 
 
 def build(
     model: str | Path,
     *,
-    targets: Sequence[str] = ("host",),
+    targets: str | Sequence[str] = ("host",),
     calibration: str | Path | Iterable[Any] | None = None,
     preprocess: str | Path | None = None,
     shapes: Mapping[str, Sequence[int]] | None = None,
@@ -48,11 +48,11 @@ def build(
     """
     spec = BuildSpec(
         model=Path(model),
-        targets=tuple(targets),
+        targets=(targets,) if isinstance(targets, str) else tuple(targets),
         name=name,
         shapes={key: tuple(shape) for key, shape in (shapes or {}).items()},
         state=dict(state or {}),
-        calibration=Path(calibration) if isinstance(calibration, str) and calibration != "random" else calibration,
+        calibration=Path(calibration) if isinstance(calibration, str) and not is_random(calibration) else calibration,
         recipe=None if preprocess is None else str(preprocess),
         max_samples=max_samples,
         precision=precision,

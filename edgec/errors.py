@@ -6,9 +6,10 @@ about it. Library code raises these; only the command line prints them. The clas
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 
@@ -79,12 +80,6 @@ class ParityGateError(EdgecError):
     exit_code = 6
 
 
-class SpeedGateError(EdgecError):
-    """The artifact is slower than its float counterpart."""
-
-    exit_code = 7
-
-
 class ToolMissing(EdgecError):
     """A backend or a tool that the build needs is not installed."""
 
@@ -121,20 +116,53 @@ class WorkerTimedOut(EdgecError):
     exit_code = 70
 
 
+class OutOfMemory(EdgecError):
+    """The machine, or a limit that was set for edgec, does not have the memory that the model needs."""
+
+    exit_code = 71
+
+
 class OutputError(EdgecError):
     """A file can't be written: full disk, read-only folder, no permission."""
 
     exit_code = 73
 
 
+def unexpected(error: BaseException, traceback: str) -> InternalError:
+    """The bug that an exception which nobody foresaw must be."""
+    return InternalError(
+        f"edgec failed unexpectedly: {type(error).__name__}: {error}",
+        "This is a bug in edgec, or a library did what edgec does not know.",
+        "Please report it with the command, the model if you may share it, and the output of `edgec doctor`.",
+        {"traceback": traceback},
+    )
+
+
 INTERRUPTED = 130
 """The exit code after Ctrl-C: 128 + SIGINT, as shells have it."""
 
-_NOT_WRITABLE = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM}
+_NOT_ALLOWED = {errno.EROFS, errno.EACCES, errno.EPERM}
 
 
-def from_os_error(error: OSError) -> EdgecError | None:
-    """The user's view of an operating system error, or None where it is not the environment's fault."""
+@contextlib.contextmanager
+def as_edgec_errors() -> Iterator[None]:
+    """Say in the user's terms what the operating system refused."""
+    try:
+        yield
+    except (OSError, MemoryError) as error:
+        if (known := from_system_error(error)) is None:
+            raise
+        raise known from error
+
+
+def from_system_error(error: OSError | MemoryError) -> EdgecError | None:
+    """The user's view of an operating system's refusal, or None where it is not the environment's fault."""
+    if isinstance(error, MemoryError):
+        return OutOfMemory(
+            "There is not enough memory",
+            f"An allocation failed{f': {error}' if str(error) else '.'}",
+            "Use a machine with more memory, a smaller --shape, or --precision float.",
+        )
     path = error.filename or "a file of edgec's store or of the output folder"
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
         return OutputError(
@@ -143,7 +171,7 @@ def from_os_error(error: OSError) -> EdgecError | None:
             "Free some space (`edgec cache gc` empties edgec's own store), or choose another disk with -o "
             "and the environment variable EDGEC_CACHE_DIR.",
         )
-    if error.errno in _NOT_WRITABLE:
+    if error.errno in _NOT_ALLOWED:
         return OutputError(
             f"{path} can't be written or read",
             f"The system says: {os.strerror(error.errno)}.",

@@ -37,6 +37,7 @@ class Progress:
     done: int
     total: int
     unit: str
+    target: str | None = None
 
 
 @dataclass(frozen=True)
@@ -46,6 +47,7 @@ class Note:
     stage: str
     text: str
     level: Literal["info", "warning"] = "info"
+    target: str | None = None
 
 
 Event = StageStarted | StageFinished | Progress | Note

@@ -9,11 +9,11 @@ the stage's own business; what is decided here is only which stage comes next, a
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from edgec import worker
 from edgec.backends import load_backend
@@ -21,15 +21,16 @@ from edgec.backends.base import Precision
 from edgec.backends.support import require_backend
 from edgec.calibration_data.sources import open_source, random_source, spool
 from edgec.contract import Contract
-from edgec.errors import EdgecError, ParityGateError, UsageError, from_os_error
+from edgec.errors import EdgecError, ParityGateError, UsageError, as_edgec_errors
 from edgec.events import Listener, ignore
 from edgec.onnx_graph.untrusted import ModelFiles, scan
-from edgec.output_folder import check_writable, publish, write_whole
+from edgec.outcome import Outcome
+from edgec.output_folder import check_writable, describe_file, publish, write_whole
 from edgec.parity.thresholds import Gate
 from edgec.recipes import load_recipe
-from edgec.result import ArtifactFile, BuildResult, ModelFacts, StageRecord, TargetBuild
+from edgec.result import ArtifactFile, BuildResult, CalibrationFacts, ModelFacts, StageRecord, TargetBuild
 from edgec.samples import SampleSource
-from edgec.spec import BuildSpec
+from edgec.spec import BuildSpec, is_random
 from edgec.stage_runner import NOT_MADE, StageRunner
 from edgec.stages import calibrate, ingest, lower, measure, pack, quantize, simplify, support, validate
 from edgec.store import Entry, Store
@@ -45,11 +46,10 @@ def build(spec: BuildSpec, *, store: Store | None = None, listener: Listener = i
     Errors of one target do not stop the others: they are in its TargetBuild. An error that concerns all of them (the
     model, the specification, the calibration data) is raised.
     """
-    with _as_edgec_errors():
+    with as_edgec_errors():
         store = store or Store.default()
         targets = [load_target(name) for name in spec.targets]
         Gate.from_overrides(_pairs(spec.gate))
-        _check_name(spec.artifact_name)
         check_writable(spec.output)
         with store.in_use(), store.scratch() as scratch:
             front = _Front.open(spec, StageRunner(store, listener), scratch)
@@ -65,8 +65,8 @@ def _each(work: Callable[[Target], TargetBuild], targets: Sequence[Target], jobs
         try:
             return tuple(pool.map(work, targets))
         except KeyboardInterrupt:
-            pool.shutdown(wait=False, cancel_futures=True)
-            worker.end_all()
+            with worker.interrupting():
+                pool.shutdown(wait=True, cancel_futures=True)
             raise
 
 
@@ -76,7 +76,7 @@ def plan(spec: BuildSpec, *, store: Store | None = None) -> list[StageRecord]:
     The model is really read (so that what is wrong with it shows now); nothing else is run, and nothing is written to
     the output folder.
     """
-    with _as_edgec_errors():
+    with as_edgec_errors():
         store = store or Store.default()
         records: dict[str, StageRecord] = {}
         with store.in_use(), store.scratch() as scratch:
@@ -84,7 +84,8 @@ def plan(spec: BuildSpec, *, store: Store | None = None) -> list[StageRecord]:
             for name in spec.targets:
                 target = load_target(name)
                 path = _TargetPath(spec, target, front, front.runner.for_target(name), spec.precision)
-                path.artifact(path.backend())
+                with contextlib.suppress(ParityGateError):  # known to fail: what comes after will not be reached
+                    path.artifact(path.backend())
                 for record in path.runner.records:
                     records.setdefault(f"{record.key} {record.name} {record.detail}", record)
         return list(records.values())
@@ -100,6 +101,7 @@ class _Front:
     ingested: Entry
     simplified: Entry
     samples: SampleSource | None
+    calibration: CalibrationFacts | None
     recipe: dict[str, Any] | None
     came_quantized: bool
 
@@ -117,14 +119,15 @@ class _Front:
         seen = ingested.read_json("ingest.json")
         came_quantized = not _QDQ.isdisjoint(seen["ops"])
         samples = _open_samples(spec, contract, scratch, needed=spec.precision == "int8" and not came_quantized)
-        for text in samples.notes if samples is not None else ():
-            runner.note("samples", text, "info")
+        calibration = None if samples is None else _describe(spec.calibration, samples)
+        for text in () if samples is None else samples.notes:
+            runner.note("samples", text, "warning" if is_random(spec.calibration) else "info")
         recipe = load_recipe(spec.recipe).to_json() if spec.recipe else None
         enabled = spec.simplify and not came_quantized  # folding constants would undo the quantization of weights
         simplified = runner.run(simplify.STAGE, {"ingested": ingested}, simplify.SimplifyParams(enabled=enabled))
         size = sum(path.stat().st_size for path in files.files)
-        facts = ModelFacts(str(spec.model), files.digest, size, seen["macs"], seen["parameters"])
-        return cls(runner, files, facts, ingested, simplified, samples, recipe, came_quantized)
+        facts = ModelFacts(spec.artifact_name, str(spec.model), files.digest, size, seen["macs"], seen["parameters"])
+        return cls(runner, files, facts, ingested, simplified, samples, calibration, recipe, came_quantized)
 
 
 @dataclass
@@ -270,80 +273,54 @@ def _layer_line(layer: Mapping[str, Any]) -> str:
 def _build_target(spec: BuildSpec, target: Target, front: _Front) -> TargetBuild:
     """All stages of one target, its artifact and its report; errors become part of the result."""
     path = _TargetPath(spec, target, front, front.runner.for_target(target.name), spec.precision)
-    error: EdgecError | None = None
     backend = target.backends[0]
+    error: EdgecError | None = None
     artifact: ArtifactFile | None = None
     try:
-        with _as_edgec_errors():
+        with as_edgec_errors():
             backend = path.backend()
             path.artifact(backend)
             assert path.packed is not None
-            artifact = publish(path.packed.path / path.artifact_name, spec.output)
+            artifact = describe_file(path.packed.path / path.artifact_name, spec.output)
     except EdgecError as raised:
         error = raised
-    built = _describe(path, backend, artifact, error)
-    with _as_edgec_errors():
-        return replace(built, report=_write_report(spec, path, front, built))
-
-
-def _describe(path: _TargetPath, backend: str, artifact: ArtifactFile | None, error: EdgecError | None) -> TargetBuild:
-    quantized = path.quantized.read_json("quantize.json") if path.quantized else None
-    latency = path.measured.read_json("latency.json") if path.measured else None
-    return TargetBuild(
-        target=path.target.name,
+    outcome = Outcome(
+        model=front.facts,
+        target=target,
         backend=backend,
         precision=path.precision,
-        error=error,
         artifact=artifact,
-        parity=path.validated.read_json("parity.json") if path.validated else None,
-        quantization=quantized,
-        latency=latency,
+        error=error,
+        calibration=front.calibration,
+        recipe=front.recipe,
+        ingested=front.ingested,
+        simplified=front.simplified,
+        calibrated=path.calibrated,
+        quantized=path.quantized,
+        lowered=path.lowered,
+        validated=path.validated,
+        measured=path.measured,
         stages=tuple(path.runner.records),
         notes=tuple(path.runner.notes),
     )
+    report = spec.output / f"{spec.artifact_name}-{target.name}.report.html"
+    built = outcome.result(report)
+    with as_edgec_errors():  # the artifact last: where its report can't be made, nothing is shipped
+        texts = outcome.reports(built)
+        for suffix, text in texts.items():
+            write_whole(report.with_suffix(f".{suffix}"), text.encode("utf-8", "backslashreplace"))
+        if artifact is not None and path.packed is not None:
+            publish(path.packed.path / path.artifact_name, artifact.path)
+    return built
 
 
-def _write_report(spec: BuildSpec, path: _TargetPath, front: _Front, built: TargetBuild) -> Path:
-    """Write the HTML, Markdown and JSON reports beside the artifact; returns the HTML one."""
-    from edgec.report import ReportInputs, render_html, render_json, render_markdown
-
-    def document(entry: Entry | None, name: str) -> Any:
-        return entry.read_json(name) if entry is not None else None
-
-    sheet = path.calibrated.path / "contact_sheet.png" if path.calibrated else None
-    inputs = ReportInputs(
-        model=front.facts.to_json(),
-        build=built.to_json(),
-        ingest=front.ingested.read_json("ingest.json"),
-        contract=front.ingested.read_json("contract.json"),
-        simplify=front.simplified.read_json("simplify.json"),
-        inputs=document(path.calibrated, "inputs.json"),
-        contact_sheet=sheet.read_bytes() if sheet is not None and sheet.is_file() else None,
-        quantize=built.quantization,
-        lower=document(path.lowered, "lower.json"),
-        parity=built.parity,
-        latency=built.latency,
-        recipe=front.recipe,
-        target=asdict(path.target),
-    )
-    stem = f"{spec.artifact_name}-{path.target.name}.report"
-    for suffix, text in (
-        ("json", render_json(inputs)),
-        ("md", render_markdown(inputs)),
-        ("html", render_html(inputs)),
-    ):
-        write_whole(spec.output / f"{stem}.{suffix}", text.encode())
-    return spec.output / f"{stem}.html"
-
-
-def _check_name(name: str) -> None:
-    """Refuse what can't be part of a file's name."""
-    if name != Path(name).name:
-        raise UsageError(
-            f"{name!r} can't be the name of an artifact",
-            "It becomes part of a file's name, so it can't hold a slash.",
-            "Give a plain --name, and the folder with -o.",
-        )
+def _describe(data: Any, samples: SampleSource) -> CalibrationFacts:
+    kind: Literal["files", "random", "arrays"] = "arrays"
+    if isinstance(data, Path):
+        kind = "files"
+    elif is_random(data):
+        kind = "random"
+    return CalibrationFacts(kind, str(data) if isinstance(data, Path) else kind, len(samples), samples.digest)
 
 
 def _open_samples(spec: BuildSpec, contract: Contract, scratch: Path, *, needed: bool) -> SampleSource | None:
@@ -361,7 +338,7 @@ def _open_samples(spec: BuildSpec, contract: Contract, scratch: Path, *, needed:
                 "--calib random exists for trying things out; its accuracy means nothing.",
             )
         return None
-    if data == "random":
+    if is_random(data):
         return random_source(contract, min(_RANDOM_SAMPLES, spec.max_samples or _RANDOM_SAMPLES), 0, spec.state)
     recipe = load_recipe(spec.recipe) if spec.recipe else None
     if isinstance(data, Path):
@@ -373,17 +350,6 @@ def _open_samples(spec: BuildSpec, contract: Contract, scratch: Path, *, needed:
             "Leave preprocess out, or give the path of a folder of images.",
         )
     return spool(data, contract, scratch, dict(spec.state), spec.max_samples)
-
-
-@contextlib.contextmanager
-def _as_edgec_errors() -> Iterator[None]:
-    """Say in the user's terms what the operating system refused."""
-    try:
-        yield
-    except OSError as error:
-        if (known := from_os_error(error)) is None:
-            raise
-        raise known from error
 
 
 def _pairs(mapping: Mapping[str, Any]) -> tuple[tuple[str, Any], ...]:

@@ -19,7 +19,7 @@ def builtin_folder(kind: str) -> Path:
 def declared(kind: str) -> dict[str, Path]:
     """All files of `kind` by name; the user's own win over the built-in ones of the same name."""
     found: dict[str, Path] = {}
-    for folder in (builtin_folder(kind), Path.cwd() / kind):
+    for folder in (builtin_folder(kind), Path(kind)):
         if folder.is_dir():
             found.update((path.stem, path) for path in sorted(folder.glob("*.toml")))
     return found

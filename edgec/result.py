@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from edgec.errors import EdgecError, ParityGateError, SpeedGateError
+from edgec.errors import EdgecError, ParityGateError
 from edgec.events import Note
 from edgec.version import __version__
 
@@ -16,8 +16,10 @@ Status = Literal["ok", "refused", "failed"]
 
 @dataclass(frozen=True)
 class ModelFacts:
-    """The model that was built. `sha256` and `bytes` cover its external data too."""
+    """The model that was built. `name` is what its artifacts are called after; `sha256` and `bytes` cover its external
+    data too."""
 
+    name: str
     path: str
     sha256: str
     bytes: int
@@ -26,6 +28,16 @@ class ModelFacts:
 
     def to_json(self) -> dict[str, Any]:
         return asdict(self)
+
+
+@dataclass(frozen=True)
+class CalibrationFacts:
+    """The data that a build was calibrated on and judged by. `source` is a path, or the kind where there is none."""
+
+    kind: Literal["files", "random", "arrays"]
+    source: str
+    samples: int
+    sha256: str
 
 
 @dataclass(frozen=True)
@@ -61,6 +73,7 @@ class TargetBuild:
     backend: str
     precision: str
     artifact: ArtifactFile | None
+    calibration: CalibrationFacts | None
     parity: Mapping[str, Any] | None
     quantization: Mapping[str, Any] | None
     latency: Mapping[str, Any] | None
@@ -73,7 +86,12 @@ class TargetBuild:
     def status(self) -> Status:
         if self.error is None:
             return "ok"
-        return "refused" if isinstance(self.error, ParityGateError | SpeedGateError) else "failed"
+        return "refused" if isinstance(self.error, ParityGateError) else "failed"
+
+    @property
+    def calibration_is_random(self) -> bool:
+        """Whether random numbers stood in for data: accuracy figures then say nothing."""
+        return self.calibration is not None and self.calibration.kind == "random"
 
     @property
     def int8_mac_fraction(self) -> float:
@@ -93,6 +111,7 @@ class TargetBuild:
             "precision": self.precision,
             "status": self.status,
             "artifact": artifact and {"path": str(artifact.path), "bytes": artifact.bytes, "sha256": artifact.sha256},
+            "calibration": self.calibration and asdict(self.calibration),
             "parity": self.parity,
             "int8_mac_fraction": self.int8_mac_fraction,
             "float_nodes": self.float_nodes,

@@ -7,6 +7,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
+from edgec.errors import UsageError
+
 Profile = Literal["auto", "strict", "islands"]
 Precision = Literal["int8", "float"]
 
@@ -46,7 +48,35 @@ class BuildSpec:
     gate: Mapping[str, float] = field(default_factory=dict)
     output: Path = Path("dist")
 
+    def __post_init__(self) -> None:
+        check_name(self.artifact_name, "an artifact", "Give a plain --name, and the folder with -o.")
+        for name in {name for name in self.targets if self.targets.count(name) > 1}:
+            raise UsageError(
+                f"Target {name!r} is named twice", "Its artifact would be made twice, in one place.", "Name it once."
+            )
+        if self.precision == "float" and (self.keep_float or self.profile != "auto"):
+            raise UsageError(
+                "--profile and --keep-float say how to quantize, and --precision float does not",
+                "A float build quantizes nothing.",
+                "Leave them out, or build with --precision int8.",
+            )
+
     @property
     def artifact_name(self) -> str:
         """What artifacts are called after: the given name, or the model's file name."""
         return self.name or self.model.stem
+
+
+def is_random(calibration: Any) -> bool:
+    """Whether random numbers were asked for in place of data (an array can't be compared with a word)."""
+    return isinstance(calibration, str) and calibration == "random"
+
+
+def check_name(name: str, whose: str, fix: str) -> None:
+    """Refuse what can't be part of a file's name."""
+    if name != Path(name).name or name.startswith("."):
+        raise UsageError(
+            f"{name!r} can't be the name of {whose}",
+            "It becomes part of a file's name, so it can't hold a slash or begin with a dot.",
+            fix,
+        )

@@ -8,7 +8,7 @@ import os
 import platform
 import shutil
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -50,7 +50,7 @@ class StageRunner:
         return other
 
     def note(self, stage: str, text: str, level: Any = "warning") -> None:
-        note = Note(stage, text, level)
+        note = Note(stage, text, level, self.target)
         self.notes.append(note)
         self.listener(note)
 
@@ -97,6 +97,7 @@ class StageRunner:
             heard: list[tuple[str, str]] = []
 
             def listen(event: Any) -> None:
+                event = replace(event, target=self.target)  # the stage itself does not know for whom it works
                 if isinstance(event, Note):
                     heard.append((event.level, event.text))
                     self.notes.append(event)

@@ -26,6 +26,7 @@ from pathlib import Path
 from typing import Any
 
 from edgec.digest import digest_file, digest_of
+from edgec.errors import OutputError
 
 _ENTRY = "entry.json"
 
@@ -51,9 +52,16 @@ class Store:
     """A folder of results. Any number of processes may use it at once."""
 
     def __init__(self, root: Path) -> None:
-        self.root = root / "v1"
-        for name in ("entries", "making", "locks"):
-            (self.root / name).mkdir(parents=True, exist_ok=True)
+        self.root = root.absolute() / "v1"
+        try:
+            for name in ("entries", "making", "locks"):
+                (self.root / name).mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise OutputError(
+                f"The store {root} can't be written",
+                f"The system says: {error.strerror}.",
+                "Results of stages are kept there. Name a folder that you own in the variable EDGEC_CACHE_DIR.",
+            ) from error
 
     @classmethod
     def default(cls) -> Store:

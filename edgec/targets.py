@@ -8,8 +8,10 @@ from functools import cache
 from pathlib import Path
 
 from edgec import resources
+from edgec.backends import BACKENDS
 from edgec.errors import UsageError
 from edgec.runtime.device import cpu_features
+from edgec.spec import check_name
 from edgec.toml_schema import Table, did_you_mean
 
 ARCHITECTURES = ("x86_64", "aarch64", "armv7l")
@@ -82,6 +84,15 @@ def _read(path: Path) -> Target:
         backends=table.list_of("backends", str),
     )
     table.done()
+    check_name(target.name, "a target", f"Change it in {path}.")
     if not target.backends:
         raise table.error("backends is empty", "List at least one backend.", "backends")
+    for backend in target.backends:
+        if backend not in BACKENDS:
+            fix = f"The backends are: {', '.join(BACKENDS)}.{did_you_mean(backend, BACKENDS)}"
+            raise table.error(f"the backend {backend!r} is not known", fix, "backends")
+    for feature in target.features if target.arch == "x86_64" else ():
+        if feature not in X86_FEATURES:
+            fix = f"Features that decide something: {', '.join(X86_FEATURES)}.{did_you_mean(feature, X86_FEATURES)}"
+            raise table.error(f"the feature {feature!r} is not known", fix, "features")
     return target

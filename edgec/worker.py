@@ -17,18 +17,20 @@ import struct
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 import traceback
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, BinaryIO
 
-from edgec.errors import EdgecError, InternalError, WorkerCrashed, WorkerTimedOut, from_os_error
+from edgec.errors import EdgecError, WorkerCrashed, WorkerTimedOut, from_system_error, unexpected
 from edgec.events import Listener, ignore
 
 _HEADER = struct.Struct("<cQ")  # kind of frame (event, result, failure), length of its pickle
 _EVENT, _RESULT, _FAILURE = b"e", b"r", b"f"
 _TAIL = 4000  # characters of a dead child's output that are worth showing
 _PR_SET_PDEATHSIG = 1  # prctl(2)
+_interrupted = threading.Event()
 _running: set[int] = set()  # process groups of living children
 
 
@@ -49,6 +51,8 @@ def call(
     Raises the EdgecError that the function raised; WorkerCrashed when the child died; WorkerTimedOut; InternalError for
     any other exception, with its traceback in the details.
     """
+    if _interrupted.is_set():
+        raise KeyboardInterrupt
     job = pickle.dumps((function, dict(kwargs), emit_as))
     where = f"{function.__module__}.{function.__qualname__}"
     read_end, write_end = os.pipe()
@@ -74,6 +78,8 @@ def call(
             child.wait()
             _running.discard(child.pid)
         if answer is None:
+            if _interrupted.is_set():
+                raise KeyboardInterrupt
             raise _crashed(where, child.returncode, output)
     kind, value = answer
     if kind == _FAILURE:
@@ -81,10 +87,16 @@ def call(
     return value
 
 
-def end_all() -> None:
-    """End every child that other threads of this process wait for; their calls raise WorkerCrashed."""
-    for group in tuple(_running):
-        _end(group)
+@contextlib.contextmanager
+def interrupting() -> Iterator[None]:
+    """End every child that other threads wait for, and start none, until the block ends: `call` is interrupted too."""
+    _interrupted.set()
+    try:
+        for group in tuple(_running):
+            _end(group)
+        yield
+    finally:
+        _interrupted.clear()
 
 
 def _end(group: int) -> None:
@@ -147,14 +159,9 @@ def _failure(error: BaseException) -> EdgecError:
     """The error that the parent shall raise for what happened in the child."""
     if isinstance(error, EdgecError):
         return error
-    if isinstance(error, OSError) and (known := from_os_error(error)) is not None:
+    if isinstance(error, OSError | MemoryError) and (known := from_system_error(error)) is not None:
         return known
-    return InternalError(
-        f"edgec failed unexpectedly: {type(error).__name__}: {error}",
-        "This is a bug in edgec, or a library did what edgec does not know.",
-        "Please report it with the command, the model if you may share it, and the output of `edgec doctor`.",
-        {"traceback": "".join(traceback.format_exception(error))},
-    )
+    return unexpected(error, "".join(traceback.format_exception(error)))
 
 
 def _serve(pipe_fd: int, parent: int) -> None:

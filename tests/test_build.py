@@ -387,3 +387,85 @@ def test_bad_calibration_data_ends_with_5(digits, tmp_path, samples, told):
         edgec.build(digits.model, calibration=samples, output=tmp_path)
     assert caught.value.exit_code == 5
     assert caught.value.fix
+
+
+def test_an_array_of_samples_is_an_iterable_too(digits, tmp_path):
+    images = np.random.default_rng(0).random((24, 1, 8, 8), np.float32)
+    assert edgec.build(digits.model, targets="host", calibration=images, output=tmp_path, gate=NO_GATE).status == "ok"
+
+
+@pytest.mark.parametrize(
+    ("changes", "told"),
+    [
+        ({"name": "../escape"}, "slash"),
+        ({"name": ".."}, "slash"),
+        ({"targets": ["host", "host"]}, "twice"),
+        ({"precision": "float", "profile": "strict"}, "--precision float"),
+        ({"precision": "float", "keep_float": ["linear"]}, "--precision float"),
+        ({"gate": {"sqrn": 3}}, "Did you mean 'sqnr'"),
+        ({"keep_float": ["linera"]}, "linear"),
+    ],
+)
+def test_what_can_not_be_meant_is_refused(digits, tmp_path, changes, told):
+    with pytest.raises(UsageError, match=told):
+        build(digits, tmp_path, **changes)
+    assert not list(tmp_path.glob("*.edgec"))
+
+
+def test_random_data_is_named_wherever_the_result_is(digits, tmp_path):
+    result = build(digits, tmp_path, calibration="random", preprocess=None, gate=NO_GATE)
+    document = result.builds[0].to_json()
+    assert document["calibration"]["kind"] == "random"
+    assert any("random" in note["text"] for note in document["notes"] if note["level"] == "warning")
+    assert "random" in (tmp_path / "digits_cnn-host.report.md").read_text()
+
+
+def test_a_store_may_be_given_by_a_relative_path(command, tmp_path):
+    done = subprocess.run(
+        command, env={**os.environ, "EDGEC_CACHE_DIR": "own/store"}, cwd=tmp_path, capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr
+    assert (tmp_path / "own" / "store").is_dir()
+
+
+@pytest.mark.parametrize("variable", ["EDGEC_CACHE_DIR", "-o"])
+def test_a_folder_that_can_not_be_made_is_told_as_such(command, tmp_path, variable):
+    place = "/proc/nothing/here"
+    environment = {**os.environ, **({variable: place} if variable != "-o" else {})}
+    extra = ["-o", place] if variable == "-o" else []
+    done = subprocess.run([*command, *extra], env=environment, capture_output=True, text=True)
+    assert done.returncode == 73, done.stderr
+    assert place in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_any_path_can_be_told_in_any_locale(digits, tmp_path):
+    folder = tmp_path / "dïr"
+    folder.mkdir()
+    shutil.copy(digits.model, folder / "mödel (v1).onnx")
+    plain = {"LANG": "C", "LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
+    arguments = ["build", str(folder / "mödel (v1).onnx"), "--precision", "float", "-o", str(folder)]
+    done = subprocess.run([*EDGEC, *arguments], env={**os.environ, **plain}, capture_output=True, timeout=120)
+    assert done.returncode == 0, done.stderr
+    assert (folder / "mödel (v1)-host.edgec").is_file()
+
+
+def test_a_plan_ends_where_a_known_failure_ends_the_build(command, digits, tmp_path):
+    with pytest.raises(ParityGateError):
+        build(digits, tmp_path / "dist", gate={"sqnr": 200})
+    done = subprocess.run(
+        [*command, "--gate", "sqnr=200", "--dry-run", "--json"], capture_output=True, text=True, timeout=120
+    )
+    document = json.loads(done.stdout)
+    assert [stage["name"] for stage in document["stages"]] == STAGES[: STAGES.index("quantize") + 1]
+    assert document["targets"] == ["host"]
+
+
+def test_ctrl_c_ends_builds_of_several_targets_too(command, tmp_path):
+    process = start_until([*command, "--target", "x86-64-v3", "--jobs", "2"], "quantize")
+    process.send_signal(signal.SIGINT)
+    _, errors = process.communicate(timeout=30)
+    assert process.returncode == 130
+    assert "Traceback" not in errors
+    assert wait_without_workers_of(process.pid)
+    assert list((tmp_path / "dist").iterdir()) == []

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import io
 import sys
 from importlib import import_module
-from typing import Any
+from typing import Any, NoReturn
 
 import click
 
+from edgec.cli.json_output import failure, print_json
 from edgec.cli.report_error import report_error
-from edgec.errors import INTERRUPTED, EdgecError, InternalError
+from edgec.errors import INTERRUPTED, EdgecError, UsageError, as_edgec_errors, unexpected
 from edgec.version import __version__
 
 VERBS = {
@@ -57,19 +59,27 @@ def edgec() -> None:
 
 
 def main() -> None:
-    """The console script: run a command, print errors in three parts, exit with their code."""
+    """The console script: run a command, tell what went wrong, exit with its code."""
+    for stream in (sys.stdout, sys.stderr):  # a path may hold what the terminal's encoding can't say
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
+    as_json = "--json" in sys.argv
     try:
-        status = edgec(standalone_mode=False)
+        with as_edgec_errors():
+            status = edgec(prog_name="edgec", standalone_mode=False)
         sys.exit(status if isinstance(status, int) else 0)
     except click.exceptions.NoArgsIsHelpError as error:
         click.echo(error.format_message())
         sys.exit(2)
     except click.ClickException as error:
-        error.show()
+        if as_json:
+            what = UsageError(error.format_message(), "The command line can't be understood.", "See `--help`.")
+            print_json(failure(None, what))
+        else:
+            error.show()
         sys.exit(error.exit_code)
     except EdgecError as error:
-        report_error(error)
-        sys.exit(error.exit_code)
+        _tell(error, as_json)
     except (KeyboardInterrupt, click.Abort):
         click.echo("edgec: interrupted; results of finished stages are kept", err=True)
         sys.exit(INTERRUPTED)
@@ -79,11 +89,12 @@ def main() -> None:
     except Exception as error:
         import traceback
 
-        unexpected = InternalError(
-            f"edgec failed unexpectedly: {type(error).__name__}: {error}",
-            "This is a bug in edgec.",
-            "Please report it with the command, the model if you may share it, and the output of `edgec doctor`.",
-            {"traceback": traceback.format_exc()},
-        )
-        report_error(unexpected)
-        sys.exit(unexpected.exit_code)
+        _tell(unexpected(error, traceback.format_exc()), as_json)
+
+
+def _tell(error: EdgecError, as_json: bool) -> NoReturn:
+    if as_json:
+        print_json(failure(None, error))
+    else:
+        report_error(error)
+    sys.exit(error.exit_code)

@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import json
-import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import click
 from click.core import ParameterSource
 
+from edgec.cli.json_output import failure, print_json
 from edgec.cli.report_error import report_error
 from edgec.errors import EdgecError, UsageError
-from edgec.result import BuildResult
+from edgec.result import BuildResult, StageRecord
 from edgec.spec import PRECISIONS, PROFILES, BuildSpec
 from edgec.version import __version__
 
@@ -91,12 +90,12 @@ def command(
             return _show_plans(specs, as_json)
     except EdgecError as error:
         if as_json:
-            _print_json([_failure(model, error)])
+            print_json(failure(model, error))
             return error.exit_code
         raise
     outcomes = [(spec.model, _outcome(spec, jobs, quiet or as_json, verbose)) for spec in specs]
     if as_json:
-        _print_json([_failure(path, it) if isinstance(it, EdgecError) else it.to_json() for path, it in outcomes])
+        _print_all([failure(path, it) if isinstance(it, EdgecError) else it.to_json() for path, it in outcomes])
     else:
         from edgec.cli.summary import print_results
 
@@ -141,9 +140,9 @@ def _specs(model: Path | None, output: Path, flags: dict[str, Any]) -> list[Buil
             output=output,
             targets=flags.pop("targets") or ("host",),
             calibration=calibration,
-            shapes=dict(_parse("--shape", text, "=", _dims) for text in flags.pop("shapes")),
-            state=dict(_parse("--state", text, ":", str) for text in flags.pop("state")),
-            gate=dict(_parse("--gate", text, "=", float) for text in flags.pop("gate")),
+            shapes=_parse("--shape", flags.pop("shapes"), "=", _dims),
+            state=_parse("--state", flags.pop("state"), ":", str),
+            gate=_parse("--gate", flags.pop("gate"), "=", _number),
             keep_float=tuple(flags.pop("keep_float")),
             **flags,
         )
@@ -163,27 +162,46 @@ def _refuse(flags: Mapping[str, Any]) -> None:
             )
 
 
-def _parse(flag: str, text: str, separator: str, convert: Callable[[str], Any]) -> tuple[str, Any]:
-    """Split "NAME<separator>VALUE"; names may hold the separator themselves, so the last one counts."""
-    name, found, value = text.rpartition(separator)
-    try:
+def _parse(flag: str, texts: Sequence[str], separator: str, convert: Callable[[str], Any]) -> dict[str, Any]:
+    """Read "NAME<separator>VALUE" texts; names may hold the separator themselves, so the last one counts."""
+    parsed: dict[str, Any] = {}
+    for text in texts:
+        name, found, value = text.rpartition(separator)
         if not found or not name:
-            raise ValueError
-        return name, convert(value)
-    except ValueError:
-        example = {"--shape": "--shape x=1x3x224x224", "--state": "--state stateN:state"}
-        raise UsageError(
-            f"{flag} {text} can't be understood",
-            f"It needs a name, '{separator}' and a value.",
-            f"For example: {example.get(flag, '--gate cosine_p01=0.9')}",
-        ) from None
+            raise _misread(flag, text, f"It needs a name, '{separator}' and a value.")
+        if name in parsed:
+            raise _misread(flag, text, f"{name!r} was given before.")
+        try:
+            parsed[name] = convert(value)
+        except ValueError as error:
+            raise _misread(flag, text, f"{value!r} is no {error}.") from None
+    return parsed
+
+
+def _misread(flag: str, text: str, why: str) -> UsageError:
+    examples = {
+        "--shape": "--shape x=1x3x224x224",
+        "--state": "--state stateN:state",
+        "--gate": "--gate cosine_p01=0.9",
+    }
+    return UsageError(f"{flag} {text} can't be understood", why, f"For example: {examples[flag]}")
 
 
 def _dims(text: str) -> tuple[int, ...]:
-    dims = tuple(int(part) for part in text.replace(",", "x").split("x"))
+    try:
+        dims = tuple(int(part) for part in text.replace(",", "x").split("x"))
+    except ValueError:
+        raise ValueError("list of whole numbers") from None
     if any(dim < 1 for dim in dims):
-        raise ValueError
+        raise ValueError("list of numbers of at least 1")
     return dims
+
+
+def _number(text: str) -> float:
+    try:
+        return float(text)
+    except ValueError:
+        raise ValueError("number") from None
 
 
 def _show_plans(specs: list[BuildSpec], as_json: bool) -> int:
@@ -191,12 +209,7 @@ def _show_plans(specs: list[BuildSpec], as_json: bool) -> int:
 
     plans = [(spec, plan(spec)) for spec in specs]
     if as_json:
-        stages = [
-            {"name": record.name, "cached": record.cached, "detail": record.detail}
-            for _, records in plans
-            for record in records
-        ]
-        click.echo(json.dumps({"edgec": __version__, "schema": 1, "status": "planned", "stages": stages}, indent=1))
+        _print_all([_planned(spec, records) for spec, records in plans])
         return 0
     from edgec.cli.summary import print_plan
 
@@ -205,20 +218,17 @@ def _show_plans(specs: list[BuildSpec], as_json: bool) -> int:
     return 0
 
 
-def _failure(model: Path | None, error: EdgecError) -> dict[str, Any]:
+def _planned(spec: BuildSpec, records: Sequence[StageRecord]) -> dict[str, Any]:
     return {
         "edgec": __version__,
         "schema": 1,
-        "status": "failed",
-        "exit_code": error.exit_code,
-        "model": {"path": str(model)} if model else None,
-        "builds": [],
-        "error": error.to_json(),
+        "status": "planned",
+        "model": {"path": str(spec.model)},
+        "targets": list(spec.targets),
+        "stages": [{"name": each.name, "cached": each.cached, "detail": each.detail} for each in records],
     }
 
 
-def _print_json(documents: list[dict[str, Any]]) -> None:
+def _print_all(documents: list[dict[str, Any]]) -> None:
     """One document for one model; a list of them under "results" for several."""
-    document = documents[0] if len(documents) == 1 else {"edgec": __version__, "schema": 1, "results": documents}
-    json.dump(document, sys.stdout, indent=1, ensure_ascii=False)
-    click.echo()
+    print_json(documents[0] if len(documents) == 1 else {"edgec": __version__, "schema": 1, "results": documents})

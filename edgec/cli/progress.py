@@ -6,8 +6,12 @@ import contextlib
 import sys
 import time
 from collections.abc import Iterator
+from typing import TYPE_CHECKING
 
 from edgec.events import Event, Listener, Note, Progress, StageFinished, StageStarted
+
+if TYPE_CHECKING:
+    from rich.progress import TaskID
 
 _EVERY = 10.0  # seconds between two plain progress lines
 
@@ -79,7 +83,7 @@ class _Bars:
             console=Console(stderr=True),
             transient=True,
         )
-        self._tasks: dict[str, int] = {}
+        self._tasks: dict[tuple[str, str | None], TaskID] = {}
 
     def __enter__(self) -> _Bars:
         self._bars.start()
@@ -92,18 +96,19 @@ class _Bars:
         from rich.markup import escape
 
         say = self._bars.console.print
+        key = (event.stage, event.target)
         match event:
             case Note(stage, text, level):
                 if level == "warning" or self._verbose:
                     style = "yellow" if level == "warning" else "dim"
                     say(f"  [{style}]{level}:[/] {escape(stage)}: {escape(text)}", highlight=False)
-            case StageStarted(stage):
-                self._tasks[stage] = self._bars.add_task(_label(event), total=None, unit="")
-            case StageFinished(stage, seconds, cached):
-                if (task := self._tasks.pop(stage, None)) is not None:
-                    self._bars.remove_task(task)  # type: ignore[arg-type]
+            case StageStarted():
+                self._tasks[key] = self._bars.add_task(_label(event), total=None, unit="")
+            case StageFinished(_, seconds, cached):
+                if (task := self._tasks.pop(key, None)) is not None:
+                    self._bars.remove_task(task)
                 how = "[dim]found in the store[/]" if cached else f"{seconds:.1f} s"
                 say(f"  [green]✓[/] {_label(event):<24} {how}", highlight=False)
-            case Progress(stage, done, total, unit):
-                if stage in self._tasks:
-                    self._bars.update(self._tasks[stage], completed=done, total=total, unit=unit)  # type: ignore[arg-type]
+            case Progress(_, done, total, unit):
+                if key in self._tasks:
+                    self._bars.update(self._tasks[key], completed=done, total=total, unit=unit)

@@ -124,3 +124,11 @@ def test_the_cache_can_be_listed_and_emptied(digits, tmp_path):
     assert {"ingest", "simplify", "lower", "validate", "pack"} <= {entry["stage"] for entry in listed}
     assert f"{len(listed)} results removed" in edgec("cache", "gc").stdout
     assert "0 results" in edgec("cache", "ls").stdout
+
+
+@pytest.mark.parametrize("arguments", [["build", "--precision", "int4", "--json"], ["recipes", "nosuch", "--json"]])
+def test_whatever_happens_json_is_one_document(arguments):
+    done = edgec(*arguments)
+    document = json.loads(done.stdout)
+    assert done.returncode == document["exit_code"] == 2
+    assert document["error"]["what"]

@@ -1,0 +1,31 @@
+"""JSON on standard output: one document, whatever happens."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from edgec.errors import EdgecError
+from edgec.version import __version__
+
+
+def print_json(document: Mapping[str, Any]) -> None:
+    """Print `document`; characters beyond ASCII are escaped, so that any terminal and any log can take it."""
+    json.dump(document, sys.stdout, indent=1)
+    sys.stdout.write("\n")
+
+
+def failure(model: Path | None, error: EdgecError) -> dict[str, Any]:
+    """The document of a build that came to nothing."""
+    return {
+        "edgec": __version__,
+        "schema": 1,
+        "status": "failed",
+        "exit_code": error.exit_code,
+        "model": {"path": str(model)} if model else None,
+        "builds": [],
+        "error": error.to_json(),
+    }

@@ -1,0 +1,80 @@
+"""What the stages of one target left behind, as a result and as reports. Reads the store; decides nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from edgec.errors import EdgecError
+from edgec.events import Note
+from edgec.result import ArtifactFile, CalibrationFacts, ModelFacts, StageRecord, TargetBuild
+from edgec.store import Entry
+from edgec.targets import Target
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """The stored results of one target as far as the build came; None for a stage that was not reached."""
+
+    model: ModelFacts
+    target: Target
+    backend: str
+    precision: str
+    artifact: ArtifactFile | None
+    error: EdgecError | None
+    calibration: CalibrationFacts | None
+    recipe: Mapping[str, Any] | None
+    ingested: Entry
+    simplified: Entry
+    calibrated: Entry | None
+    quantized: Entry | None
+    lowered: Entry | None
+    validated: Entry | None
+    measured: Entry | None
+    stages: tuple[StageRecord, ...]
+    notes: tuple[Note, ...]
+
+    def result(self, report: Path) -> TargetBuild:
+        """The build's result; `report` is where its HTML report will lie."""
+        return TargetBuild(
+            target=self.target.name,
+            backend=self.backend,
+            precision=self.precision,
+            artifact=self.artifact,
+            calibration=self.calibration,
+            parity=_document(self.validated, "parity.json"),
+            quantization=_document(self.quantized, "quantize.json"),
+            latency=_document(self.measured, "latency.json"),
+            stages=self.stages,
+            notes=self.notes,
+            error=self.error,
+            report=report,
+        )
+
+    def reports(self, built: TargetBuild) -> dict[str, str]:
+        """The report of `built` by file suffix: json, md, html."""
+        from edgec.report import ReportInputs, render_html, render_json, render_markdown
+
+        sheet = self.calibrated.path / "contact_sheet.png" if self.calibrated else None
+        inputs = ReportInputs(
+            model=self.model.to_json(),
+            build=built.to_json(),
+            target=asdict(self.target),
+            ingest=_document(self.ingested, "ingest.json"),
+            contract=_document(self.ingested, "contract.json"),
+            simplify=_document(self.simplified, "simplify.json"),
+            inputs=_document(self.calibrated, "inputs.json"),
+            contact_sheet=sheet.read_bytes() if sheet is not None and sheet.is_file() else None,
+            quantize=built.quantization,
+            lower=_document(self.lowered, "lower.json"),
+            parity=built.parity,
+            latency=built.latency,
+            recipe=self.recipe,
+        )
+        return {"json": render_json(inputs), "md": render_markdown(inputs), "html": render_html(inputs)}
+
+
+def _document(entry: Entry | None, name: str) -> Any:
+    return entry.read_json(name) if entry is not None else None
