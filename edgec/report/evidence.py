@@ -14,6 +14,9 @@ from edgec.report.inputs import ReportInputs
 _UNHARMED_DB = 50.0
 """A layer that alone leaves the model's output this far above the noise has a bar of no length."""
 
+NO_CAUSE = "no single property of its tensors stands out"
+"""What quantize says of a layer whose loss it can't explain; worth saying once, not under every layer."""
+
 _KINDS = {
     "integer": "integers",
     "state": "state",
@@ -34,6 +37,7 @@ class OutputRow:
     lowering: str
     lowering_detail: str
     total: str
+    total_detail: str
     decisions: str
     channels: str
     degenerate: str
@@ -110,10 +114,23 @@ def worst_layers(inputs: ReportInputs) -> list[dict[str, str]]:
             "op": formats.clean(layer["op"]),
             "level": formats.decibel(layer["sqnr_db"]),
             "width": f"{min(100.0, max(1.0, 100 - 100 * float(layer['sqnr_db']) / _UNHARMED_DB)):.1f}",
-            "cause": formats.clean(layer["cause"]),
+            "cause": "" if layer["cause"] == NO_CAUSE else formats.clean(layer["cause"]),
         }
         for layer in layers
     ]
+
+
+def causes_note(inputs: ReportInputs) -> str:
+    """What is true of the weakest layers that have no cause of their own, or ""."""
+    layers = (inputs.quantize or {}).get("worst_layers") or ()
+    bare = sum(layer["cause"] == NO_CAUSE for layer in layers)
+    if not bare:
+        return ""
+    if bare < len(layers):
+        return (
+            f"Where no cause is named ({bare} of {len(layers)}), no single property of the layer's tensors stands out."
+        )
+    return "No single property of " + ("its" if bare == 1 else "their") + " tensors stands out as the cause."
 
 
 def candidates(inputs: ReportInputs) -> list[dict[str, Any]]:
@@ -221,17 +238,22 @@ def _output_row(
         kind=_KINDS.get(item["kind"], item["kind"]),
         quantization=_level_text(quantized),
         lowering=_lowering(lowered),
-        lowering_detail=_lowering_detail(lowered),
+        lowering_detail=_lowering_detail(lowered, "reference" if quantized else "original"),
         total=_level_text(total),
+        total_detail=_total_detail(total),
         decisions=_decisions(item),
         channels=_channels(item),
         degenerate=formats.clean(item.get("degenerate") or ""),
-        worst_channels=", ".join(f"{index} ({formats.decibel(level)})" for index, level in item["worst_channels"]),
+        worst_channels=""
+        if item["kind"] == "integer"
+        else ", ".join(f"{index} ({formats.decibel(level)})" for index, level in item["worst_channels"]),
     )
 
 
 def _level(item: Mapping[str, Any] | None) -> float | None:
-    return None if item is None or item.get("degenerate") else float(item["sqnr_db"])
+    if item is None or item.get("degenerate") or item["kind"] == "integer":
+        return None
+    return float(item["sqnr_db"])
 
 
 def _level_text(item: Mapping[str, Any] | None) -> str:
@@ -243,27 +265,48 @@ def _level_text(item: Mapping[str, Any] | None) -> str:
 
 
 def _lowering(item: Mapping[str, Any] | None) -> str:
+    """Each cell names its own measure: outputs without a quantization step of their own have no LSB."""
     if item is None:
         return "–"
-    return _level_text(item) if item["max_lsb"] is None else f"{formats.significant(item['max_lsb'], 2)} LSB"
+    if item["max_abs"] == 0 and item["finite"]:
+        return "nothing"
+    if item["kind"] == "integer":
+        return _level_text(item)
+    if item["max_lsb"] is None:
+        return f"error at {formats.decibel(item['sqnr_db'])}"
+    return f"at most {formats.significant(item['max_lsb'], 2)} LSB"
 
 
-def _lowering_detail(item: Mapping[str, Any] | None) -> str:
-    if item is None or item["max_lsb"] is None:
+def _lowering_detail(item: Mapping[str, Any] | None, other: str) -> str:
+    if item is None or (item["max_abs"] == 0 and item["finite"]):
+        return "" if item is None else f"equal to the {other}"
+    if item["kind"] == "integer" or item["max_lsb"] is None:
+        return f"against the {other}"
+    return (
+        f"{formats.significant(item['mean_lsb'], 2)} LSB in the mean; {formats.decibel(item['sqnr_db'])} "
+        f"against the {other}"
+    )
+
+
+def _total_detail(item: Mapping[str, Any] | None) -> str:
+    """What tells more than dB: the overlap of masks, the direction of rows."""
+    if item is None or item["kind"] == "integer":
         return ""
-    return f"at most; {formats.significant(item['mean_lsb'], 2)} in the mean, {formats.decibel(item['sqnr_db'])}"
+    if item["dice_mean"] is not None:
+        return f"Dice {item['dice_mean']:.3f} in the mean"
+    if item["flips"] is None and item["cosine_p01"] is not None:
+        return f"cosine {item['cosine_p01']:.4f}, first percentile"
+    return ""
 
 
 def _decisions(item: Mapping[str, Any]) -> str:
-    if item["flips"] is None:
-        cosine = item["cosine_p01"]
-        return "–" if cosine is None else f"cosine {cosine:.4f}"
-    text = f"{item['flips']:,} of {item['decisions']:,} flip"
-    return text if item["dice_mean"] is None else f"{text}; Dice {item['dice_mean']:.3f}"
+    if item["flips"] is None or item["kind"] == "integer":
+        return "–"
+    return f"{item['flips']:,} of {item['decisions']:,} change"
 
 
 def _channels(item: Mapping[str, Any]) -> str:
-    if item["channel_sqnr_p05_db"] is None:
+    if item["channel_sqnr_p05_db"] is None or item["kind"] == "integer":
         return "–"
     dead = "none dead" if not item["dead_channels"] else f"{formats.percent(item['dead_channels'])} dead"
     return f"{formats.decibel(item['channel_sqnr_p05_db'])}, {dead}"

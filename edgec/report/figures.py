@@ -68,21 +68,37 @@ def lines(rows: Sequence[Bar], alternative: str) -> Markup:
     return _svg(parts, len(rows) * _SLIM - 6, alternative)
 
 
-def columns(counts: Sequence[int], low: str, high: str, alternative: str) -> Markup:
-    """A histogram: columns of equal width, heights by the square root of the counts, so that tails can be seen."""
+def columns(
+    counts: Sequence[int],
+    edges: tuple[float, float],
+    shown: tuple[float, float],
+    ends: tuple[str, str],
+    alternative: str,
+) -> Markup:
+    """A histogram: columns of equal width, heights by the square root of the counts, so that tails can be seen.
+
+    edges: where the first column begins and the last one ends. shown: the part of it that the axis spans (the first and
+    last column are cut there); ends: the same as text.
+    """
     top = max(counts, default=0) or 1
-    width = 100 / max(1, len(counts))
+    if not edges[0] <= shown[0] < shown[1] <= edges[1]:
+        shown = edges
+    width = (edges[1] - edges[0]) / max(1, len(counts))
+    scale = 100 / (shown[1] - shown[0])
     parts = []
     for index, count in enumerate(counts):
         height = 44 * (count / top) ** 0.5
-        if count:
+        left = (edges[0] + index * width - shown[0]) * scale
+        right = left + width * scale * 0.86
+        left, right = max(0.0, left), min(100.0, right)
+        if count and right > left:
             parts.append(
                 Markup('<rect class="bar" x="{:.2f}%" y="{:.1f}" width="{:.2f}%" height="{:.1f}"/>').format(
-                    index * width, 46 - max(1.0, height), width * 0.86, max(1.0, height)
+                    left, 46 - max(1.0, height), right - left, max(1.0, height)
                 )
             )
-    parts.append(Markup('<text class="tick" x="0" y="62">{}</text>').format(low))
-    parts.append(Markup('<text class="tick" x="100%" y="62" text-anchor="end">{}</text>').format(high))
+    parts.append(Markup('<text class="tick" x="0" y="62">{}</text>').format(ends[0]))
+    parts.append(Markup('<text class="tick" x="100%" y="62" text-anchor="end">{}</text>').format(ends[1]))
     return _svg(parts, 66, alternative)
 
 

@@ -10,7 +10,7 @@ from typing import Any
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup, escape
 
-from edgec.report import evidence, formats, seen, story
+from edgec.report import evidence, formats, remarks, seen, story
 from edgec.report.inputs import ReportInputs
 from edgec.version import __version__
 
@@ -61,13 +61,14 @@ def _view(inputs: ReportInputs) -> dict[str, Any]:
         "headline": story.headline(inputs),
         "built": story.built(inputs),
         "failure": story.failure(inputs),
-        "warnings": story.warnings(inputs),
+        "warnings": remarks.warnings(inputs),
         "asked": story.asked(inputs),
         "size": evidence.size_figure(inputs),
         "size_ratio": _ratio(story.original_bytes(inputs), artifact["bytes"], "smaller") if artifact else "",
         "latency": evidence.latency_figure(inputs),
         "speed_ratio": _speed(latency.get("ratio_of_medians")),
         "latency_note": story.latency_note(inputs),
+        "not_measured": story.not_measured(inputs),
         "outputs": outputs,
         "outputs_note": story.outputs_note(inputs),
         "table_note": story.TABLE_NOTE,
@@ -75,6 +76,7 @@ def _view(inputs: ReportInputs) -> dict[str, Any]:
         "levels": evidence.levels_figure(inputs),
         "layers": layers,
         "layers_note": story.LAYERS_NOTE,
+        "causes_note": evidence.causes_note(inputs),
         "executed": bool(inputs.parity and inputs.parity["total"]["outputs"]),
         "sheet": base64.b64encode(inputs.contact_sheet).decode("ascii") if inputs.contact_sheet else "",
         "seen": seen.table(inputs),
@@ -102,4 +104,4 @@ def _ratio(before: float, after: float, word: str) -> str:
 def _speed(ratio: float | None) -> str:
     if not ratio or 0.97 <= ratio <= 1.03:
         return ""
-    return f"{formats.times(1 / ratio)} as fast"
+    return f"{formats.times(1 / ratio)} as fast" if ratio < 1 else f"slower: {formats.times(1 / ratio)}"

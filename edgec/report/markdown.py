@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
-from edgec.report import evidence, formats, story
+from edgec.report import evidence, formats, remarks, story
 from edgec.report.inputs import ReportInputs
 from edgec.version import __version__
 
@@ -19,24 +19,28 @@ def render_markdown(inputs: ReportInputs) -> str:
     lines += [_text(sentence) + "  " for sentence in headline.lead]
     if (failure := story.failure(inputs)) is not None:
         lines += ["", "## Why there is no artifact", *_items(failure.why)]
-        attempt = (f"Leave the two worst layers in float: {failure.attempt}",) if failure.attempt else ()
+        attempt = (f"Leave {failure.attempt_words} in float: {failure.attempt}",) if failure.attempt else ()
         if failure.fix or attempt:
             lines += ["", "## What to do", *_items((*failure.fix, *attempt))]
-    if warnings := story.warnings(inputs):
+    if warnings := remarks.warnings(inputs):
         lines += ["", "## Worth knowing", *_items(warnings)]
     lines += _figures(inputs)
     if rows := evidence.output_rows(inputs):
         cells = [
             (row.name, row.kind, f"proves nothing: {row.degenerate}", "", "", "", "")
             if row.degenerate
-            else (row.name, row.kind, row.quantization, row.lowering, row.total, row.decisions, row.channels)
+            else (
+                *(row.name, row.kind, row.quantization, _with(row.lowering, row.lowering_detail)),
+                *(_with(row.total, row.total_detail), row.decisions, row.channels),
+            )
             for row in rows
         ]
         titles = ("Output", "Judged as", "Quantization", "Lowering adds", "Artifact", "Decisions", "Weak channels")
         lines += ["", "## Outputs", "", story.outputs_note(inputs), "", *_table(titles, cells)]
     if layers := evidence.worst_layers(inputs):
-        losses = [(layer["node"], layer["op"], layer["level"], layer["cause"]) for layer in layers]
+        losses = [(layer["node"], layer["op"], layer["level"], layer["cause"] or "–") for layer in layers]
         lines += ["", "## The weakest layers", "", *_table(("Node", "Op", "SQNR", "Likely cause"), losses)]
+        lines += ["", _text(note)] if (note := evidence.causes_note(inputs)) else []
     if nodes := evidence.float_nodes(inputs):
         reasons = [(node["name"], node["op"], node["reason"]) for node in nodes]
         lines += ["", f"## {story.float_note(inputs)}", "", *_table(("Node", "Op", "Why"), reasons)]
@@ -53,7 +57,13 @@ def _figures(inputs: ReportInputs) -> list[str]:
     if latency and latency.get("artifact") and latency.get("baseline"):
         before, after = latency["baseline"]["p50"], latency["artifact"]["p50"]
         rows.append(("Median latency", formats.milliseconds(before), formats.milliseconds(after)))
+    elif reason := story.not_measured(inputs):
+        rows.append(("Median latency", "not measured", f"not measured: {reason}"))
     return ["", *_table(("", "Original", "Artifact"), rows)] if rows else []
+
+
+def _with(text: str, detail: str) -> str:
+    return f"{text} ({detail})" if detail else text
 
 
 def _items(texts: Sequence[str]) -> list[str]:

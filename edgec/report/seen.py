@@ -8,7 +8,7 @@ from typing import Any
 
 from markupsafe import Markup
 
-from edgec.report import figures, formats
+from edgec.report import figures, formats, story
 from edgec.report.inputs import ReportInputs
 
 
@@ -62,27 +62,36 @@ def table(inputs: ReportInputs) -> SeenTable | None:
 
 
 def _channels(channels: Sequence[Mapping[str, Any]]) -> tuple[str, ...]:
-    return tuple(
+    listed = tuple(
         f"channel {index}: {_cell(item['min'])} to {_cell(item['max'])}, mean {_cell(item['mean'])}, "
         f"deviation {_cell(item['std'])}"
         for index, item in enumerate(channels[:_MOST_CHANNELS])
     )
+    if len(channels) <= _MOST_CHANNELS:
+        return listed
+    return (f"channels 0 to {_MOST_CHANNELS - 1} of {len(channels)}:", *listed)
 
 
 def _histogram(row: Mapping[str, Any]) -> Markup | None:
     histogram = row.get("histogram")
     if not histogram or len(histogram["counts"]) < 2:
         return None
-    low, high = formats.significant(histogram["low"]), formats.significant(histogram["high"])
-    words = f"Histogram of the values of {formats.clean(row['name'])}, from {low} to {high}."
-    return figures.columns(histogram["counts"], low, high, words)
+    edges = float(histogram["low"]), float(histogram["high"])
+    # bins are coarser than the data: the axis ends where the data does
+    low = edges[0] if row.get("min") is None else float(row["min"])
+    high = edges[1] if row.get("max") is None else float(row["max"])
+    ends = formats.significant(low), formats.significant(high)
+    words = f"Histogram of the values of {formats.clean(row['name'])}, from {ends[0]} to {ends[1]}."
+    return figures.columns(histogram["counts"], edges, (low, high), ends, words)
 
 
 def notes(inputs: ReportInputs) -> list[str]:
     """How many samples there were, and what calibration found odd about them."""
     document = inputs.inputs or {}
     said = []
-    if document.get("samples"):
+    if calibration := story.calibration(inputs):
+        said.append(f"{calibration[:1].upper()}{calibration[1:]}.")
+    elif document.get("samples"):
         said.append(f"{formats.counted(int(document['samples']), 'sample')} for calibration.")
     if document.get("duplicates"):
         said.append(f"{document['duplicates']} of them are copies of others.")

@@ -10,10 +10,19 @@ from typing import Any, Literal
 
 from edgec.report import formats
 from edgec.report.inputs import ReportInputs
+from edgec.samples import held_out
 
 Tone = Literal["good", "doubtful", "bad"]
 
 _PRECISIONS = {"int8": "INT8", "mixed": "mixed precision (INT8 and float)", "float": "float"}
+
+
+RANDOM_DOUBT = (
+    "Random numbers stood in for data: that it computes the same on them says little of how it does on real inputs."
+)
+
+_DOMAIN = "calibration-domain"
+"""What the parity gate begins with when the original proves nothing on the data."""
 
 
 @dataclass(frozen=True)
@@ -28,17 +37,21 @@ class Headline:
 
 @dataclass(frozen=True)
 class Failure:
-    """Why there is no artifact: the parts of the error. attempt: flags worth a try where INT8 was refused, or ""."""
+    """Why there is no artifact: the parts of the error.
+
+    attempt: flags worth a try where INT8 was refused, or ""; attempt_words: which layers they leave in float.
+    """
 
     what: str
     why: tuple[str, ...]
     fix: tuple[str, ...]
     attempt: str
+    attempt_words: str
 
 
 def model_name(inputs: ReportInputs) -> str:
-    """The model's file name without its suffix."""
-    return formats.clean(PurePath(str(inputs.model["path"])).stem) or "model"
+    """What the artifact is called; without a name of its own the model's file name, without its suffix."""
+    return formats.clean(inputs.model.get("name") or PurePath(str(inputs.model["path"])).stem) or "model"
 
 
 def target_title(inputs: ReportInputs) -> str:
@@ -51,16 +64,21 @@ def precision(inputs: ReportInputs) -> str:
 
 
 def headline(inputs: ReportInputs) -> Headline:
-    """The verdict, and at most four sentences that carry it."""
+    """The verdict, and at most five sentences that carry it."""
     name, target = model_name(inputs), formats.clean(inputs.build["target"])
     status = inputs.build["status"]
+    if status == "refused" and _proves_nothing(inputs):
+        return Headline("bad", "Nothing proven", f"{name} was not shipped to {target}", _refusal(inputs))
     if status == "refused":
         return Headline("bad", "Refused", f"{name} was not shipped to {target}", _refusal(inputs))
     if status != "ok":
         return Headline("bad", "Failed", f"{name} could not be built for {target}", _refusal(inputs))
-    lead = tuple(filter(None, [_holds(inputs), _precision_share(inputs), _smaller(inputs), _faster(inputs)]))
+    doubt = RANDOM_DOUBT if on_random(inputs) else ""
+    lead = tuple(filter(None, [_holds(inputs), doubt, _precision_share(inputs), _smaller(inputs), _faster(inputs)]))
     if inputs.parity is not None and inputs.parity["runner"] == "none":
         return Headline("doubtful", "Not executed", f"{name} was built for {target}, but not run", lead)
+    if doubt:
+        return Headline("doubtful", "Holds, on random numbers only", f"{name} for {target}: try it with data", lead)
     if inputs.parity is not None and inputs.parity["warnings"]:
         return Headline("good", "Holds, with remarks", f"{name} holds on {target}", lead)
     return Headline("good", "Holds", f"{name} holds on {target}", lead)
@@ -71,16 +89,71 @@ def failure(inputs: ReportInputs) -> Failure | None:
     error: Mapping[str, Any] | None = inputs.build.get("error")
     if error is None:
         return None
+    if _proves_nothing(inputs):
+        return _nothing_proven(inputs, error)
     details = error.get("details") or {}
+    worst = [formats.clean(layer["node"]) for layer in details.get("worst_layers", ())[:2]]
     why = details.get("failures") or str(error["why"]).splitlines()
     return Failure(
         what=formats.clean(error["what"]),
         why=tuple(formats.clean(line).strip() for line in why if str(line).strip()),
         fix=tuple(formats.clean(text) for text in str(error["fix"]).splitlines() if text.strip()),
-        attempt=" ".join(
-            f"--keep-float {shlex.quote(formats.clean(layer['node']))}" for layer in details.get("worst_layers", ())[:2]
-        ),
+        attempt=" ".join(f"--keep-float {shlex.quote(node)}" for node in worst),
+        attempt_words="the worst layer" if len(worst) == 1 else "the two worst layers",
     )
+
+
+def _proves_nothing(inputs: ReportInputs) -> bool:
+    """Whether the gate refused because there was nothing to compare, not because results differ."""
+    failures = ((inputs.build.get("error") or {}).get("details") or {}).get("failures") or ()
+    return bool(failures) and all(_DOMAIN in str(text) for text in failures)
+
+
+def _nothing_proven(inputs: ReportInputs, error: Mapping[str, Any]) -> Failure:
+    """The error in the words of its cause: the data, not INT8."""
+    failures = error["details"]["failures"]
+    outputs = (
+        (inputs.parity or {}).get("quantization", {}).get("outputs") or (inputs.quantize or {}).get("outputs") or ()
+    )
+    count = int((inputs.build.get("calibration") or {}).get("samples") or (inputs.inputs or {}).get("samples") or 0)
+    fix = []
+    if 0 < count < 4 or any("single sample" in str(text) for text in failures):
+        fix.append("Give at least 4 samples, better 64: a quarter of them is held out to compare the results on.")
+    if on_random(inputs):
+        fix.append("Give data of real use with --calib: random numbers seldom make a model say anything.")
+    elif not fix or any("single sample" not in str(item.get("degenerate") or "single sample") for item in outputs):
+        fix.append("Give data of the kind that the model was made for, on which it finds something.")
+        fix.append("See below whether the data reached the model as it expects it; --preprocess names a recipe.")
+    fix.append("--precision float builds without INT8, for a look at what the model itself gives.")
+    return Failure(
+        what="The results could not be compared: the original model says nothing on this data",
+        why=tuple(formats.clean(text) for text in failures),
+        fix=tuple(fix),
+        attempt="",
+        attempt_words="",
+    )
+
+
+def on_random(inputs: ReportInputs) -> bool:
+    """Whether random numbers stood in for calibration data."""
+    return bool((inputs.build.get("calibration") or {}).get("kind") == "random")
+
+
+def calibration(inputs: ReportInputs) -> str:
+    """How many samples of which source were used for what; "" when there were none, or nobody noted it."""
+    given = inputs.build.get("calibration")
+    if not given:
+        return ""
+    source = {"random": "random numbers, not from data", "arrays": "arrays"}.get(
+        given["kind"], formats.clean(given["source"])
+    )
+    count = int(given["samples"])
+    seen, compared = (len(part) for part in held_out(count))
+    if inputs.inputs is None and inputs.quantize is None:
+        return f"{formats.counted(compared, 'sample')} to compare on, from {source}"
+    if seen == count == compared:
+        return f"{formats.counted(count, 'sample')} for calibration, none held out, from {source}"
+    return f"{formats.counted(seen, 'sample')} for calibration, {compared} held out, from {source}"
 
 
 def asked(inputs: ReportInputs) -> list[tuple[str, str]]:
@@ -100,6 +173,8 @@ def asked(inputs: ReportInputs) -> list[tuple[str, str]]:
     rows.append(("Processor", formats.clean(f"{machine} with {', '.join(features)}" if features else machine)))
     rows.append(("Backend", formats.clean(inputs.build["backend"])))
     rows.append(("Precision", precision(inputs)))
+    if given := calibration(inputs):
+        rows.append(("Samples", given))
     if inputs.recipe is not None:
         rows.append(("Preprocessing", formats.clean(inputs.recipe.get("name", "own recipe"))))
     if inputs.quantize is not None:
@@ -111,22 +186,6 @@ def built(inputs: ReportInputs) -> str:
     """What was asked for, in a line."""
     backend = formats.clean(inputs.build["backend"])
     return f"{formats.clean(inputs.model['path'])} for {target_title(inputs)}, {precision(inputs)}, through {backend}"
-
-
-def warnings(inputs: ReportInputs) -> list[str]:
-    """Everything that a stage warned of, each once, in the order of the stages."""
-    said: dict[str, None] = {}
-    for note in inputs.build.get("notes") or ():
-        if note.get("level") == "warning":
-            said[formats.clean(note["text"])] = None
-    for document in (inputs.inputs, inputs.quantize, inputs.parity):
-        for text in (document or {}).get("warnings") or ():
-            said[formats.clean(text)] = None
-    for document in (inputs.parity, inputs.latency):
-        note = formats.clean((document or {}).get("note") or "")
-        if note and not any(text in note for text in said):
-            said[note] = None
-    return list(said)
 
 
 def original_bytes(inputs: ReportInputs) -> int:
@@ -148,15 +207,21 @@ def _holds(inputs: ReportInputs) -> str:
     count = formats.counted(int(parity["samples"]), "held-out sample")
     if parity["runner"] == "none":
         outputs = parity["quantization"]["outputs"]
-        return f"This machine can't run it. Its quantized reference was compared on {count}." if outputs else ""
-    decisions = sum(item["decisions"] or 0 for item in _judged(parity))
-    flips = sum(item["flips"] or 0 for item in _judged(parity))
+        compared = f"Its quantized reference was compared on {count}." if outputs else "Nothing was compared."
+        return f"It was not executed: this machine can't run it. {compared}"
+    judged = [item for item in _judged(parity) if item["kind"] != "integer"]
+    integers = [item for item in _judged(parity) if item["kind"] == "integer"]
+    decisions = sum(item["decisions"] or 0 for item in judged)
+    flips = sum(item["flips"] or 0 for item in judged)
     if decisions:
         changed = "none" if flips == 0 else str(flips)
         return f"The shipped bytes ran on {count}: of {decisions:,} confident decisions, {changed} changed."
-    worst = min((item["sqnr_db"] for item in _judged(parity)), default=None)
-    if worst is None:
+    worst = min((item["sqnr_db"] for item in judged), default=None)
+    equal = min((item["exact_share"] or 0.0 for item in integers), default=None)
+    if worst is None and equal is None:
         return f"The shipped bytes ran on {count}."
+    if worst is None or (worst >= formats.CAP_DB and equal is not None and equal < 1):
+        return f"The shipped bytes ran on {count}: {formats.percent(equal or 0.0)} of their integers are equal."
     if worst >= formats.CAP_DB:
         return f"The shipped bytes ran on {count} and gave the original's outputs exactly."
     return f"The shipped bytes ran on {count}; the output that differs most keeps {worst:.1f} dB."
@@ -188,8 +253,10 @@ def _smaller(inputs: ReportInputs) -> str:
 
 def _faster(inputs: ReportInputs) -> str:
     latency = inputs.latency
-    if not latency or latency.get("ratio_of_medians") is None:
+    if not latency:
         return ""
+    if latency.get("ratio_of_medians") is None:
+        return "Its latency was not measured."
     ratio = 1 / float(latency["ratio_of_medians"])
     where = "as ONNX Runtime with the original, side by side on this machine"
     doubt = " (the machine was busy: a rough figure)" if latency.get("noisy") else ""
@@ -227,7 +294,7 @@ def outputs_note(inputs: ReportInputs) -> str:
 def latency_note(inputs: ReportInputs) -> str:
     """How the latency was measured."""
     latency = inputs.latency
-    if not latency:
+    if not latency or not latency.get("artifact"):
         return ""
     threads = formats.counted(int(latency["threads"]), "thread")
     note = (
@@ -235,6 +302,15 @@ def latency_note(inputs: ReportInputs) -> str:
         "the quartiles."
     )
     return note + (" The machine was busy meanwhile: take it as rough." if latency.get("noisy") else "")
+
+
+def not_measured(inputs: ReportInputs) -> str:
+    """Why there are no figures of latency although the build came that far, or ""."""
+    latency = inputs.latency
+    if not latency or latency.get("artifact"):
+        return ""
+    reason = formats.clean(latency.get("note") or "").removeprefix("Not measured: ")
+    return reason or "This machine can't run the artifact."
 
 
 def int8_note(inputs: ReportInputs) -> str:

@@ -1,6 +1,8 @@
 """Measure: how fast the packed artifact is, beside the original model in ONNX Runtime.
 
-out: latency.json
+out: latency.json {"artifact", "baseline": {"p25", "p50", "p75", "p95", "p99"} in milliseconds, "ratio_of_medians",
+"ratio_quartiles", "runs", "threads", "noisy", "note"}. It has these keys whatever happened: figures of an artifact that
+can't run on this machine are null, with 0 runs, and the note says why.
 
 Both run in turns in one process, so that what else the machine does hits both alike. Only a target that this machine
 can stand in for is measured: an emulator says nothing about time.
@@ -11,11 +13,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from edgec import worker
 from edgec.bundle.errors import as_edgec_error
 from edgec.stages.base import Stage, StageContext
+
+if TYPE_CHECKING:
+    from edgec.runners.timing import Timing
 
 
 @dataclass(frozen=True)
@@ -64,23 +69,27 @@ def _measure(ingested: Path, artifact: Path, threads: int, seconds: float) -> di
             warnings.simplefilter("ignore")  # the artifact was made a moment ago, with this very engine
             model = load(artifact, threads)
     except DeviceUnfit as unfit:
-        return {"artifact": None, "baseline": None, "ratio_of_medians": None, "note": f"Not measured: {unfit.what}."}
+        return _document(threads, f"Not measured: {unfit.what}.")
     except ArtifactFailure as failure:
         raise as_edgec_error(failure) from failure
     contract = Contract.read(ingested)
     feeds = probe(contract)
     original = Reference(ingested / "model.onnx", "all", threads)
     timing = in_turns(lambda: model.run(feeds), lambda: original.run(feeds), seconds)
-    baseline = {"engine": "onnxruntime", "version": onnxruntime.__version__, **timing.baseline}
+    return _document(threads, _beyond(model.manifest), timing, onnxruntime.__version__)
+
+
+def _document(threads: int, note: str, timing: Timing | None = None, version: str = "") -> dict[str, Any]:
+    """latency.json, of one shape with figures or without: who reads it need not know which."""
     return {
-        "artifact": timing.candidate,
-        "baseline": baseline,
-        "ratio_of_medians": timing.ratio,
-        "ratio_quartiles": list(timing.ratio_quartiles),
-        "runs": timing.runs,
+        "artifact": timing.candidate if timing else None,
+        "baseline": {"engine": "onnxruntime", "version": version, **timing.baseline} if timing else None,
+        "ratio_of_medians": timing.ratio if timing else None,
+        "ratio_quartiles": list(timing.ratio_quartiles) if timing else None,
+        "runs": timing.runs if timing else 0,
         "threads": threads,
-        "noisy": timing.noisy,
-        "note": _beyond(model.manifest),
+        "noisy": timing.noisy if timing else False,
+        "note": note,
     }
 
 

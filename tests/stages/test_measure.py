@@ -28,7 +28,7 @@ def context(folder):
 def build(tmp_path):
     """Validate and pack a small float model; returns what measure works on."""
 
-    def go(target):
+    def go(target, tmp_path=tmp_path):
         read, low = ingested(tmp_path / "ingested", convolution()), lowered(tmp_path / "lowered", convolution())
         validate.run(
             ingested=read,
@@ -68,8 +68,23 @@ def test_what_can_not_run_here_is_not_measured(build, tmp_path):
     read, packed = build(replace(load_target("host"), name="other", arch=other))
     run(read, packed, MeasureParams("m-other.edgec", 1, 0.3), context(tmp_path / "measured"))
     latency = json.loads((tmp_path / "measured" / "latency.json").read_text())
-    assert latency["artifact"] is None
     assert "Not measured" in latency["note"]
+    assert latency["threads"] == 1
+    assert latency["runs"] == 0
+    assert latency["noisy"] is False
+    assert all(latency[key] is None for key in ("artifact", "baseline", "ratio_of_medians", "ratio_quartiles"))
+
+
+def test_the_document_has_the_same_keys_with_figures_and_without(build, tmp_path):
+    other = "aarch64" if platform.machine() != "aarch64" else "x86_64"
+    keys = []
+    for target in (load_target("host"), replace(load_target("host"), name="other", arch=other)):
+        folder = tmp_path / target.name
+        folder.mkdir()
+        read, packed = build(target, folder)
+        run(read, packed, MeasureParams(f"m-{target.name}.edgec", 1, 0.1), context(folder / "measured"))
+        keys.append(set(json.loads((folder / "measured" / "latency.json").read_text())))
+    assert keys[0] == keys[1]
 
 
 def test_a_damaged_artifact_is_an_error(build, tmp_path):
