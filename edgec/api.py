@@ -60,7 +60,7 @@ def build(
         backend=backend,
         simplify=simplify,
         keep_float=tuple(keep_float),
-        gate=dict(gate or {}),
+        gate={key: float(value) for key, value in (gate or {}).items()},
         output=Path(output),
     )
     result = build_spec(spec, listener=listener, jobs=jobs)

@@ -79,7 +79,7 @@ def write_bundle(place: Path, manifest: Mapping[str, Any], files: Mapping[str, C
         "files": {name: _described(content) for name, content in sorted(members.items())},
     }
     text = json.dumps(complete, indent=1, sort_keys=True, ensure_ascii=False, allow_nan=False)
-    members[MANIFEST] = (text + "\n").encode()
+    members[MANIFEST] = (text + "\n").encode("utf-8", "backslashreplace")
     with place.open("w+b") as stream:
         _write_archive(stream, members)
         _seal(stream)

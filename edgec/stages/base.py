@@ -34,7 +34,7 @@ class StageContext:
     def write_json(self, name: str, document: Mapping[str, Any]) -> None:
         """Write `document` so that equal documents give equal bytes."""
         text = json.dumps(document, indent=1, sort_keys=True, ensure_ascii=False, allow_nan=False)
-        (self.out / name).write_text(text + "\n", encoding="utf-8")
+        (self.out / name).write_text(text + "\n", encoding="utf-8", errors="backslashreplace")
 
 
 @dataclass(frozen=True)

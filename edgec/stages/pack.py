@@ -185,7 +185,7 @@ def _json(path: Path) -> Any:
 
 
 def _text(document: Mapping[str, Any]) -> bytes:
-    return (json.dumps(document, indent=1, sort_keys=True, ensure_ascii=False, allow_nan=False) + "\n").encode()
+    return (json.dumps(document, indent=1, sort_keys=True, ensure_ascii=False, allow_nan=False) + "\n").encode("utf-8", "backslashreplace")
 
 
 STAGE = Stage(name="pack", tools=_TOOLS, run=run)
