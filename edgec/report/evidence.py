@@ -66,6 +66,7 @@ def levels_figure(inputs: ReportInputs) -> Markup | None:
         quantized, total = _by_name(inputs.quantize or {}), {}
     names = [name for name in (total or quantized) if (total or quantized)[name]["kind"] != "integer"][:12]
     rows = [figures.Levels(formats.clean(name), _level(quantized.get(name)), _level(total.get(name))) for name in names]
+    rows = [row for row in rows if row.quantized is not None or row.artifact is not None]
     if not rows:
         return None
     words = "; ".join(
@@ -290,8 +291,13 @@ def _lowering_detail(item: Mapping[str, Any] | None, other: str) -> str:
 
 def _total_detail(item: Mapping[str, Any] | None) -> str:
     """What tells more than dB: the overlap of masks, the direction of rows."""
-    if item is None or item["kind"] == "integer":
+    if item is None:
         return ""
+    if item["kind"] == "integer":
+        rare, share = item.get("rare"), item.get("rare_share")
+        if not rare or share is None:
+            return ""
+        return f"{formats.percent(share)} of the {rare:,} that are not its most frequent value"
     if item["dice_mean"] is not None:
         return f"Dice {item['dice_mean']:.3f} in the mean"
     if item["flips"] is None and item["cosine_p01"] is not None:

@@ -32,12 +32,21 @@ def _environment() -> Environment:
         loader=PackageLoader("edgec.report"), autoescape=True, undefined=StrictUndefined, trim_blocks=True
     )
     environment.filters["flags"] = _flags
+    environment.filters["whole"] = _whole
     return environment
 
 
 def _flags(text: str) -> Markup:
     """`text`, escaped, with command line flags set as code."""
     return Markup(re.sub(r"(?<![\w-])(--[a-z][a-z-]+)", r"<code>\1</code>", str(escape(text))))
+
+
+def _whole(text: str) -> Markup:
+    """`text`, escaped, with names that hold a hyphen kept on one line where they fit on one."""
+    return Markup(" ").join(
+        Markup('<span class="whole">{}</span>').format(word) if "-" in word else escape(word)
+        for word in text.split(" ")
+    )
 
 
 def render_html(inputs: ReportInputs) -> str:

@@ -18,6 +18,7 @@ _DECISIONS = re.compile(r"output (.+): only \d+ confident decisions could be com
 _CHANNEL_VALUES = 16  # what the parity gate wants to have seen of a channel
 _Z_SQUARED = 1.2816**2  # the gate's confidence: 90 %, one-sided
 _MOST_NAMES = 6
+_ROUND = 8
 _MOST_HELD_OUT = len(held_out(10_000)[1])
 
 
@@ -98,9 +99,9 @@ def _too_few(needed: Mapping[str, int]) -> str:
     listed = ", ".join(names[:_MOST_NAMES]) + (f" and {len(names) - _MOST_NAMES} more" if names[_MOST_NAMES:] else "")
     what = "output" if len(names) == 1 else "outputs"
     text = f"Too few samples were held out to judge {what} {listed} in full."
-    most = max(needed.values())
+    most = -(-max(needed.values()) // _ROUND) * _ROUND  # how many decisions are confident is only an estimate
     if most <= _MOST_HELD_OUT:
-        return f"{text} {4 * most} samples would be enough: a quarter of them is held out."
+        return f"{text} About {4 * most} samples should be enough: a quarter of them is held out."
     return (
         f"{text} {4 * _MOST_HELD_OUT} samples would tell most: a quarter of them is held out, at most {_MOST_HELD_OUT}."
     )

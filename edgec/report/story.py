@@ -78,7 +78,7 @@ def headline(inputs: ReportInputs) -> Headline:
     if inputs.parity is not None and inputs.parity["runner"] == "none":
         return Headline("doubtful", "Not executed", f"{name} was built for {target}, but not run", lead)
     if doubt:
-        return Headline("doubtful", "Holds, on random numbers only", f"{name} for {target}: try it with data", lead)
+        return Headline("doubtful", "Holds, on random numbers only", f"{name} computes the same on {target}", lead)
     if inputs.parity is not None and inputs.parity["warnings"]:
         return Headline("good", "Holds, with remarks", f"{name} holds on {target}", lead)
     return Headline("good", "Holds", f"{name} holds on {target}", lead)
@@ -116,8 +116,9 @@ def _nothing_proven(inputs: ReportInputs, error: Mapping[str, Any]) -> Failure:
         (inputs.parity or {}).get("quantization", {}).get("outputs") or (inputs.quantize or {}).get("outputs") or ()
     )
     count = int((inputs.build.get("calibration") or {}).get("samples") or (inputs.inputs or {}).get("samples") or 0)
+    alone = any("single sample" in str(text) for text in failures)
     fix = []
-    if 0 < count < 4 or any("single sample" in str(text) for text in failures):
+    if 0 < count < 4 or alone:
         fix.append("Give at least 4 samples, better 64: a quarter of them is held out to compare the results on.")
     if on_random(inputs):
         fix.append("Give data of real use with --calib: random numbers seldom make a model say anything.")
@@ -126,7 +127,8 @@ def _nothing_proven(inputs: ReportInputs, error: Mapping[str, Any]) -> Failure:
         fix.append("See below whether the data reached the model as it expects it; --preprocess names a recipe.")
     fix.append("--precision float builds without INT8, for a look at what the model itself gives.")
     return Failure(
-        what="The results could not be compared: the original model says nothing on this data",
+        what="The results could not be compared: "
+        + ("there is a single sample" if alone else "the original model says nothing on this data"),
         why=tuple(formats.clean(text) for text in failures),
         fix=tuple(fix),
         attempt="",

@@ -269,6 +269,25 @@ def refused() -> ReportInputs:
     return replace(done, build=build, quantize=quantize, parity=None, latency=None, lower=None)
 
 
+def nothing_proven(count: int = 1) -> ReportInputs:
+    """Refused because there was nothing to compare: a single sample, or `count` on which the original is constant."""
+    done = refused()
+    steps = [{"y": np.arange(4.0)[None]}] if count == 1 else [{"y": np.zeros((1, 4))}] * count
+    comparisons = compare(steps, steps)
+    verdict = judge(comparisons)
+    quantize = {
+        **(done.quantize or {}),
+        "failures": list(verdict.failures),
+        "warnings": list(verdict.warnings),
+        "outputs": [item.to_json() for item in comparisons],
+        "worst_layers": [],
+    }
+    details = {"failures": list(verdict.failures), "worst_layers": []}
+    error = {**done.build["error"], "why": "\n".join(verdict.failures), "details": details}
+    calibration = {"source": "data/", "kind": "files", "samples": count, "sha256": DIGEST}
+    return replace(done, quantize=quantize, build={**done.build, "error": error, "calibration": calibration})
+
+
 def not_executed() -> ReportInputs:
     """A float build for a machine of another architecture."""
     done = good()
@@ -292,7 +311,20 @@ def not_executed() -> ReportInputs:
         "features": ["asimd"],
     }
     return replace(
-        done, build=build, target=target, parity=parity, quantize=None, latency=None, inputs=None, contact_sheet=None
+        done,
+        build=build,
+        target=target,
+        parity=parity,
+        quantize=None,
+        latency={
+            **dict.fromkeys(("artifact", "baseline", "ratio_of_medians", "ratio_quartiles")),
+            "runs": 0,
+            "threads": 1,
+            "noisy": False,
+            "note": "Not measured: This artifact is for aarch64, and this machine is x86_64.",
+        },
+        inputs=None,
+        contact_sheet=None,
     )
 
 
@@ -320,4 +352,10 @@ def failed() -> ReportInputs:
     return ReportInputs(model=done.model, build=build, target=done.target, ingest=done.ingest, simplify=done.simplify)
 
 
-ALL = {"good": good, "refused": refused, "not_executed": not_executed, "failed": failed}
+ALL = {
+    "good": good,
+    "refused": refused,
+    "nothing_proven": nothing_proven,
+    "not_executed": not_executed,
+    "failed": failed,
+}
