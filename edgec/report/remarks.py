@@ -17,6 +17,8 @@ _DECISIONS = re.compile(r"output (.+): only \d+ confident decisions could be com
 
 _CHANNEL_VALUES = 16  # what the parity gate wants to have seen of a channel
 _Z_SQUARED = 1.2816**2  # the gate's confidence: 90 %, one-sided
+_NOT_RUN = "The artifact was not executed: "
+_NOT_TESTED = "The artifact did not test itself: "
 _MOST_NAMES = 6
 _ROUND = 8
 _MOST_HELD_OUT = len(held_out(10_000)[1])
@@ -35,7 +37,13 @@ def warnings(inputs: ReportInputs) -> list[str]:
         note = formats.clean((document or {}).get("note") or "")
         if note and not any(text in note for text in said):
             said[note] = None
-    return _merged(list(said), _compared(inputs))
+    unrun = next((text for text in said if text.startswith(_NOT_RUN)), "").removeprefix(_NOT_RUN)
+    return _merged([text for text in said if not _follows(text, unrun)], _compared(inputs))
+
+
+def _follows(text: str, unrun: str) -> bool:
+    """Whether `text` says no more than that what was not executed could not test itself either."""
+    return bool(unrun) and text.startswith(_NOT_TESTED) and unrun.startswith(text.removeprefix(_NOT_TESTED))
 
 
 def _measured(inputs: ReportInputs) -> Mapping[str, Any] | None:

@@ -18,7 +18,7 @@ _PRECISIONS = {"int8": "INT8", "mixed": "mixed precision (INT8 and float)", "flo
 
 
 RANDOM_DOUBT = (
-    "Random numbers stood in for data: that it computes the same on them says little of how it does on real inputs."
+    "Random numbers stood in for data: that its results agree on them says little of how it does on real inputs."
 )
 
 _DOMAIN = "calibration-domain"
@@ -78,7 +78,9 @@ def headline(inputs: ReportInputs) -> Headline:
     if inputs.parity is not None and inputs.parity["runner"] == "none":
         return Headline("doubtful", "Not executed", f"{name} was built for {target}, but not run", lead)
     if doubt:
-        return Headline("doubtful", "Holds, on random numbers only", f"{name} computes the same on {target}", lead)
+        return Headline(
+            "doubtful", "Holds, on random numbers only", f"{name} passed on {target}, but not on real data", lead
+        )
     if inputs.parity is not None and inputs.parity["warnings"]:
         return Headline("good", "Holds, with remarks", f"{name} holds on {target}", lead)
     return Headline("good", "Holds", f"{name} holds on {target}", lead)

@@ -48,6 +48,8 @@ def assert_honest(folder, built, reason):
         assert "It was not executed: this machine can't run it" in report
         assert "not measured" in report
         assert reason in report
+        assert report.count("The artifact was not executed") == 1
+        assert "did not test itself" not in report
         assert "holds on" not in report
         assert "as fast" not in report
     assert json.loads((folder / "dist" / "m-far.report.json").read_text())["latency"]["runs"] == 0
