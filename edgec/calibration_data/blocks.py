@@ -253,6 +253,12 @@ def _array_piece(
     member = _member(file, headers, spec, wanted, notes)
     header = headers[member]
     where = str(file) if member is None else f"{file}, array {member!r},"
+    if 0 in header.shape and 0 not in spec.shape:
+        raise CalibrationDataError(
+            f"{where} holds no samples",
+            f"It has the shape {by_x(header.shape)}: an axis of 0 holds nothing.",
+            "Find out why the preparation of the data gave nothing, or leave the file out.",
+        )
     recipe = wanted.recipe
     if recipe is not None and recipe.applies_to == "images" and recipe.layout_for(spec.shape) is not None:
         if header.dtype == "uint8":
@@ -305,6 +311,9 @@ def _member(
     found = next((key for key in keys if key == spec.name or names.get(key) == spec.name), None)
     if found is None and len(keys) == 1 and len(wanted.inputs) == 1:
         found = keys[0]
+        note = f"arrays called {found!r} are taken for the input {spec.name!r}: no others are there"
+        if note not in notes:
+            notes.append(note)
     if found is None:
         raise CalibrationDataError(
             f"{file} has no array for the input {spec.name!r}",

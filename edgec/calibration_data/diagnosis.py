@@ -26,6 +26,9 @@ from edgec.samples import Feeds
 FEW_SAMPLES = 16
 """Below this many samples a range is mostly luck."""
 
+ABSURD = 1e6
+"""Inputs beyond this were hardly meant: eight bits would hold nothing of the values that were."""
+
 _MANY = 0.1  # the share of samples from which a finding about them is worth a warning
 _NARROW = 0.15  # an image set that uses less of the 256 levels than this was probably stored on another scale
 _MOST_CHANNELS = 64
@@ -38,6 +41,7 @@ class InputDiagnosis:
 
     recipe: as CalibrationRecipe.to_json() gives it, or None for arrays that were taken as they are.
     pixel_ranges: what the model itself says about the range of its inputs (edgec.calibration_data.model_hints).
+    synthetic: the samples are random numbers, so their number is not worth a warning.
     """
 
     def __init__(
@@ -46,7 +50,9 @@ class InputDiagnosis:
         recipe: Mapping[str, Any] | None = None,
         *,
         pixel_ranges: Mapping[str, PixelRange] | None = None,
+        synthetic: bool = False,
     ) -> None:
+        self._synthetic = synthetic
         self._all = [_Input(spec, recipe, (pixel_ranges or {}).get(spec.name)) for spec in contract.inputs]
         self._samples = 0
         self._seen: set[bytes] = set()
@@ -98,7 +104,7 @@ class InputDiagnosis:
 
     def _general_warnings(self, recurrent: bool) -> list[str]:
         warnings = []
-        if self._samples < FEW_SAMPLES:
+        if self._samples < FEW_SAMPLES and not self._synthetic:
             warnings.append(
                 f"Only {self._samples} sample{'s' if self._samples != 1 else ''} to calibrate on: ranges may be too "
                 "narrow for other data. 100 to 500 that are typical of the later use are better."
@@ -197,6 +203,11 @@ class _Input:
         low, high = float(self.total.minimum[0]), float(self.total.maximum[0])
         seen = f"it was given values from {low:.4g} to {high:.4g}"
         hint, recipe = self._hint, self._recipe
+        if max(abs(low), abs(high)) > ABSURD:
+            return [
+                f"{seen}: an absurd magnitude for a network. Look for a missing scale, raw counters, or fill values "
+                "that stand for missing data."
+            ]
         if hint is not None and hint.high >= 64 and max(abs(low), abs(high)) <= 4:
             return [
                 f"{seen}, but {hint.reason}, so it seems to want 0 to 255. It may be scaled twice: try a recipe that "

@@ -158,7 +158,7 @@ def _from_words(path: Path, text: str, inputs: Sequence[str], notes: list[str]) 
 
 
 def _sample(path: Path, line: int, words: Sequence[str]) -> ListedSample:
-    files = tuple(path.parent / word for word in words)
+    files = tuple(_file(path.parent, word) for word in words)
     for word, file in zip(words, files, strict=True):
         if not word:
             raise _line_error(path, line, "leaves a path empty", "Every input needs a file.")
@@ -168,9 +168,18 @@ def _sample(path: Path, line: int, words: Sequence[str]) -> ListedSample:
             there = False
         if not there:
             raise _line_error(
-                path, line, f"names {word[:200]!r}, which is not a file", f"Paths are relative to {path.parent}."
+                path,
+                line,
+                f"names {word[:200]!r}, which is not a file",
+                f"Paths are relative to {path.parent.resolve()}.",
             )
     return ListedSample(line, files)
+
+
+def _file(folder: Path, word: str) -> Path:
+    """The file that a list in `folder` names; absolute where it climbs, so that people can read where it lies."""
+    file = folder / word
+    return file.parent.resolve() / file.name if ".." in Path(word).parts else file
 
 
 def _line_error(path: Path, line: int, what: str, why: str) -> CalibrationDataError:

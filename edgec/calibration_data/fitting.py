@@ -8,6 +8,7 @@ with what was expected, what came, and what was probably meant.
 from __future__ import annotations
 
 import itertools
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -91,20 +92,33 @@ def _shape_hint(shape: tuple[int, ...], spec: TensorSpec) -> str:
             elif len(item) == 3 and rest[0] == item[-1] and rest[0] <= 4:
                 kind = "This looks like NCHW data for an NHWC model. "
             return f"{kind}Transpose it before saving: x.transpose({', '.join(map(str, axes))})."
-    size = 1
-    for n in item:
-        size *= n
-    count = 1
-    for n in shape:
-        count *= n
-    if size and count and count % size == 0:
+    size = math.prod(item)
+    if size and size in (math.prod(shape), math.prod(shape[1:])):
         return "The number of elements would fit: reshape it before saving, if the order of the elements is right."
+    build = _shape_option(shape, item, spec)
     if len(spec.shape) == 4:
         return (
-            "If these are images of another size, save them as image files (or uint8 arrays, height x width x 3) "
-            "and name a recipe: --preprocess RECIPE (see `edgec recipes`)."
+            f"{build}If these are images of another size, save them as image files (or uint8 arrays, height x width "
+            "x 3) and name a recipe: --preprocess RECIPE (see `edgec recipes`)."
         )
-    return f"Save arrays of the shape {by_x(spec.shape)}."
+    return (
+        f"{build}Or save arrays of the shape {by_x(spec.shape)}."
+        if build
+        else f"Save arrays of the shape {by_x(spec.shape)}."
+    )
+
+
+def _shape_option(shape: tuple[int, ...], item: tuple[int, ...], spec: TensorSpec) -> str:
+    """How to build the model for arrays that differ from it in some sizes only, such as height and width; else ""."""
+    rest = shape if len(shape) == len(item) else shape[1:]
+    same = sum(a == b for a, b in zip(rest, item, strict=False))
+    if len(rest) != len(item) or 0 in rest or not 0 < same < len(item):
+        return ""
+    channel = 0 if item[0] <= item[-1] else -1  # of an image: weights are made for so many
+    if len(item) == 3 and rest[channel] != item[channel]:
+        return ""
+    wanted = (*spec.shape[: len(spec.shape) - len(item)], *rest)
+    return f"If the model can run at that size, build it so: --shape {spec.name}={by_x(wanted)}. "
 
 
 def dtype_problem(kind: str, dtype: str, spec: TensorSpec) -> str | None:

@@ -126,6 +126,12 @@ def open_source(
             for sample in listed
             for block in blocks_of_files(sample.files, f"{path.name}:{sample.line}", wanted, notes)
         ]
+    elif not is_file and path.exists():
+        raise CalibrationDataError(
+            f"{path} is not a folder or file of data",
+            "It is a device, a pipe or a socket: samples are listed and hashed first, and read again later.",
+            "Give a folder or file with your samples to --calib.",
+        )
     elif is_file:
         raise CalibrationDataError(
             f"{path} is not calibration data",
@@ -146,8 +152,9 @@ def spool(
 ) -> FileSource:
     """Write samples from Python to `folder`, one .npz each, and open them; memory holds one sample at a time.
 
-    iterable: of arrays (models with one input), of tuples in the order of the inputs, or of dicts by input name. For a
-        recurrent model each array has a leading time axis. A batch axis of one may be left out.
+    iterable: of arrays (models with one input; one array with a leading sample axis is an iterable of arrays too), of
+        tuples in the order of the inputs, or of dicts by input name. For a recurrent model each array has a leading
+        time axis. A batch axis of one may be left out.
     max_samples: see `open_source`; all are taken from the iterable, since nobody knows beforehand how many there are.
 
     Raises CalibrationDataError for an empty iterable and for what does not fit, before the next item is taken.
@@ -162,25 +169,30 @@ def spool(
             f"{folder} is not empty", "Samples are spooled to a folder of their own.", "Give another folder."
         )
     blocks: list[Block] = []
+    notes: list[str] = []
     decoder = Decoder(contract, None)
     for number, item in enumerate(iterable):
         file = folder / f"{number:06}.npz"
-        write_npz(file, _by_name(item, number, wanted))
+        write_npz(file, _by_name(item, number, wanted, notes))
         try:
             fresh = blocks_of_file(file, f"sample {number}", wanted, [])
             for block in fresh:
                 for index in range(block.count):
                     decoder.steps(block, index)
         except CalibrationDataError as error:
+            # The user never saw the file that the sample was spooled to.
+            what, why, fix = (
+                text.replace(str(file), f"sample {number}") for text in (error.what, error.why, error.fix)
+            )
             raise CalibrationDataError(
-                f"Sample {number} does not fit the model", f"{error.what}. {error.why}", error.fix, error.details
+                f"Sample {number} does not fit the model", f"{what}. {why}", fix, error.details
             ) from error
         blocks += fresh
     if not blocks:
         raise CalibrationDataError(
             "The iterable of calibration samples is empty", "It gave no item.", "A generator can be read only once."
         )
-    return _source(blocks, wanted, contract, [], max_samples)
+    return _source(blocks, wanted, contract, notes, max_samples)
 
 
 @dataclass(frozen=True)
@@ -195,6 +207,9 @@ class RandomSource:
     state: tuple[tuple[str, str], ...]
     count: int
     seed: int
+
+    synthetic = True
+    """Nobody learns from being told that random numbers are too few: see InputDiagnosis."""
 
     @property
     def digest(self) -> str:
@@ -319,7 +334,7 @@ def _stacked(parts: Sequence[Sample]) -> Sample:
     return Sample(f"{parts[0].name} and {len(parts) - 1} more", (feeds,))
 
 
-def _by_name(item: Any, number: int, wanted: Wanted) -> dict[str, np.ndarray]:
+def _by_name(item: Any, number: int, wanted: Wanted, notes: list[str]) -> dict[str, np.ndarray]:
     """What an iterable gave, as arrays by input name."""
     import numpy as np
 
@@ -344,6 +359,12 @@ def _by_name(item: Any, number: int, wanted: Wanted) -> dict[str, np.ndarray]:
                 f"It has: {', '.join(map(str, named))}.{did_you_mean(name, map(str, named))}",
                 f"The model's inputs are: {', '.join(names)}.",
             )
+    for name in named:
+        note = f"what samples hold as {name!r} is left aside: no input has that name"
+        if name in wanted.states:
+            note = f"what samples hold as {name!r} is left aside: that input is a state, which starts from zeros"
+        if name not in names and note not in notes:
+            notes.append(note)
     arrays = {}
     for name in names:
         array = np.asarray(named[name])

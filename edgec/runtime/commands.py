@@ -1,7 +1,8 @@
 """The commands of an artifact: `python3 FILE.edgec info | verify | selftest | run | bench`.
 
 Exit codes are those of `edgec`: 0 ok, 2 usage, 6 the self-test failed, 8 the engine is missing, 9 the artifact is
-damaged, 10 this machine can't run it. Numpy and the engine are imported only by the commands that need them.
+damaged, 10 this machine can't run it, 73 the output can't be written, 130 interrupted. Numpy and the engine are
+imported only by the commands that need them.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from typing import TYPE_CHECKING, Any
 
 from .bundle import Bundle
 from .errors import ArtifactFailure, EngineMissing, InputError, SelftestFailed
+from .layouts import by_x
 
 if TYPE_CHECKING:
     import numpy as np
@@ -69,7 +71,8 @@ def _parser(artifact: Path) -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog=artifact.name,
         description="A model compiled by edgec. It needs Python, numpy and the engine that `info` names.",
-        epilog="Exit codes: 0 ok, 2 usage, 6 self-test failed, 8 engine missing, 9 file damaged, 10 wrong machine.",
+        epilog="Exit codes: 0 ok, 2 command line or input does not fit, 6 self-test failed, 8 engine or numpy missing, "
+        "9 file damaged, 10 wrong machine, 73 output can't be written, 130 interrupted.",
     )
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
 
@@ -88,10 +91,17 @@ def _parser(artifact: Path) -> argparse.ArgumentParser:
         "input",
         nargs="+",
         metavar="INPUT",
-        help=".npy, .npz with an array for each input, or an image; NAME=FILE where there are several inputs. An array "
-        "may have one more axis in front: it is run step by step, and a recurrent model keeps its state in between",
+        help=".npy, .npz with an array for each input, or an image; NAME=FILE where there are several inputs. For an "
+        "input of 1x1x8x8 an array may be 1x1x8x8, 1x8x8 or 8x8, or Nx1x8x8 or Nx8x8 for N samples: these run one "
+        "after the other; a recurrent model takes them as steps and keeps its state in between. Where the artifact "
+        "prepares images, uint8 arrays of height x width (x 3) are images too, or several with one more axis in front",
     )
-    each.add_argument("--output", type=Path, metavar="FILE.npz", help="write all outputs there")
+    each.add_argument(
+        "--output",
+        type=Path,
+        metavar="FILE.npz",
+        help="write all outputs there; those of several runs are stacked along one more axis in front",
+    )
     each.add_argument("--top", type=int, metavar="N", help="show the N largest values of each output, with their index")
     _add_threads(each)
     each = add("bench", _bench, "Time the model on this machine, on its first golden sample.")
@@ -135,7 +145,7 @@ def _info(artifact: Path, options: argparse.Namespace) -> dict[str, Any]:
 
 
 def _spec(spec: dict[str, Any]) -> str:
-    return f"{spec['name']}: {spec['dtype']}[{', '.join(map(str, spec['shape']))}]"
+    return f"{spec['name']}: {spec['dtype']} {by_x(spec['shape'])}"
 
 
 def _size(count: int) -> str:
@@ -187,12 +197,19 @@ def _selftest(artifact: Path, options: argparse.Namespace) -> dict[str, Any]:
 
 
 def _run(artifact: Path, options: argparse.Namespace) -> dict[str, Any]:
+    if options.top is not None and options.top < 1:
+        raise InputError("--top has to be positive", f"It is {options.top}.", "Give for example --top 5.")
     model = _load(Bundle.open(artifact), options)
     import numpy as np
 
     from .given import feeds_of
 
-    steps = feeds_of(options.input, model.free_inputs, model.manifest.get("preprocess"))
+    notes: list[str] = []
+    steps = feeds_of(
+        options.input, model.free_inputs, model.manifest.get("preprocess"), notes, sequence=bool(model.state)
+    )
+    for note in notes:
+        print(f"note: {note}", file=sys.stderr)
     outputs = list(model.run_sequence(steps)) if model.state else [model.run(feeds) for feeds in steps]
     if options.output is not None:
         one = len(outputs) == 1
@@ -231,7 +248,7 @@ def _plain(value: Any) -> Any:
 
 
 def _text(shown: dict[str, Any]) -> str:
-    head = f"{shown['dtype']}[{', '.join(map(str, shown['shape']))}]"
+    head = f"{shown['dtype']} {by_x(shown['shape'])}:"
     if "top" in shown:
         return f"{head} " + ", ".join(f"{item['index']}: {_short(item['value'])}" for item in shown["top"])
     if "values" in shown:

@@ -1,4 +1,7 @@
-"""Where height, width and channels lie in an image tensor. Pure Python: a build asks before numpy is loaded."""
+"""Where height, width and channels lie in an image tensor, and how a shape is written.
+
+Pure Python: a build asks before numpy is loaded.
+"""
 
 from __future__ import annotations
 
@@ -28,3 +31,8 @@ def find_layout(layout: str, channels: int, shape: Sequence[int]) -> str | None:
 def height_and_width(layout: str, shape: Sequence[int]) -> tuple[int, int]:
     """The height and width of an image tensor of `shape`."""
     return shape[layout.index("H")], shape[layout.index("W")]
+
+
+def by_x(shape: Sequence[int]) -> str:
+    """A shape as the build prints it: 1x3x224x224."""
+    return "x".join(map(str, shape)) or "scalar"

@@ -18,6 +18,7 @@ from .bundle import Bundle
 from .device import check_device
 from .engines import Engine, open_engine
 from .errors import EngineMissing, InputError
+from .layouts import by_x
 
 Feeds = Mapping[str, np.ndarray]
 
@@ -35,10 +36,10 @@ class TensorSpec:
         return np.dtype(self.dtype)
 
     def __str__(self) -> str:
-        return f"{self.name}: {self.dtype}[{', '.join(map(str, self.shape))}]"
+        return f"{self.name}: {self.dtype} {by_x(self.shape)}"
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Model:
     """An artifact, ready to run.
 
@@ -50,6 +51,11 @@ class Model:
     inputs: tuple[TensorSpec, ...]
     outputs: tuple[TensorSpec, ...]
     state: Mapping[str, str]
+
+    def __repr__(self) -> str:
+        takes, gives = (", ".join(map(str, each)) for each in (self.inputs, self.outputs))
+        what = " ".join(self.manifest[key] for key in ("precision", "name"))
+        return f"<edgec model: {what} for {self.manifest['target']}; {takes} -> {gives}>"
 
     @classmethod
     def load(cls, path: str | os.PathLike[str] | Bundle, threads: int | None = None) -> Model:
@@ -131,7 +137,7 @@ def fitted(spec: TensorSpec, value: Any) -> np.ndarray:
         return array
     if array.shape != spec.shape:
         raise InputError(
-            f"Input {spec.name!r} was given the shape {array.shape}",
+            f"Input {spec.name!r} was given the shape {by_x(array.shape)}",
             f"The model takes {spec}; shapes are fixed when an artifact is built.",
             "Give an array of that shape, or build the artifact with another --shape.",
         )

@@ -27,7 +27,7 @@ from typing import TYPE_CHECKING, Any, Union
 import numpy as np
 
 from .errors import InputError
-from .layouts import find_layout, height_and_width
+from .layouts import by_x, find_layout, height_and_width
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -54,7 +54,7 @@ def image_tensor(recipe: Mapping[str, Any], image: ImageSource, shape: Sequence[
     if layout is None:
         raise InputError(
             "The recipe does not fit the model's input",
-            f"The input has the shape {_by_x(shape)}; the recipe makes {channels}-channel images, "
+            f"The input has the shape {by_x(shape)}; the recipe makes {channels}-channel images, "
             f"layout {recipe['layout']}.",
             "Choose a recipe with the color and layout of the model.",
         )
@@ -98,7 +98,7 @@ def array_tensor(recipe: Mapping[str, Any], array: np.ndarray) -> np.ndarray:
     axis = -1 if recipe["layout"].endswith("C") else recipe["layout"].find("C") if "C" in recipe["layout"] else 1
     if array.ndim <= max(axis, 0) or array.shape[axis] != entries:
         raise InputError(
-            f"The recipe has {entries} means or stds, the array has the shape {_by_x(array.shape)}",
+            f"The recipe has {entries} means or stds, the array has the shape {by_x(array.shape)}",
             f"Axis {axis} should have {entries} elements.",
             "Give the recipe the layout of the arrays, or one mean and one std.",
         )
@@ -145,7 +145,7 @@ def read_image(source: ImageSource, color: str) -> Image.Image:
     if isinstance(source, np.ndarray):
         if source.dtype != np.uint8 or not (source.ndim == 2 or (source.ndim == 3 and source.shape[2] in (1, 3, 4))):
             raise InputError(
-                f"An array of {source.dtype} {_by_x(source.shape)} is not an image",
+                f"An array of {source.dtype} {by_x(source.shape)} is not an image",
                 "An image is uint8, height x width, or height x width x 3 in RGB order.",
                 "Convert it, or give the array without a recipe if it is ready for the model.",
             )
@@ -277,7 +277,3 @@ def _resized(picture: Image.Image, height: int, width: int, step: Mapping[str, A
         "lanczos": Image.Resampling.LANCZOS,
     }
     return picture.resize((width, height), methods[step["interpolation"]])
-
-
-def _by_x(shape: Sequence[int]) -> str:
-    return "x".join(str(size) for size in shape) or "scalar"

@@ -45,7 +45,9 @@ def run(simplified: Path, samples: SampleSource, params: CalibrateParams, contex
     contract = Contract.from_json(json.loads((simplified / "contract.json").read_text(encoding="utf-8")))
     recipe = getattr(samples, "recipe_json", None)
     ranges = pixel_ranges(simplified / "model.onnx")
-    diagnosis, sheet = InputDiagnosis(contract, recipe, pixel_ranges=ranges), ContactSheet(contract, recipe)
+    synthetic = getattr(samples, "synthetic", False)
+    diagnosis = InputDiagnosis(contract, recipe, pixel_ranges=ranges, synthetic=synthetic)
+    sheet = ContactSheet(contract, recipe)
     indices, spare = held_out(len(samples))
     if indices and indices == spare:
         context.warn(f"With {len(indices)} samples, calibration and judgement share the same data: give at least 4.")

@@ -34,6 +34,23 @@ def tensors(recipe: str, shape=SHAPE, count: int = 24, picture=scene) -> list[np
     return [image_tensor(load_recipe(recipe).to_json(), picture(seed), shape) for seed in range(count)]
 
 
+@pytest.mark.parametrize("value", [1e30, -2e6])
+def test_an_absurd_magnitude_is_a_warning(value):
+    noise = np.random.default_rng(0).normal(size=(20, 1, 4))
+    noise[3, 0, 1] = value
+    vectors = contract(("x", "float32", (1, 4)))
+    assert any("absurd magnitude" in text for text in diagnosed(noise, vectors)["warnings"])
+    noise[3, 0, 1] = 9e5
+    assert diagnosed(noise, vectors)["warnings"] == []
+
+
+def test_random_numbers_are_never_too_few():
+    noise = np.random.default_rng(0).normal(size=(3, 1, 4))
+    vectors = contract(("x", "float32", (1, 4)))
+    assert any("Only 3 samples" in text for text in diagnosed(noise, vectors)["warnings"])
+    assert diagnosed(noise, vectors, synthetic=True)["warnings"] == []
+
+
 finite = arrays.arrays(
     np.float64, arrays.array_shapes(min_dims=2, max_dims=2, max_side=6), elements=st.floats(-1e6, 1e6)
 )

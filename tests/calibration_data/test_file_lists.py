@@ -53,6 +53,16 @@ def test_labels_are_left_aside_and_said_so(folder, name, text, note):
     assert len(notes) == 1 and note in notes[0]
 
 
+def test_a_path_that_climbs_is_shown_as_where_it_lies(folder, monkeypatch):
+    (folder / "lists" / "deep").mkdir(parents=True)
+    (folder / "link").symlink_to(folder / "lists" / "deep")
+    monkeypatch.chdir(folder)
+    for name in ("lists/l.txt", "link/l.csv"):  # a link is followed before the way up
+        Path(name).write_text(f"{'../' * (1 if name.startswith('lists') else 2)}a.npy\n")
+        samples, _ = read_list(Path(name), ["x"])
+        assert samples[0].files == (folder.resolve() / "a.npy",)
+
+
 def test_paths_may_have_spaces(folder):
     assert listed(folder, "l.txt", "with space.npy\n", ["x"])[0] == [("with space.npy",)]
     assert listed(folder, "l.txt", '"with space.npy" a.npy\n', ["x", "y"])[0] == [("with space.npy", "a.npy")]

@@ -54,13 +54,20 @@ class TestShapes:
             ((8, 8, 3), r"NHWC data for an NCHW model. .*transpose\(2, 0, 1\)"),
             ((5, 8, 8, 3), r"transpose\(0, 3, 1, 2\)"),
             ((192,), "reshape it"),
-            ((1, 3, 9, 9), "--preprocess"),
+            ((7, 192), "reshape it"),
+            ((1, 3, 9, 9), "--shape x=1x3x9x9.*--preprocess"),
+            ((3, 9, 9), "--shape x=1x3x9x9"),
+            ((40, 1, 8, 8), "^If these are images"),
         ],
     )
     def test_a_wrong_shape_comes_with_what_was_probably_meant(self, shape, hint):
         error = wrong_shape("a.npy", shape, spec(), sequence=False)
         assert "a.npy" in error.what and "1x3x8x8" in error.why and error.details["got"] == list(shape)
         assert re.search(hint, error.fix)
+
+    def test_elements_that_only_fit_over_all_samples_are_no_reason_to_reshape(self):
+        fix = wrong_shape("a.npy", (40, 3, 32, 32), spec(shape=(1, 3, 64, 64)), sequence=False).fix
+        assert "--shape x=1x3x32x32" in fix and "reshape" not in fix
 
 
 class TestValues:

@@ -179,7 +179,9 @@ class TestArrays:
 
     def test_a_single_array_of_any_name_goes_to_the_only_input(self, tmp_path):
         np.savez(tmp_path / "set.npz", RNG.random((2, 3, 16, 16)))
-        assert len(open_source(tmp_path / "set.npz", IMAGES)) == 2
+        source = open_source(tmp_path / "set.npz", IMAGES)
+        assert len(source) == 2
+        assert source.notes == ("arrays called 'arr_0' are taken for the input 'x': no others are there",)
 
     def test_a_folder_a_sample_with_a_file_an_input(self, tmp_path):
         odd = contract(("a/b:0", "float32", (1, 4)), ("c", "float32", (1, 2)))
@@ -359,6 +361,17 @@ class TestRefusals:
         with pytest.raises(CalibrationDataError, match=r"(?s)lost\.png is a link.*/nowhere"):
             open_source(tmp_path, IMAGES, load_recipe("yolo"))
 
+    @pytest.mark.parametrize("recipe", [None, load_recipe("yolo")])
+    @pytest.mark.parametrize(("shape", "dtype"), [((0, 3, 16, 16), "float32"), ((0, 16, 16, 3), "uint8")])
+    def test_an_array_of_nothing(self, tmp_path, recipe, shape, dtype):
+        np.save(tmp_path / "x.npy", np.zeros(shape, dtype))
+        with pytest.raises(CalibrationDataError, match=r"(?s)x\.npy holds no samples.*0x"):
+            open_source(tmp_path / "x.npy", IMAGES, recipe)
+
+    def test_a_device_is_no_data(self):
+        with pytest.raises(CalibrationDataError, match="/dev/null is not a folder or file of data"):
+            open_source(Path(os.devnull), IMAGES)
+
     def test_a_named_pipe_is_not_waited_for(self, tmp_path):
         os.mkfifo(tmp_path / "pipe.png")
         with pytest.raises(CalibrationDataError, match="no samples"):
@@ -408,6 +421,22 @@ class TestSpool:
         samples = [np.full((3, 16, 16), number) for number in range(10)]
         source = spool(samples, IMAGES, tmp_path / "spool", max_samples=5)
         assert [sample.name for sample in source.read()] == [f"sample {number}" for number in (0, 2, 4, 6, 8)]
+
+    def test_one_array_with_a_leading_sample_axis_is_its_samples(self, tmp_path):
+        data = RNG.random((5, 3, 16, 16), np.float32)
+        source = spool(data, IMAGES, tmp_path / "spool")
+        assert len(source) == 5 and np.array_equal(values(source), data)
+
+    def test_what_no_input_takes_is_left_aside_and_said_so(self, tmp_path):
+        items = [{"x": np.zeros((3, 16, 16)), "label": 7}] * 2
+        source = spool(items, IMAGES, tmp_path / "spool")
+        assert source.notes == ("what samples hold as 'label' is left aside: no input has that name",)
+
+    def test_errors_name_the_sample_not_where_it_was_spooled_to(self, tmp_path):
+        with pytest.raises(CalibrationDataError) as caught:
+            spool([1, 2], IMAGES, tmp_path / "spool")
+        assert "sample 0" in caught.value.why
+        assert str(tmp_path) not in f"{caught.value.what}{caught.value.why}{caught.value.fix}"
 
     def test_equal_samples_have_equal_digests(self, tmp_path):
         samples = [RNG.random((3, 16, 16)) for _ in range(3)]

@@ -8,12 +8,16 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
+
+from edgec.runtime import errors
+from edgec.runtime.bundle import Bundle
 
 _SITE = Path(np.__file__).parents[1]
 
@@ -67,7 +71,7 @@ def test_nothing_of_the_build_is_there(device, cnn, tmp_path):
 
 def test_info_needs_neither_numpy_nor_engine(device, cnn):
     text = _ok(device(cnn.path, "info", packages=()))
-    for fact in ("int8", "openvino", "image: float32[1, 3, 16, 16]", "scores: float32[1, 10]", "host"):
+    for fact in ("int8", "openvino", "image: float32 1x3x16x16", "scores: float32 1x10", "host"):
         assert fact in text
 
 
@@ -194,7 +198,8 @@ def test_an_array_that_does_not_fit_is_refused(device, cnn, tmp_path, array, sai
 
 
 def test_a_file_that_is_not_there_is_named(device, cnn):
-    assert "none.npy" in _failed(device(cnn.path, "run", "none.npy"), 2)
+    text = _failed(device(cnn.path, "run", "none.npy"), 2)
+    assert "none.npy" in text and "Check the path" in text
 
 
 def test_a_missing_input_is_named(device, mixed, tmp_path):
@@ -217,7 +222,10 @@ def test_bench_tells_the_distribution_and_its_conditions(device, cnn):
     assert "1 thread" in _ok(device(cnn.path, "bench", "--seconds", "0.1", "--threads", "1"))
 
 
-@pytest.mark.parametrize("arguments", [("bench", "--seconds", "0"), ("bench", "--threads", "-1")])
+@pytest.mark.parametrize(
+    "arguments",
+    [("bench", "--seconds", "0"), ("bench", "--threads", "-1"), ("run", "x.npy", "--top", "-3")],
+)
 def test_numbers_that_make_no_sense_are_refused(device, cnn, arguments):
     _failed(device(cnn.path, *arguments), 2)
 
@@ -247,6 +255,55 @@ def test_with_json_an_error_is_a_document_too(device, cnn):
 def test_help_explains_every_command(device, cnn, command):
     assert command in _ok(device(cnn.path, "--help", packages=()))
     assert "--json" in _ok(device(cnn.path, command, "--help", packages=()))
+
+
+def test_help_lists_every_exit_code(device, cnn):
+    text = _ok(device(cnn.path, "--help", packages=()))
+    failures = (
+        errors.InputError,
+        errors.SelftestFailed,
+        errors.EngineMissing,
+        errors.BundleError,
+        errors.DeviceUnfit,
+    )
+    for code in (0, 73, 130, *(failure.exit_code for failure in failures)):
+        assert re.search(rf"\b{code}\s[a-z]", text.partition("Exit codes:")[2]), code
+
+
+def test_values_that_are_not_finite_are_refused_with_their_place(device, cnn, tmp_path):
+    image = np.ones((1, 3, 16, 16), np.float32)
+    image[0, 2, 5, 7] = np.nan
+    np.save(tmp_path / "x.npy", image)
+    text = _failed(device(cnn.path, "run", "x.npy"), 2)
+    assert "x.npy" in text and "[0, 2, 5, 7]" in text
+
+
+def test_an_array_of_another_name_is_taken_with_a_remark(device, cnn, tmp_path):
+    np.savez(tmp_path / "wrong.npz", foo=np.ones((1, 3, 16, 16), np.float32))
+    done = device(cnn.path, "run", "wrong.npz")
+    assert done.returncode == 0
+    assert done.stderr == "note: wrong.npz: its only array, 'foo', is taken for the input 'image'\n"
+
+
+def test_samples_along_one_more_axis_run_one_after_the_other(device, cnn, tmp_path):
+    from edgec.runtime import load
+
+    images = np.random.default_rng(3).normal(size=(5, 3, 16, 16)).astype(np.float32)
+    np.save(tmp_path / "x.npy", images)
+    assert "run 4\n  scores: float32 1x10: " in _ok(device(cnn.path, "run", "x.npy", "--output", "out.npz"))
+    model = load(cnn.path)
+    with np.load(tmp_path / "out.npz") as arrays:
+        assert arrays["scores"].shape == (5, 1, 10)
+        for image, scores in zip(images, arrays["scores"], strict=True):
+            np.testing.assert_array_equal(scores, model.run(image[None])["scores"])
+
+
+def test_a_file_that_was_cut_off_is_pythons_to_refuse(device, cnn, tmp_path):
+    """Python can't find the program in it; docs/artifact.md says so. Any other copy of the runtime tells more."""
+    (tmp_path / "cut.edgec").write_bytes(cnn.path.read_bytes()[:-1000])
+    assert device("cut.edgec", "verify").returncode == 1
+    with pytest.raises(errors.BundleError, match="cut off"):
+        Bundle.open(tmp_path / "cut.edgec")
 
 
 def test_output_into_a_closed_pipe_is_no_error(cnn):

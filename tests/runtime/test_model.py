@@ -35,6 +35,10 @@ def test_a_bare_array_is_the_only_input(cnn):
     np.testing.assert_array_equal(model.run(image)["scores"], model.run({"image": image})["scores"])
 
 
+def test_a_model_shows_itself_in_one_line(cnn):
+    assert repr(load(cnn.path)) == "<edgec model: int8 net for host; image: float32 1x3x16x16 -> scores: float32 1x10>"
+
+
 def test_outputs_come_in_the_order_and_under_the_names_of_the_contract(mixed):
     model = load(mixed.path)
     outputs = model.run({"in,put/ü:0": np.ones((2, 3), np.float32), "count": np.array([1, 2])})

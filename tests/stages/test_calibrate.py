@@ -11,6 +11,7 @@ import onnx
 import pytest
 from onnx import helper
 
+from edgec.calibration_data.sources import random_source
 from edgec.contract import Contract, TensorSpec
 from edgec.errors import CalibrationDataError
 from edgec.events import Note, Progress
@@ -81,6 +82,11 @@ def test_warnings_of_the_diagnosis_are_events_too(tmp_path):
     warnings = [event.text for event in events if isinstance(event, Note) and event.level == "warning"]
     assert warnings == json.loads((out / "inputs.json").read_text())["warnings"]
     assert warnings  # five samples are few
+
+
+def test_random_numbers_are_not_called_too_few(tmp_path):
+    _, events = calibrated(tmp_path, conv_net(), _IMAGE, random_source(_IMAGE, 5, seed=0))
+    assert not [event.text for event in events if isinstance(event, Note) and "samples to calibrate on" in event.text]
 
 
 def test_too_few_samples_to_hold_any_out_is_said(tmp_path):
