@@ -69,7 +69,7 @@ def feeds_of_steps(
         yield feeds, outputs
 
 
-def held_out(count: int, limit: int = 32) -> tuple[list[int], list[int]]:
+def held_out(count: int, limit: int = 256) -> tuple[list[int], list[int]]:
     """Split `count` samples into (calibration, held-out) indices: a quarter is held out, at most `limit`.
 
     Drawn by chance, the same for the same count: data is often sorted, or alternates between classes, and every n-th

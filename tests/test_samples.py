@@ -15,6 +15,10 @@ def test_every_sample_is_used_once(count, limit):
     assert len(held) == min(limit, count // 4)
 
 
+def test_a_quarter_is_held_out_of_up_to_1024_samples():
+    assert [len(held_out(count)[1]) for count in (100, 1024, 5000)] == [25, 256, 256]
+
+
 @given(st.integers(1, 3))
 def test_with_nothing_to_spare_both_see_all(count):
     assert held_out(count) == (list(range(count)), list(range(count)))

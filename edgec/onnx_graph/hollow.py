@@ -14,6 +14,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 
+import numpy as np
+
 from edgec.errors import ModelRefused
 from edgec.onnx_graph.external_data import changed
 from edgec.onnx_graph.fields import ELEMENT_TYPES
@@ -81,7 +83,41 @@ class Held:
         return self.data
 
 
-Data = Extent | Held
+@dataclass(frozen=True)
+class Recast:
+    """Data of another floating-point dtype (`kind`, as in TensorProto) as float32, made piece by piece."""
+
+    source: Extent | Held | Recast
+    kind: int
+
+    @property
+    def length(self) -> int:
+        return self.source.length // self._dtype().itemsize * 4
+
+    def pieces(self) -> Iterator[bytes]:
+        """The bytes, at most 32 MiB at a time."""
+        for piece in self.source.pieces():
+            yield as_float32(np.frombuffer(piece, self._dtype())).tobytes()
+
+    def read(self) -> bytes:
+        """All bytes at once."""
+        return b"".join(self.pieces())
+
+    def _dtype(self) -> np.dtype:
+        from onnx import helper
+
+        return np.dtype(helper.tensor_dtype_to_np_dtype(self.kind))
+
+
+def as_float32(values: np.ndarray) -> np.ndarray:
+    """Floats of any dtype as float32; finite values stay finite."""
+    if values.dtype == np.float64:
+        most = float(np.finfo(np.float32).max)
+        values = np.where(np.isfinite(values), np.clip(values, -most, most), values)
+    return np.asarray(values, np.float32)
+
+
+Data = Extent | Held | Recast
 Weights = Mapping[str, Data]
 """Name of an initializer of the main graph to its data."""
 

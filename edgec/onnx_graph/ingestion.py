@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import difflib
 import tempfile
+from dataclasses import replace
 from pathlib import Path
 
 import onnx
@@ -22,9 +23,10 @@ from edgec.onnx_graph.finite import check_finite
 from edgec.onnx_graph.graph import Graph
 from edgec.onnx_graph.hollow import WEIGHTS, Data, detach_held, detach_weights, graphs, hollow_bytes, write_model
 from edgec.onnx_graph.operators import check_operators, check_versions, count_operators, default_opset
-from edgec.onnx_graph.probes import Agreement, compare_models
-from edgec.onnx_graph.shapes import freeze_inputs, text
+from edgec.onnx_graph.probes import COARSE, RELATIVE, Agreement, compare_models
+from edgec.onnx_graph.shapes import check_sizes, freeze_inputs, text
 from edgec.onnx_graph.untrusted import OpenedModel, open_model
+from edgec.onnx_graph.widening import dtypes_inside, in_float32
 from edgec.stages.base import StageContext
 from edgec.stages.ingest import IngestParams
 
@@ -50,11 +52,19 @@ def ingest(path: Path, params: IngestParams, context: StageContext) -> None:
         ready = onnx.ModelProto.FromString(settled.model)
         _one_form(ready, weights)
         check_finite(ready, weights)
+        check_sizes(ready)
         write_model(ready, weights, context.out)
-        agreement = _tried(model, ready, weights, settled, context)
+        narrow = dtypes_inside(ready)
+        relative = COARSE if "float16" in narrow else RELATIVE
+        data = weights
+        if narrow:
+            ready, data, narrow, comparable = _in_float32(ready, weights, narrow, relative, context)
+            if not comparable:
+                settled = replace(settled, changed=False)
+        agreement = _tried(model, ready, weights, settled, relative, context)
         contract = _contract(ready, agreement)
         if _set_output_shapes(ready, contract):
-            write_model(ready, weights, context.out)
+            write_model(ready, data, context.out)
         if params.digest and opened.files().digest != params.digest:
             raise ModelRefused(
                 f"{path} changed while edgec read it",
@@ -75,6 +85,7 @@ def ingest(path: Path, params: IngestParams, context: StageContext) -> None:
             "macs": sum(cost.macs(graph).values()),
             "ops": count_operators(ready),
             "metadata": metadata,
+            "widened": list(narrow),
             "branches_resolved": settled.branches,
             "producer": f"{ready.producer_name} {ready.producer_version}".strip(),
         },
@@ -171,10 +182,16 @@ def _settled(model: onnx.ModelProto) -> Settled:
 
 
 def _tried(
-    model: onnx.ModelProto, ready: onnx.ModelProto, weights: dict[str, Data], settled: Settled, context: StageContext
+    model: onnx.ModelProto,
+    ready: onnx.ModelProto,
+    weights: dict[str, Data],
+    settled: Settled,
+    relative: float,
+    context: StageContext,
 ) -> Agreement | None:
     """Run the model that was written; if a pass rewrote its nodes, compare it with what it was.
 
+    relative: the largest difference that is no fault, see `compare_models`.
     None for a model too large to be run just for that.
     """
     if (context.out / WEIGHTS).exists():
@@ -194,7 +211,9 @@ def _tried(
             write_model(model, weights, Path(folder))
         try:
             found: Agreement = worker.call(
-                compare_models, {"first": first, "second": second, "inputs": _inputs(ready)}, timeout=_RUN_TIMEOUT
+                compare_models,
+                {"first": first, "second": second, "inputs": _inputs(ready), "relative": relative},
+                timeout=_RUN_TIMEOUT,
             )
         except (WorkerCrashed, WorkerTimedOut) as error:
             raise ModelRefused(
@@ -215,6 +234,45 @@ def _tried(
             f"Export the model with `opset_version={OPSET}` or newer.",
         )
     return found
+
+
+def _in_float32(
+    plain: onnx.ModelProto, weights: dict[str, Data], narrow: tuple[str, ...], relative: float, context: StageContext
+) -> tuple[onnx.ModelProto, dict[str, Data], tuple[str, ...], bool]:
+    """The model in float32, its weights, `narrow`, and whether `plain` could be run to compare the two.
+
+    It is written to `context.out`, where `plain` was written before. `plain` itself, and no dtypes, where the two do
+    not compute the same: float64 can mean what it says.
+    """
+    wide, data = in_float32(plain, weights)
+    kinds = " and ".join(narrow)
+    comparable = True
+    if (context.out / WEIGHTS).exists():
+        context.warn(
+            f"The model is too large to be run twice to see that it computes the same in float32 as in {kinds}."
+        )
+    else:
+        with tempfile.TemporaryDirectory(dir=context.out) as folder:
+            write_model(wide, data, Path(folder))
+            first, second = context.out / "model.onnx", Path(folder) / "model.onnx"
+            job = {"first": first, "second": second, "inputs": _inputs(plain), "relative": relative}
+            try:
+                found: Agreement = worker.call(compare_models, job, timeout=_RUN_TIMEOUT)
+                comparable, wrong = found.loaded, found.worst
+            except (WorkerCrashed, WorkerTimedOut) as error:
+                wrong = f"{error.what}. {error.why}"
+        if wrong:
+            context.warn(
+                f"The model computes in {kinds}, and not the same in float32, so it is left as it is: INT8 will not "
+                f"reach those layers. On made-up inputs, {wrong}."
+            )
+            return plain, weights, (), True
+    write_model(wide, data, context.out)
+    context.info(
+        f"The model computes in {kinds}; edgec computes it in float32 instead"
+        + ("." if comparable else f" (ONNX Runtime can't run it in {kinds}, so the two were not compared).")
+    )
+    return wide, data, narrow, comparable
 
 
 _SIZES = "Check the sizes given with --shape (many models need multiples of 32), and that the model runs elsewhere."

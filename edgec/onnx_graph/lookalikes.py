@@ -2,7 +2,13 @@
 
 from __future__ import annotations
 
+import codecs
+
 _DOWNLOAD = "Fetch the model file itself: a download may have saved an error page or a link instead."
+_TEXT = (
+    "Give the path of an .onnx file. A program that defines a model must export it first; a download may have saved "
+    "a message instead of the file."
+)
 _EXPORT = "Export the model to ONNX first"
 
 _SIGNATURES: tuple[tuple[int, bytes, str, str], ...] = (
@@ -56,7 +62,13 @@ def what_it_is(head: bytes) -> tuple[str, str] | None:
     for signature, what, fix in _TEXTS:
         if start.startswith(signature):
             return what, fix
-    printable = sum(32 <= byte < 127 or byte in b"\t\r\n" for byte in head)
-    if head and printable == len(head):
-        return "a text file", _DOWNLOAD
-    return None
+    return ("a text file", _TEXT) if head and _is_text(head) else None
+
+
+def _is_text(head: bytes) -> bool:
+    """Whether bytes are UTF-8 without control characters; a character may be cut off at the end."""
+    try:
+        text = codecs.getincrementaldecoder("utf-8")().decode(head)
+    except UnicodeDecodeError:
+        return False
+    return all((char >= " " and char != "\x7f") or char in "\t\r\n\f" for char in text)

@@ -4,13 +4,22 @@ from __future__ import annotations
 
 import difflib
 from collections import Counter
+from collections.abc import Mapping
 
 import onnx
 
 from edgec.errors import ModelRefused, UnsupportedOp
+from edgec.onnx_graph.graph import numpy_size
 from edgec.onnx_graph.hollow import graphs
 
 STANDARD = ("", "ai.onnx")
+
+_ALIKE = 0.8
+"""How alike two names must be (difflib's ratio) for one to be a slip of the other: "Convv", not "Frobnicate"."""
+
+_RANDOM = frozenset(
+    {"Bernoulli", "Multinomial", "RandomNormal", "RandomNormalLike", "RandomUniform", "RandomUniformLike"}
+)
 
 _ADVICE = {
     "com.microsoft": "ONNX Runtime's optimizer writes such nodes. Give edgec the model from before that optimization, "
@@ -52,7 +61,8 @@ def check_versions(model: onnx.ModelProto) -> None:
 
 
 def check_operators(model: onnx.ModelProto) -> None:
-    """Raises UnsupportedOp for an op of a foreign domain, ModelRefused for one that the standard domain does not have.
+    """Raises UnsupportedOp for an op of a foreign domain, or one that draws random numbers; ModelRefused for one that
+    the standard domain does not have.
 
     Functions that the model defines itself count as known: they are inlined later.
     """
@@ -61,6 +71,7 @@ def check_operators(model: onnx.ModelProto) -> None:
     for function in model.functions:
         versions = [item.version for item in function.opset_import if item.domain in STANDARD]
         bodies += [(node, versions[0] if versions else default_opset(model)) for node in function.node]
+    constants = _booleans(model)
     for node, opset in bodies:
         if (node.domain, node.op_type) in own:
             continue
@@ -69,6 +80,8 @@ def check_operators(model: onnx.ModelProto) -> None:
             raise _foreign(node, name)
         if not _known(node.op_type, opset):
             raise _unknown(node, name, opset)
+        if node.op_type in _RANDOM or _drops_out(node, opset, constants):
+            raise _random(node, name)
 
 
 def _known(op: str, opset: int) -> bool:
@@ -76,6 +89,42 @@ def _known(op: str, opset: int) -> bool:
         return not onnx.defs.get_schema(op, opset, "").deprecated
     except onnx.defs.SchemaError:
         return False
+
+
+def _booleans(model: onnx.ModelProto) -> dict[str, bool]:
+    """The values of boolean scalars that are constants."""
+    found = {}
+    for graph in graphs(model):
+        tensors = [(item.name, item) for item in graph.initializer]
+        tensors += [
+            (n.output[0], a.t) for n in graph.node if n.op_type == "Constant" for a in n.attribute if a.HasField("t")
+        ]
+        for name, tensor in tensors:
+            held_here = tensor.data_location != onnx.TensorProto.EXTERNAL
+            if tensor.data_type == onnx.TensorProto.BOOL and numpy_size(tensor) == 1 and held_here:
+                found[name] = bool(onnx.numpy_helper.to_array(tensor).ravel()[0])
+    return found
+
+
+def _drops_out(node: onnx.NodeProto, opset: int, constants: Mapping[str, bool]) -> bool:
+    """Whether a node is a Dropout in training mode, which is an input since opset 12."""
+    return node.op_type == "Dropout" and opset >= 12 and len(node.input) > 2 and constants.get(node.input[2], False)
+
+
+def _random(node: onnx.NodeProto, name: str) -> UnsupportedOp:
+    what = "in training mode " if node.op_type == "Dropout" else ""
+    fix = (
+        "Export the model in evaluation mode (`model.eval()`)."
+        if node.op_type == "Dropout"
+        else "Make the random tensor an input of the model: draw it outside of the artifact, and feed it."
+    )
+    return UnsupportedOp(
+        f"The node {name!r} ({node.op_type}) {what}gives other numbers in each run",
+        "edgec compares what it builds with the original, number by number. With random numbers inside there is "
+        "nothing to compare with.",
+        fix,
+        {"node": name, "op": node.op_type, "domain": node.domain},
+    )
 
 
 def _foreign(node: onnx.NodeProto, name: str) -> UnsupportedOp:
@@ -96,7 +145,7 @@ def _unknown(node: onnx.NodeProto, name: str, opset: int) -> ModelRefused:
         why = f"The node {name!r} uses it, but it came after opset {opset}, which the model declares."
     elif onnx.defs.has(node.op_type):
         why = f"The node {name!r} uses it, but it is not part of opset {opset} any more."
-    elif close := difflib.get_close_matches(node.op_type, names, 1):
+    elif close := difflib.get_close_matches(node.op_type, names, 1, _ALIKE):
         why += f" Did the exporter mean {close[0]}?"
     return ModelRefused(
         f"ONNX has no op {node.op_type!r}" if node.op_type else f"The node {name!r} names no op",

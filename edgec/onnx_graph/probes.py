@@ -18,6 +18,9 @@ from edgec.reference import Reference
 
 Array = np.ndarray[Any, np.dtype[Any]]
 
+COARSE = 0.05
+"""RELATIVE for a first model that computes in half precision, in which each layer rounds to three digits."""
+
 RELATIVE, ABSOLUTE = 1e-4, 1e-6
 """How far outputs may lie apart, relative to the largest value of the output, plus so much."""
 
@@ -87,10 +90,14 @@ class Agreement:
     shapes: dict[str, tuple[int, ...] | None] = field(default_factory=dict)
 
 
-def compare_models(first: Path, second: Path | None, inputs: Sequence[TensorSpec]) -> Agreement:
+def compare_models(
+    first: Path, second: Path | None, inputs: Sequence[TensorSpec], relative: float = RELATIVE
+) -> Agreement:
     """Run `first` (and `second`) on the probes. Meant for a worker: a model that crashes ends the process.
 
     A probe that `first` can't run says nothing and is left out; what it said is in `failure`.
+    relative: the largest difference that is no fault, as a share of an output's largest value; the same share of an
+    integer output may differ. Beyond RELATIVE, infinities of `first` are not compared: half precision ends at 65504.
     """
     result = Agreement()
     hints = compared_values(onnx.load(str(first), load_external_data=False))
@@ -125,10 +132,10 @@ def compare_models(first: Path, second: Path | None, inputs: Sequence[TensorSpec
             return result
         trembling: dict[str, Array] = {}
         for name, value in expected.items():
-            difference, wrong = _difference(value, got[name])
+            difference, wrong = _difference(value, got[name], relative=relative)
             if wrong and np.asarray(value).dtype.kind == "f":
                 trembling = trembling or reference.run(_trembling(feeds))
-                difference, wrong = _difference(value, got[name], _spread(value, trembling[name]))
+                difference, wrong = _difference(value, got[name], _spread(value, trembling[name]), relative)
             result.largest = max(result.largest, difference)
             result.worst = result.worst or (f"output {name!r}, probe {number}: {wrong}" if wrong else "")
     return result
@@ -153,7 +160,7 @@ def _spread(value: Array, other: Array) -> float:
     return min(AMPLIFIED * spread, MOST * float(np.max(np.abs(value), initial=0.0, where=np.isfinite(value))))
 
 
-def _difference(expected: Any, got: Any, explained: float = 0.0) -> tuple[float, str]:
+def _difference(expected: Any, got: Any, explained: float = 0.0, relative: float = RELATIVE) -> tuple[float, str]:
     """The largest absolute difference of two outputs, and what is wrong with it ("" when nothing is).
 
     explained: an absolute difference that is no fault.
@@ -163,15 +170,19 @@ def _difference(expected: Any, got: Any, explained: float = 0.0) -> tuple[float,
         return 0.0, f"{got.dtype}{list(got.shape)} where {expected.dtype}{list(expected.shape)} is expected"
     if expected.dtype.kind not in "fV":
         differ = int(np.count_nonzero(expected != got))
-        return float(differ > 0), f"{differ} of {expected.size} values differ" if differ else ""
+        allowed = relative * expected.size if relative > RELATIVE else 0
+        return float(differ > 0), f"{differ} of {expected.size} values differ" if differ > allowed else ""
     finite = np.isfinite(expected)
-    if not np.array_equal(finite, np.isfinite(got)):
+    if relative > RELATIVE:
+        if not np.isfinite(got[finite]).all():
+            return 0.0, "NaN or infinite values where the original has numbers"
+    elif not np.array_equal(finite, np.isfinite(got)):
         return 0.0, "NaN or infinite values in other places"
     left, right = expected[finite].astype(np.float64), got[finite].astype(np.float64)
     if left.size == 0:
         return 0.0, ""
     difference, scale = float(np.abs(left - right).max()), float(np.abs(left).max())
-    allowed = max(RELATIVE * scale + ABSOLUTE, explained)
+    allowed = max(relative * scale + ABSOLUTE, explained)
     return difference, f"differs by {difference:.3g}, {allowed:.3g} is allowed" if difference > allowed else ""
 
 

@@ -3,17 +3,24 @@
 from __future__ import annotations
 
 import difflib
+import math
+import re
 from collections.abc import Callable, Mapping, Sequence
 
 import onnx
 
 from edgec.errors import ModelRefused
+from edgec.onnx_graph.fields import ELEMENT_TYPES
 
 _LIKELY_IMAGE_SIDE = 224
 _LIKELY_LENGTH = 128
+_NAMELESS = re.compile(r"\?|0|-\d+")
+
+MOST_BYTES = 8 << 30
+"""Of one tensor. Devices have less memory, and so have most machines that build for them."""
 
 Dimension = int | str
-"""A fixed size, or the name of an open one ("?" where it has none)."""
+"""A fixed size, or the name of an open one; where it has none, "?", or the "0" or "-1" that the model has there."""
 
 
 def declared(item: onnx.ValueInfoProto) -> list[Dimension] | None:
@@ -24,7 +31,11 @@ def declared(item: onnx.ValueInfoProto) -> list[Dimension] | None:
     kind = item.type.tensor_type
     if not kind.HasField("shape"):
         return None
-    return [dim.dim_value if dim.dim_value > 0 else dim.dim_param or "?" for dim in kind.shape.dim]
+    return [dim.dim_value if dim.dim_value > 0 else dim.dim_param or _unnamed(dim) for dim in kind.shape.dim]
+
+
+def _unnamed(dim: onnx.TensorShapeProto.Dimension) -> str:
+    return str(dim.dim_value) if dim.HasField("dim_value") else "?"
 
 
 def freeze_inputs(
@@ -42,7 +53,7 @@ def freeze_inputs(
         if name not in inputs:
             raise _no_such_input(name, dims, inputs, model)
         for axis, (given, size) in enumerate(zip(_matched(name, dims, declared(inputs[name])), dims, strict=True)):
-            if isinstance(given, str) and given != "?" and known.setdefault(given, size) != size:
+            if isinstance(given, str) and not _NAMELESS.fullmatch(given) and known.setdefault(given, size) != size:
                 warn(
                     f"The model calls dimension {axis} of {name} {given!r}, as one of another input, but --shape gives "
                     f"them the sizes {size} and {known[given]}."
@@ -63,6 +74,28 @@ def freeze_inputs(
     for output in model.graph.output:
         for dim in output.type.tensor_type.shape.dim:
             dim.Clear()
+    check_sizes(model)
+
+
+def check_sizes(model: onnx.ModelProto) -> None:
+    """Raises ModelRefused when an input, an output or a tensor in between needs more than MOST_BYTES.
+
+    model: with the shapes that are known so far, in inputs, outputs and value_info.
+    """
+    graph = model.graph
+    roles = [("input", graph.input), ("output", graph.output), ("tensor", graph.value_info)]
+    for role, item in ((role, item) for role, items in roles for item in items):
+        kind = item.type.tensor_type
+        dims = [dim.dim_value for dim in kind.shape.dim]
+        element = ELEMENT_TYPES.get(kind.elem_type)
+        size = math.prod(dims) * (element.bits if element else 8) // 8
+        if size > MOST_BYTES:
+            raise ModelRefused(
+                f"The {role} {item.name!r} is too large: {text(dims)} takes {size / 2**30:,.1f} GiB",
+                f"edgec runs the model while it builds, and takes tensors of up to {MOST_BYTES >> 30} GiB.",
+                "Give smaller sizes with --shape, or export the model for smaller inputs.",
+                {"tensor": item.name, "bytes": size},
+            )
 
 
 def _by_name(dims: list[Dimension] | None, known: Mapping[str, int]) -> list[Dimension] | None:
@@ -131,9 +164,11 @@ def _open(settled: Mapping[str, Sequence[Dimension] | None]) -> ModelRefused:
     flags = " ".join(_flag(name, dims) for name, dims in unsettled.items())
     only_batch = all(dims is not None and all(isinstance(dim, int) for dim in dims[1:]) for dims in unsettled.values())
     own = "" if only_batch else " (with your own sizes where the model leaves them open)"
+    zero = any(dim in ("0", "-1") for dims in unsettled.values() for dim in dims or ())
+    meaning = "\nA size of 0 or -1 is taken for open." if zero else ""
     return ModelRefused(
         "The model leaves dimensions open; an artifact needs static shapes",
-        "These inputs are not fixed:\n" + "\n".join(lines),
+        "These inputs are not fixed:\n" + "\n".join(lines) + meaning,
         f"Add{own}: {flags}",
         {"open": {name: None if dims is None else list(dims) for name, dims in unsettled.items()}, "flags": flags},
     )

@@ -16,6 +16,9 @@ CLEAR = 0.25
 MASK_FLOOR = 1e-4
 """Masks that cover less than this share of a map in both runs have no Dice coefficient worth reporting."""
 
+MOST_LABELS = 256
+"""Integers of more different values than this are not taken for classes."""
+
 
 @dataclass(frozen=True)
 class Flips:
@@ -123,3 +126,35 @@ class Thresholds:
 
     def flips(self) -> Flips:
         return Flips(self.same / max(self.values, 1), self.flipped, self.clear_yes or self.clear_no)
+
+
+class Labels:
+    """Integers that name classes: how often each stands in the reference, and how often the candidate says the same.
+
+    Of a mask that is background almost everywhere, nearly all elements stay equal when the candidate finds nothing. So
+    the elements that differ from the most frequent value are counted on their own.
+    """
+
+    def __init__(self) -> None:
+        self._counts: dict[int, tuple[int, int]] = {}
+
+    def add(self, reference: np.ndarray, candidate: np.ndarray) -> None:
+        """One step's output, integers or booleans, same shapes."""
+        if len(self._counts) > MOST_LABELS:
+            return
+        values, places, counts = np.unique(reference.ravel(), return_inverse=True, return_counts=True)
+        equal = np.bincount(places.ravel(), (reference == candidate).ravel(), len(values))
+        for value, count, same in zip(values.tolist(), counts.tolist(), equal.tolist(), strict=True):
+            known = self._counts.get(int(value), (0, 0))
+            self._counts[int(value)] = (known[0] + count, known[1] + int(same))
+
+    def rare(self) -> tuple[int, int] | None:
+        """(how many changed, how many there are) of the elements that are not the reference's most frequent value.
+
+        None when the integers have more than MOST_LABELS values: those are counts or positions, not classes.
+        """
+        if not self._counts or len(self._counts) > MOST_LABELS:
+            return None
+        most = max(self._counts.values())
+        total, same = (sum(pair[i] for pair in self._counts.values()) - most[i] for i in (0, 1))
+        return total - same, total

@@ -79,6 +79,13 @@ def _judge_one(item: OutputComparison, gate: Gate) -> tuple[list[str], list[str]
     if item.kind == "integer":
         if (item.exact_share or 0.0) < gate.integer_match:
             failed.append(f"only {_percent(item.exact_share)} of its values are equal ({_least(gate.integer_match)})")
+        if item.rare and item.rare_share is not None and item.rare_share < gate.integer_rare:
+            text = (
+                f"only {_percent(item.rare_share)} of the {item.rare} values are equal that differ from its most "
+                f"frequent one ({_least(gate.integer_rare)})"
+            )
+            proven = lower_bound(round(item.rare * (1 - item.rare_share)), item.rare) > 1 - gate.integer_rare
+            (failed if proven else warned).append(text if proven else text + ": too few to call it a rate")
         return failed, warned
     _judge_decisions(item, gate, failed, warned)
     _judge_channels(item, gate, failed, warned)

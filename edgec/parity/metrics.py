@@ -19,7 +19,7 @@ import numpy as np
 
 from edgec.errors import ParityGateError
 from edgec.parity.channels import CAP_DB, DEAD_DB, AxisStatistics, decibels
-from edgec.parity.decisions import Choices, Flips, Thresholds
+from edgec.parity.decisions import Choices, Flips, Labels, Thresholds
 from edgec.parity.kinds import SUM_TOLERANCE, Evidence, Kind, degenerate_reason, detect_kind
 
 Outputs = Mapping[str, np.ndarray]
@@ -45,6 +45,8 @@ class OutputComparison:
     dice_mean, dice_worst: overlap of the masks above one half ("map" only).
     max_lsb, mean_lsb: absolute error in quantization steps of the output.
     exact_share: share of equal elements (integers only).
+    rare, rare_share: how many elements of the reference are not its most frequent value, and the share of them that is
+        equal; None but for integers of at most 256 different values.
     """
 
     name: str
@@ -75,6 +77,8 @@ class OutputComparison:
     max_lsb: float | None
     mean_lsb: float | None
     exact_share: float | None
+    rare: int | None = None
+    rare_share: float | None = None
     notes: tuple[str, ...] = ()
 
     def to_json(self) -> dict[str, Any]:
@@ -157,9 +161,12 @@ class _Output:
         self.axes = {axis: AxisStatistics(axis, first.shape[axis]) for axis in self.evidence.channel_axes()}
         self.choices = Choices(axis) if (axis := self.evidence.choice_axis()) is not None else None
         self.thresholds: Thresholds | None = Thresholds()
+        self.labels = Labels() if first.dtype.kind in "biu" else None
 
     def add(self, expected: np.ndarray, actual: np.ndarray) -> None:
         self.equal += int((expected == actual).sum())
+        if self.labels is not None:
+            self.labels.add(expected, actual)
         a, b = expected.astype(np.float64), actual.astype(np.float64)
         if not np.isfinite(a).all() or not np.isfinite(b).all():
             agreed = (a == b) | (np.isnan(a) & np.isnan(b))  # -inf of a mask is fine where both have it
@@ -211,6 +218,7 @@ class _Output:
             channel_nsr = float(np.minimum(ratio, 1.0).mean())
         dice = self.thresholds.dice if kind == "map" and self.thresholds is not None else []
         mean_abs = self.absolute_sum / max(self.values, 1)
+        rare = self.labels.rare() if kind == "integer" and self.labels is not None else None
         return OutputComparison(
             name=self.name,
             kind=kind,
@@ -240,6 +248,8 @@ class _Output:
             max_lsb=self.max_abs / lsb if lsb else None,
             mean_lsb=mean_abs / lsb if lsb else None,
             exact_share=self.equal / max(self.values, 1) if kind == "integer" else None,
+            rare=rare[1] if rare else None,
+            rare_share=1 - rare[0] / rare[1] if rare and rare[1] else None,
             notes=self.evidence.notes(kind, self.choices),
         )
 

@@ -32,6 +32,9 @@ class Gate:
     dice_worst: float = _limit(0.90, "least Dice coefficient of any mask")
     probability_error: float = _limit(0.05, "most mean absolute error of probabilities that stand for themselves")
     integer_match: float = _limit(0.99, "least share of equal elements of integer outputs")
+    integer_rare: float = _limit(
+        0.95, "least share of equal elements of integer outputs where the original is not its most frequent value"
+    )
     state_sqnr: float = _limit(6.0, "SQNR in dB below which the state of a recurrent model is worth a warning")
     float_sqnr: float = _limit(60.0, "least SQNR of a float artifact's outputs in dB")
     sqnr: float = _limit(0.0, "least SQNR of any output in dB, over all its values; no judge of quality on its own")

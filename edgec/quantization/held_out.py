@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+import random
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -70,22 +71,17 @@ def serialized(model: onnx.ModelProto) -> bytes:
 
 
 def read_held_out(source: SampleSource, macs: int) -> list[Sample]:
-    """The held-out samples that trials run on, spread over all that are held out: as many as the model's size allows.
+    """The held-out samples that trials run on, drawn by chance from all that are held out, the same every time.
+
+    As many as the model's size allows, never more than MOST_SAMPLES. The artifact is judged on all of them, so with
+    enough data most of its judges had no part in the search.
 
     macs: multiplications of one step of the model.
     """
     indices = held_out(len(source))[1]
     if not indices:
         return []
-    first = next(iter(source.read(indices[:1])))
+    drawn = random.Random(1).sample(indices, len(indices))
+    first = next(iter(source.read(drawn[:1])))
     affordable = int(MACS_PER_TRIAL // max(1, macs * len(first.steps)))
-    chosen = spread_evenly(indices, min(MOST_SAMPLES, max(FEWEST_SAMPLES, affordable)))
-    return [first, *source.read(chosen[1:])]
-
-
-def spread_evenly(items: Iterable[int], count: int) -> list[int]:
-    """At most `count` of `items`, the first among them, evenly spaced."""
-    items = list(items)
-    if len(items) <= count:
-        return items
-    return [items[i * len(items) // count] for i in range(count)]
+    return [first, *source.read(drawn[1 : min(MOST_SAMPLES, max(FEWEST_SAMPLES, affordable))])]

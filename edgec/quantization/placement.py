@@ -31,6 +31,8 @@ NOT_WORTHWHILE = {
     "islands": "it only moves values, and not everything that reads them is INT8",
 }
 
+PASSED_THROUGH = "it passes values on from float to float, and nothing on the way computes"
+
 
 @dataclass(frozen=True)
 class Kernel:
@@ -116,6 +118,9 @@ def place(
         worthwhile = _beside_macs(graph, kernels) if profile == "strict" else _riding(graph, kernels, exposed)
     for kernel in [kernel for name, kernel in kernels.items() if name not in worthwhile]:
         reasons.update((node.name, NOT_WORTHWHILE[profile]) for node in kernel.nodes)
+        del kernels[kernel.name]
+    for kernel in [] if alone is not None else _passing_through(graph, kernels):
+        reasons.update((node.name, PASSED_THROUGH) for node in kernel.nodes)
         del kernels[kernel.name]
     placement = Placement(profile, kernels, exposed=exposed)
     placement.float_nodes.update((node.name, reasons[node.name]) for node in graph.nodes if node.name in reasons)
@@ -251,6 +256,32 @@ def _beside_macs(graph: Graph, kernels: dict[str, Kernel]) -> set[str]:
         stretches.tie([name, *(f"value {value}" for value in values if graph.constant(value) is None)])
     working = {stretches.root(name) for name, kernel in kernels.items() if kernel.rule.kind is Kind.MAC}
     return {name for name in kernels if stretches.root(name) in working}
+
+
+def _passing_through(graph: Graph, kernels: dict[str, Kernel]) -> list[Kernel]:
+    """Tied kernels between float and float: neither what they read nor what reads them is computed in INT8, however
+    many other tied kernels lie in between. INT8 there would only round."""
+    made: set[str] = set()  # tensors that stem from a kernel that computes
+    for node in graph.nodes:
+        kernel = kernels.get(node.name)
+        if kernel is not None and (kernel.rule.kind is not Kind.TIED or made.intersection(_data(kernel))):
+            made.update(kernel.outputs)
+    used: set[str] = set()  # tensors that end in a kernel that computes
+    idle = []
+    for node in reversed(graph.nodes):
+        kernel = kernels.get(node.name)
+        if kernel is None:
+            continue
+        if kernel.rule.kind is not Kind.TIED or used.intersection(kernel.outputs):
+            used.update(_data(kernel))
+        elif not made.intersection(kernel.outputs):
+            idle.append(kernel)
+    return idle
+
+
+def _data(kernel: Kernel) -> list[str]:
+    """The tensors that a kernel reads as INT8."""
+    return [kernel.anchor.input[i] for i in kernel.rule.inputs(kernel.anchor)]
 
 
 def _riding(graph: Graph, kernels: dict[str, Kernel], exposed: frozenset[str]) -> set[str]:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -31,6 +32,9 @@ from edgec.toml_schema import did_you_mean
 
 NORMAL_RANGE, REDUCED_RANGE = 127, 63
 """Largest weight in steps. Two products of uint8 and a weight of 63 add up to 32130, within 16 bits."""
+
+MOSTLY = 0.5
+"""Share of multiplications below which a model that computes in INT8 should not be called that without a word."""
 
 WORST = 5
 LOOKED_AT = 24
@@ -86,14 +90,14 @@ def write_reference(
 
     best = search(workshop, profiles, fallback=(float_layers,))
     placement, scales, emitted = workshop.make(best.recipe)
-    if emitted.saturated:
-        context.warn(f"{emitted.saturated} biases do not fit into 32 bits and were saturated.")
+    coverage = _coverage(workshop.graph, placement, cost)
     warnings = _warnings(workshop, placement, len(samples))
+    warnings += mostly_float(workshop.graph, placement.float_nodes, cost, coverage["int8_mac_fraction"])
     for text in warnings:
         context.warn(text)
     report = {
-        **_verdict(best, warnings),
-        **_coverage(workshop.graph, placement, cost),
+        **_verdict(best, warnings, emitted.saturated),
+        **coverage,
         "candidates": [_candidate(trial) for trial in workshop.trials],
         "worst_layers": _worst_layers(workshop, best),
         "clipped": list(scales.clipped),
@@ -140,13 +144,48 @@ def _warnings(workshop: Workshop, placement: Placement, samples: int) -> list[st
     return found
 
 
-def _verdict(best: Trial, warnings: Sequence[str]) -> dict[str, Any]:
+def mostly_float(graph: Graph, float_nodes: Mapping[str, str], cost: Mapping[str, int], fraction: float) -> list[str]:
+    """A warning when most of the model's multiplications do not compute in INT8, with the reason that costs the most.
+
+    float_nodes: node name to the reason. cost: multiply-accumulates by node name. fraction: those in INT8, 0 to 1.
+    """
+    asked = "INT8 was asked for, but"
+    total = sum(cost.values())
+    if not total:
+        operators = ", ".join(sorted({node.op_type for node in graph.nodes})[:5])
+        return [
+            f"{asked} the model has no layers that multiply and accumulate with known shapes (it computes with "
+            f"{operators}): INT8 buys nothing here."
+        ]
+    if fraction >= MOSTLY:
+        return []
+    operators_of = {node.name: node.op_type for node in graph.nodes}
+    reasons: Counter[tuple[str, str]] = Counter()
+    for name, count in cost.items():
+        if name in float_nodes:
+            reasons[operators_of[name], float_nodes[name]] += count
+    if not reasons:
+        return [f"{asked} only {100 * fraction:.3g} % of the multiplications run in INT8."]
+    ((op, reason), count) = reasons.most_common(1)[0]
+    return [
+        f"{asked} only {100 * fraction:.3g} % of the multiplications run in INT8. {100 * count / total:.3g} % are in "
+        f"{op} nodes that stay in float because {reason}."
+    ]
+
+
+def _verdict(best: Trial, warnings: Sequence[str], saturated: int) -> dict[str, Any]:
+    """saturated: biases that did not fit into 32 bits; the sums of such a layer are wrong, whatever the samples say."""
+    failures = list(best.verdict.failures)
+    if saturated:
+        failures.append(
+            f"{saturated} biases do not fit into 32 bits and were saturated: their layers compute wrong sums"
+        )
     return {
         "profile": best.recipe.profile,
         "method": best.recipe.method,
         "bias_correction": best.recipe.bias_correction,
-        "passed": best.verdict.passed,
-        "failures": list(best.verdict.failures),
+        "passed": not failures,
+        "failures": failures,
         "warnings": [*warnings, *best.verdict.warnings],
         "outputs": [item.to_json() for item in best.comparisons],
     }

@@ -15,6 +15,7 @@ from dataclasses import dataclass, field, replace
 import onnx
 
 from edgec.onnx_graph.graph import Graph
+from edgec.parity.channels import decibels
 from edgec.parity.gates import Verdict, judge, loss
 from edgec.parity.metrics import OutputComparison
 from edgec.parity.thresholds import Gate
@@ -66,10 +67,17 @@ class Trial:
 
 
 def worst_sqnr_db(comparisons: Sequence[OutputComparison]) -> float:
-    """The lowest SQNR of all outputs that prove something, in dB; states count only when there is nothing else."""
-    proving = [item for item in comparisons if item.degenerate is None] or list(comparisons)
+    """The lowest SQNR of all outputs that prove something, in dB; states count only when there is nothing else.
+
+    Integers have no SQNR (class 7 is no closer to 8 than to 1). Where there is nothing else, the share of those that
+    change stands in for noise over signal.
+    """
+    values = [item for item in comparisons if item.kind != "integer"]
+    if not values:
+        return min((decibels(1.0, 1.0 - (item.exact_share or 0.0)) for item in comparisons), default=0.0)
+    proving = [item for item in values if item.degenerate is None] or values
     telling = [item for item in proving if item.kind != "state"] or proving
-    return min((item.sqnr_db for item in telling), default=0.0)
+    return min(item.sqnr_db for item in telling)
 
 
 @dataclass

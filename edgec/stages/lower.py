@@ -8,6 +8,7 @@ Every node is known to be supported before any other work is done.
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -16,6 +17,9 @@ from edgec.backends.base import LowerJob, Precision
 from edgec.runners import native
 from edgec.stages.base import Stage, StageContext
 from edgec.targets import Target
+
+NAMED = 5
+"""Layers that one warning names at most."""
 
 
 @dataclass(frozen=True)
@@ -42,7 +46,19 @@ def run(model: Path, params: LowerParams, context: StageContext) -> None:
     out = context.out / "payload"
     out.mkdir()
     payload = backend.lower(LowerJob(path, params.target, params.precision, out))
+    lost = payload.facts.get("lost_int8", ())
+    if lost:
+        context.warn(_lost_int8(params.backend, lost))
     context.write_json("lower.json", asdict(payload))
+
+
+def _lost_int8(backend: str, names: Sequence[str]) -> str:
+    layers, them = ("1 layer is", "it") if len(names) == 1 else (f"{len(names)} layers are", "them")
+    more = f" and {len(names) - NAMED} more" if len(names) > NAMED else ""
+    return (
+        f"{layers} INT8 in the reference, but {backend} computes {them} in float on this processor: "
+        f"{', '.join(names[:NAMED])}{more}."
+    )
 
 
 STAGE = Stage(

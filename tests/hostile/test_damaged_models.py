@@ -41,6 +41,7 @@ SOUND = two_layers().SerializeToString()
         (b'\x20\0\0\0\0\0\0\0{"__metadata__":{}}', "safetensors"),
         (b"ir_version: 8\ngraph {", "protobuf text"),
         (b"Dear sir,\nplease find attached", "text file"),
+        ("import torch  # größer\n".encode() * 300, "text file"),
     ],
 )
 def test_what_is_no_model_is_called_by_its_name(tmp_path, head, name):

@@ -130,3 +130,46 @@ def test_a_model_whose_outputs_are_all_states_is_judged_by_them():
     far = [{"h": np.roll(step["h"], 1)} for step in reference]
     assert judge(compare(reference, close, state=["h"])).passed
     assert not judge(compare(reference, far, state=["h"])).passed
+
+
+def masks(lost=0, invented=0, size=10_000, foreground=50):
+    """Two label maps with some foreground, and a candidate that loses and invents some of it."""
+    reference = np.zeros((1, size), np.int64)
+    reference[0, :foreground] = 3
+    candidate = reference.copy()
+    candidate[0, :lost] = 0
+    candidate[0, size - invented :] = 3
+    rolled = [[{"mask": np.roll(values, by)} for by in (0, 1)] for values in (reference, candidate)]
+    return compare(*rolled)
+
+
+def test_a_mask_that_lost_its_foreground_fails_though_nearly_all_of_it_is_equal():
+    (lost,) = comparisons = masks(lost=50)
+    assert lost.exact_share == pytest.approx(0.995) and (lost.rare, lost.rare_share) == (100, 0)
+    verdict = judge(comparisons)
+    assert not verdict.passed
+    assert "only 0 % of the 100 values are equal that differ from its most frequent one" in verdict.failures[0]
+    assert judge(comparisons, Gate.from_overrides([("integer_rare", 0)])).passed
+
+
+def test_the_borders_of_a_mask_may_move():
+    assert judge(masks(lost=2, invented=2)).passed
+
+
+def test_few_rare_integers_prove_little():
+    verdict = judge(masks(lost=1, foreground=15))
+    assert verdict.passed
+    assert any("too few to call it a rate" in text for text in verdict.warnings)
+
+
+def test_integers_of_many_values_are_no_classes():
+    values = [{"y": np.arange(10_000).reshape(1, -1) + i} for i in range(2)]
+    (same,) = compare(values, values)
+    assert (same.rare, same.rare_share, same.exact_share) == (None, None, 1)
+
+
+def test_rare_booleans_count_too():
+    reference = np.zeros((1, 1000), bool)
+    reference[0, :5] = True
+    (found,) = compare([{"y": reference}], [{"y": np.zeros_like(reference)}])
+    assert (found.rare, found.rare_share) == (5, 0)

@@ -247,6 +247,33 @@ def test_int8_without_macs_nearby_buys_nothing():
     assert "conv" in placement.kernels
 
 
+def test_an_output_that_passes_an_input_on_stays_exact():
+    nodes = [
+        conv(),
+        node("Reshape", ["x", "shape"], ["flat"], "flatten"),
+        node("Transpose", ["flat"], ["y"], "turn", perm=[1, 0]),
+        node("Identity", ["x"], ["same"], "same"),
+    ]
+    placement, _, _, _, model = runs(nodes, ["c", "y", "same"], {"shape": np.array([4, -1])})
+    assert set(placement.kernels) == {"conv"}
+    assert {"flatten", "turn"} <= placement.float_nodes.keys()
+    (feed,) = random_feeds(model, 1)
+    outputs = Reference(model.SerializeToString(), "none").run(feed)
+    assert np.array_equal(outputs["y"], feed["x"].reshape(4, -1).T)
+    assert np.array_equal(outputs["same"], feed["x"])
+
+
+def test_what_moves_values_beside_arithmetic_stays_in_int8():
+    nodes = [
+        node("Transpose", ["x"], ["t"], "before", perm=[0, 1, 3, 2]),
+        conv("t"),
+        node("Transpose", ["c"], ["y"], "behind", perm=[0, 1, 3, 2]),
+        node("Reshape", ["t", "shape"], ["z"], "aside"),
+    ]
+    placement, *_ = runs(nodes, ["y", "z"], {"shape": np.array([1, -1])})
+    assert set(placement.kernels) == {"before", "conv", "behind"}
+
+
 # --- scales ---
 
 

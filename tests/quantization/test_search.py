@@ -7,10 +7,11 @@ import pytest
 
 from edgec.contract import Contract, TensorSpec
 from edgec.onnx_graph.graph import Graph
+from edgec.parity.metrics import compare
 from edgec.parity.thresholds import Gate
 from edgec.quantization.diagnosis import likely_cause
 from edgec.quantization.fallback import BUDGET, first_convolutions, float_layers, squeezed, tail
-from edgec.quantization.held_out import HeldOut, read_held_out, spread_evenly
+from edgec.quantization.held_out import HeldOut, read_held_out
 from edgec.quantization.search import (
     ON_REQUEST,
     TOO_COSTLY,
@@ -19,6 +20,7 @@ from edgec.quantization.search import (
     Workshop,
     normalizations_in_float,
     search,
+    worst_sqnr_db,
 )
 from edgec.quantization.sensitivity import isolated_errors
 from edgec.samples import Sample, held_out
@@ -248,9 +250,24 @@ def test_large_models_are_tried_on_fewer_samples():
     assert set(many.decoded) <= set(held_out(200)[1]), "calibration saw the others"
 
 
-def test_spread_evenly():
-    assert spread_evenly(range(10), 20) == list(range(10))
-    assert spread_evenly(range(10), 5) == [0, 2, 4, 6, 8]
+def test_the_search_sees_a_part_of_what_the_artifact_is_judged_by():
+    first, again = Counted(2000), Counted(2000)
+    read_held_out(first, macs=1), read_held_out(again, macs=1)
+    judges = held_out(2000)[1]
+    assert len(judges) == 256 and len(set(first.decoded)) == 32
+    assert set(first.decoded) < set(judges)
+    assert first.decoded == again.decoded
+    assert max(first.decoded[:8]) > 1000 > min(first.decoded[:8]), "from all over, also where few are taken"
+
+
+def test_integers_have_no_sqnr():
+    labels, near, far = np.array([[1, 2, 3, 40]]), np.array([[1, 2, 3, 41]]), np.array([[1, 2, 3, 900]])
+    scores, noisy = RNG.normal(size=(1, 8)), RNG.normal(size=8) * 1e-3
+    for wrong in (near, far):
+        both = compare([{"label": labels, "y": scores}] * 2, [{"label": wrong, "y": scores + noisy}] * 2)
+        assert worst_sqnr_db(both) == both[1].sqnr_db > 40
+        (alone,) = compare([{"label": labels}], [{"label": wrong}])
+        assert worst_sqnr_db([alone]) == pytest.approx(6.02, abs=0.01), "one of four, however far off"
 
 
 def test_a_recurrent_candidate_carries_its_own_state():

@@ -71,8 +71,29 @@ class TestShapes:
         assert result.contract.outputs == (TensorSpec("y", "float32", (2, 3)),)
 
     @pytest.mark.parametrize("size", [0, -1])
-    def test_zero_and_minus_one_mean_open(self, tmp_path, size):
-        assert "x: ?x3x8x8" in refused(two_layers(batch=size), tmp_path).why
+    def test_zero_and_minus_one_mean_open_and_are_shown_as_they_are(self, tmp_path, size):
+        why = refused(two_layers(batch=size), tmp_path).why
+        assert f"x: {size}x3x8x8" in why
+        assert "A size of 0 or -1 is taken for open." in why
+
+    def test_two_sizes_of_zero_have_no_name_in_common(self, tmp_path):
+        node = helper.make_node("Concat", ["a", "b"], ["both"], axis=0)
+        model = model_of([node], {"a": [0, 3], "b": [0, 3]}, {"both": None})
+        assert "b: 0x3" in refused(model, tmp_path, shapes=(("a", (2, 3)),)).why
+
+    def test_a_size_that_no_machine_holds_is_refused_with_its_bytes(self, tmp_path):
+        model = model_of([helper.make_node("Relu", ["x"], ["y"])], {"x": [1, 3, "h", "w"]}, {"y": None})
+        error = refused(model, tmp_path, shapes=(("x", (1, 3, 100_000, 100_000)),))
+        assert error.what == "The input 'x' is too large: 1x3x100000x100000 takes 111.8 GiB"
+
+    def test_a_tensor_inside_that_no_machine_holds_is_refused(self, tmp_path):
+        nodes = [
+            helper.make_node("MatMul", ["x", "y"], ["products"], name="outer"),
+            helper.make_node("ReduceMax", ["products"], ["z"], axes=[0, 1], keepdims=0),
+        ]
+        model = model_of(nodes, {"x": ["n", 1], "y": [1, "n"]}, {"z": []})
+        error = refused(model, tmp_path, shapes=(("x", (100_000, 1)),))
+        assert "tensor 'products'" in error.what and "37.3 GiB" in error.what
 
     def test_a_given_shape_is_used(self, tmp_path):
         result = ingested(saved(two_layers(batch="n"), tmp_path), tmp_path, shapes=(("x", (4, 3, 8, 8)),))
@@ -545,3 +566,33 @@ def test_a_model_of_more_than_2_gb_takes_little_memory(tmp_path):
         stream.seek(4 * side)
         assert np.frombuffer(stream.read(4), np.float32)[0] == 1.5
     assert (out / "weights.bin").stat().st_size == 9 * side * side * 4
+
+
+RANDOM = [
+    helper.make_node("RandomNormal", [], ["r"], name="dice", shape=[1, 4]),
+    helper.make_node("RandomUniformLike", ["x"], ["r"], name="dice"),
+    helper.make_node("Bernoulli", ["x"], ["r"], name="dice"),
+    helper.make_node("Dropout", ["x", "half", "yes"], ["r"], name="dice"),
+]
+
+
+@pytest.mark.parametrize("node", RANDOM, ids=lambda node: node.op_type)
+def test_random_numbers_are_refused_with_the_node(tmp_path, node):
+    nodes = [node, helper.make_node("Add", ["x", "r"], ["y"])]
+    weights = {"half": np.float32(0.5), "yes": np.array(True)}
+    error = refused(model_of(nodes, {"x": [1, 4]}, {"y": [1, 4]}, weights), tmp_path, UnsupportedOp)
+    assert f"'dice' ({node.op_type})" in error.what
+
+
+@pytest.mark.parametrize("inputs", [["x"], ["x", "half"], ["x", "half", "no"]])
+def test_a_dropout_that_drops_nothing_is_taken(tmp_path, inputs):
+    weights = {"half": np.float32(0.5), "no": np.array(False)}
+    model = model_of([helper.make_node("Dropout", inputs, ["y"])], {"x": [1, 4]}, {"y": [1, 4]}, weights)
+    assert ingested(saved(model, tmp_path), tmp_path).contract.outputs[0].shape == (1, 4)
+
+
+@pytest.mark.parametrize(("op", "meant"), [("Convv", "Conv"), ("Frobnicate", None)])
+def test_a_slip_of_the_pen_is_told_from_an_op_that_does_not_exist(tmp_path, op, meant):
+    error = refused(model_of([helper.make_node(op, ["x"], ["y"])], {"x": [1, 4]}, {"y": [1, 4]}), tmp_path)
+    assert (f"Did the exporter mean {meant}?" in error.why) == (meant is not None)
+    assert ("Did the exporter mean" in error.why) == (meant is not None)

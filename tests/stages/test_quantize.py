@@ -1,6 +1,7 @@
 """The quantize stage: its files, its verdict, and the same bytes every time."""
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import onnx
@@ -11,6 +12,7 @@ from edgec import worker
 from edgec.contract import Contract, TensorSpec
 from edgec.errors import InternalError, UsageError
 from edgec.events import Note, Progress
+from edgec.quantization.search import Workshop
 from edgec.quantization.statistics import save
 from edgec.reference import Reference
 from edgec.samples import Sample
@@ -229,3 +231,50 @@ def test_a_quantized_model_passes_through_without_calibration(folders, tmp_path)
 def test_a_float_model_without_calibration_is_a_bug(folders, tmp_path):
     with pytest.raises(InternalError, match="calibration"):
         run((folders[0], None, folders[2]), tmp_path / "out")
+
+
+def products(second=64):
+    """Two matrix products; the second one, of `second` columns, can be kept in float."""
+    rng = np.random.default_rng(4)
+    return network(
+        [node("MatMul", ["x", "v"], ["h"], "first"), node("MatMul", ["h", "w"], ["y"], "second")],
+        {"x": [4, 8]},
+        ["y"],
+        {"v": rng.normal(size=(8, 8)).astype(F), "w": rng.normal(size=(8, second)).astype(F)},
+    )
+
+
+def test_a_model_that_stays_mostly_float_is_called_so(tmp_path):
+    model = products()
+    report, events = run(prepared(tmp_path, model, random_feeds(model, 16)), tmp_path / "out", keep_float=("second",))
+    (said,) = [text for text in report["warnings"] if text.startswith("INT8 was asked for")]
+    assert "only 11.1 % of the multiplications run in INT8" in said
+    assert "88.9 % are in MatMul nodes that stay in float because kept in float on request" in said
+    assert said in [event.text for event in events if isinstance(event, Note) and event.level == "warning"]
+
+
+def test_a_model_that_is_mostly_int8_gets_no_such_warning(tmp_path):
+    model = products(second=4)
+    report, _ = run(prepared(tmp_path, model, random_feeds(model, 16)), tmp_path / "out", keep_float=("second",))
+    assert report["int8_mac_fraction"] == pytest.approx(2 / 3, abs=0.01)
+    assert not [text for text in report["warnings"] if text.startswith("INT8 was asked for")]
+
+
+def test_a_model_without_products_is_told_that_int8_buys_nothing(tmp_path):
+    model = network([node("Exp", ["x"], ["e"]), node("Sqrt", ["e"], ["y"])], {"x": [4, 8]}, ["y"])
+    report, _ = run(prepared(tmp_path, model, random_feeds(model, 16)), tmp_path / "out")
+    (said,) = [text for text in report["warnings"] if text.startswith("INT8 was asked for")]
+    assert "no layers that multiply and accumulate" in said and "Exp, Sqrt" in said
+
+
+def test_a_bias_that_saturates_is_a_failure(folders, tmp_path, monkeypatch):
+    made = Workshop.make
+
+    def saturating(self, recipe):
+        placement, scales, emitted = made(self, recipe)
+        return placement, scales, replace(emitted, saturated=2)
+
+    monkeypatch.setattr(Workshop, "make", saturating)
+    report, _ = run(folders, tmp_path / "out")
+    assert not report["passed"]
+    assert any("2 biases do not fit into 32 bits" in text for text in report["failures"])

@@ -7,6 +7,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from edgec.onnx_graph.graph import MAC_OPS
+
 if TYPE_CHECKING:
     import onnx
 
@@ -62,12 +64,29 @@ def facts(primitives: list[Primitive], names: Mapping[str, str], model: onnx.Mod
         count = operators.setdefault(item.layer, {"int8": 0, "float": 0})
         count["int8" if item.is_int8 else "float"] += 1
     makers = {output: node.name or output for node in model.graph.node for output in node.output}
+    float_layers = [_origin(item, names, makers) for item in products if not item.is_int8]
+    declared = _declared_int8(model)
     return {
         "int8_primitives": sum(item.is_int8 for item in products),
         "float_primitives": sum(not item.is_int8 for item in products),
         "operators": dict(sorted(operators.items())),
         "kernels": dict(sorted(Counter(f"{item.layer} {item.kernel}" for item in primitives).items())),
-        "float_layers": [_origin(item, names, makers) for item in products if not item.is_int8],
+        "float_layers": float_layers,
+        "lost_int8": [name for name in dict.fromkeys(float_layers) if name in declared],
+    }
+
+
+def _declared_int8(model: onnx.ModelProto) -> set[str]:
+    """Names of the nodes that multiply and accumulate what DequantizeLinear nodes give: INT8 as the graph says it."""
+    makers = {output: node for node in model.graph.node for output in node.output}
+
+    def dequantized(name: str) -> bool:
+        return name in makers and makers[name].op_type == "DequantizeLinear"
+
+    return {
+        node.name or node.output[0]
+        for node in model.graph.node
+        if node.op_type in MAC_OPS and all(dequantized(name) for name in node.input[:2])
     }
 
 
