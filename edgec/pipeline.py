@@ -254,15 +254,23 @@ class _TargetPath:
         verdict = entry.read_json(name)
         if verdict["passed"]:
             return
+        failures = verdict["failures"]
+        if all("calibration-domain" in text for text in failures):
+            raise ParityGateError(
+                "Nothing could be proven on this data",
+                "\n".join(failures),
+                "Give more and other samples: at least 4, better 64, like those of real use, and not of one class only.",
+                {"failures": failures, "worst_layers": []},
+            )
         worst = self.quantized.read_json("quantize.json").get("worst_layers", []) if self.quantized else []
-        why = "\n".join([*verdict["failures"], *(["The worst layers:"] if worst else []), *map(_layer_line, worst)])
+        why = "\n".join([*failures, *(["The worst layers:"] if worst else []), *map(_layer_line, worst)])
         raise ParityGateError(
             what,
             why,
             "More calibration data, or data more like that of real use, often helps.\n"
             "--keep-float NODE leaves a layer out of INT8; --precision float leaves out all.\n"
             "--gate NAME=VALUE states a limit of your own (docs/parity.md).",
-            {"failures": verdict["failures"], "worst_layers": worst},
+            {"failures": failures, "worst_layers": worst},
         )
 
 

@@ -469,3 +469,10 @@ def test_ctrl_c_ends_builds_of_several_targets_too(command, tmp_path):
     assert "Traceback" not in errors
     assert wait_without_workers_of(process.pid)
     assert list((tmp_path / "dist").iterdir()) == []
+
+
+def test_data_that_proves_nothing_is_told_as_such(digits, tmp_path):
+    with pytest.raises(ParityGateError, match="Nothing could be proven") as caught:
+        build(digits, tmp_path, max_samples=1)
+    assert "at least 4" in caught.value.fix
+    assert "--keep-float" not in caught.value.fix
