@@ -259,7 +259,7 @@ class _TargetPath:
             raise ParityGateError(
                 "Nothing could be proven on this data",
                 "\n".join(failures),
-                "Give more and other samples: at least 4, better 64, like those of real use, and not of one class only.",
+                "Give more and other samples: at least 4, better 64, like those of real use, not of one class only.",
                 {"failures": failures, "worst_layers": []},
             )
         worst = self.quantized.read_json("quantize.json").get("worst_layers", []) if self.quantized else []
