@@ -18,7 +18,7 @@ from edgec.digest import digest_file, digest_of
 from edgec.errors import OutputError
 from edgec.events import Listener, Note, StageFinished, StageStarted
 from edgec.result import StageRecord
-from edgec.stages.base import Stage, StageContext
+from edgec.stage import Stage, StageContext
 from edgec.store import Entry, Store
 from edgec.targets import host_features
 

@@ -6,8 +6,8 @@ import pytest
 
 from edgec import stage_runner
 from edgec.events import ignore
+from edgec.stage import Stage
 from edgec.stage_runner import StageRunner
-from edgec.stages.base import Stage
 from edgec.store import Store
 
 

@@ -27,7 +27,7 @@ from edgec.onnx_graph.probes import COARSE, RELATIVE, Agreement, compare_models
 from edgec.onnx_graph.shapes import check_sizes, freeze_inputs, text
 from edgec.onnx_graph.untrusted import OpenedModel, open_model
 from edgec.onnx_graph.widening import dtypes_inside, in_float32
-from edgec.stages.base import StageContext
+from edgec.stage import StageContext
 from edgec.stages.ingest import IngestParams
 
 _PASSES_TIMEOUT = 600.0

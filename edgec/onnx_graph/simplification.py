@@ -24,7 +24,7 @@ from edgec.onnx_graph.graph import Graph
 from edgec.onnx_graph.hollow import INLINE_LIMIT, WEIGHTS, graphs, write_model
 from edgec.onnx_graph.operators import STANDARD, count_operators
 from edgec.onnx_graph.probes import Agreement, compare_models
-from edgec.stages.base import StageContext
+from edgec.stage import StageContext
 from edgec.stages.simplify import SimplifyParams
 
 _COMPARE_TIMEOUT = 900.0

@@ -26,7 +26,7 @@ from edgec.quantization.search import LADDER, Trial, Workshop, search
 from edgec.quantization.sensitivity import MOST_KERNELS, isolated_errors
 from edgec.quantization.statistics import load
 from edgec.samples import SampleSource, held_out
-from edgec.stages.base import StageContext
+from edgec.stage import StageContext
 from edgec.stages.quantize import QuantizeParams
 from edgec.toml_schema import did_you_mean
 

@@ -14,7 +14,7 @@ from functools import partial
 from pathlib import Path
 
 from edgec.samples import SampleSource, feeds_of_steps, held_out
-from edgec.stages.base import Stage, StageContext
+from edgec.stage import Stage, StageContext
 
 _PROGRESS_EVERY = 0.1  # seconds
 

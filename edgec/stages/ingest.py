@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from edgec.stages.base import Stage, StageContext
+from edgec.stage import Stage, StageContext
 
 
 @dataclass(frozen=True)

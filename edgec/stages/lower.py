@@ -15,7 +15,7 @@ from pathlib import Path
 from edgec.backends import BACKENDS, load_backend
 from edgec.backends.base import LowerJob, Precision
 from edgec.runners import native
-from edgec.stages.base import Stage, StageContext
+from edgec.stage import Stage, StageContext
 from edgec.targets import Target
 
 NAMED = 5

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from edgec import worker
 from edgec.bundle.errors import as_edgec_error
-from edgec.stages.base import Stage, StageContext
+from edgec.stage import Stage, StageContext
 
 if TYPE_CHECKING:
     from edgec.runners.timing import Timing

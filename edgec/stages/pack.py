@@ -20,7 +20,7 @@ from edgec.backends.base import Precision
 from edgec.digest import digest_file
 from edgec.errors import InternalError
 from edgec.runners import native
-from edgec.stages.base import Stage, StageContext
+from edgec.stage import Stage, StageContext
 from edgec.targets import Target
 from edgec.version import __version__
 
@@ -185,7 +185,9 @@ def _json(path: Path) -> Any:
 
 
 def _text(document: Mapping[str, Any]) -> bytes:
-    return (json.dumps(document, indent=1, sort_keys=True, ensure_ascii=False, allow_nan=False) + "\n").encode("utf-8", "backslashreplace")
+    return (json.dumps(document, indent=1, sort_keys=True, ensure_ascii=False, allow_nan=False) + "\n").encode(
+        "utf-8", "backslashreplace"
+    )
 
 
 STAGE = Stage(name="pack", tools=_TOOLS, run=run)

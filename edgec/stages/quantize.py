@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from edgec.samples import SampleSource
-from edgec.stages.base import Stage, StageContext
+from edgec.stage import Stage, StageContext
 
 
 @dataclass(frozen=True)

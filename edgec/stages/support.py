@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from edgec.backends import BACKENDS, load_backend
-from edgec.stages.base import Stage, StageContext
+from edgec.stage import Stage, StageContext
 from edgec.targets import Target
 
 

@@ -17,7 +17,7 @@ from edgec import worker
 from edgec.errors import EdgecError, InternalError, WorkerCrashed
 from edgec.runners import native
 from edgec.samples import SampleSource
-from edgec.stages.base import Stage, StageContext
+from edgec.stage import Stage, StageContext
 from edgec.targets import Target
 
 

@@ -13,8 +13,8 @@ from edgec.contract import Contract, TensorSpec
 from edgec.reference import Reference
 from edgec.runtime.engines import open_engine
 from edgec.runtime.golden import write_golden
+from edgec.stage import StageContext
 from edgec.stages import lower, pack
-from edgec.stages.base import StageContext
 from edgec.targets import load_target
 from tests.contract import models
 

@@ -85,8 +85,8 @@ def test_an_artifact_beyond_what_a_zip_can_hold_is_refused(tmp_path):
 
 
 def test_packing_twice_gives_the_same_file(cnn, tmp_path):
+    from edgec.stage import StageContext
     from edgec.stages import pack
-    from edgec.stages.base import StageContext
 
     context = StageContext("pack", tmp_path, lambda event: None)
     pack.run(cnn.ingested, cnn.lowered, cnn.validated, cnn.params, context)

@@ -11,8 +11,8 @@ from onnx import TensorProto, helper, numpy_helper
 
 from edgec.contract import Contract, TensorSpec
 from edgec.samples import Sample
+from edgec.stage import StageContext
 from edgec.stages import lower
-from edgec.stages.base import StageContext
 from edgec.targets import load_target
 
 SHAPE = (1, 3, 12, 12)

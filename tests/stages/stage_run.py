@@ -7,8 +7,8 @@ from typing import Any
 
 from edgec.contract import Contract
 from edgec.events import Note
+from edgec.stage import StageContext
 from edgec.stages import ingest, simplify
-from edgec.stages.base import StageContext
 
 
 @dataclass

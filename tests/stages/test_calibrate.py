@@ -17,8 +17,8 @@ from edgec.errors import CalibrationDataError
 from edgec.events import Note, Progress
 from edgec.quantization.statistics import load
 from edgec.samples import Sample, held_out
+from edgec.stage import StageContext
 from edgec.stages import calibrate
-from edgec.stages.base import StageContext
 from tests.quantization.small_graphs import Builder, conv_net
 
 _IMAGE = Contract((TensorSpec("image", "float32", (1, 3, 24, 24)),), (TensorSpec("logits", "float32", (1, 5)),))

@@ -521,7 +521,7 @@ def test_two_runs_give_the_same_bytes(tmp_path):
     path = saved(two_layers(opset=11, ir_version=6), tmp_path)
     code = (
         "import sys; from pathlib import Path\n"
-        "from edgec.stages import ingest; from edgec.stages.base import StageContext\n"
+        "from edgec.stages import ingest; from edgec.stage import StageContext\n"
         "out = Path(sys.argv[2]); out.mkdir()\n"
         "ingest.run(Path(sys.argv[1]), ingest.IngestParams(), StageContext('ingest', out, print))"
     )
@@ -550,7 +550,7 @@ def test_a_model_of_more_than_2_gb_takes_little_memory(tmp_path):
     path = saved(model, tmp_path)
     code = (
         "import resource, sys; from pathlib import Path\n"
-        "from edgec.stages import ingest; from edgec.stages.base import StageContext\n"
+        "from edgec.stages import ingest; from edgec.stage import StageContext\n"
         "params = ingest.IngestParams(shapes=(('x', (1, 8192)),))\n"
         "ingest.run(Path(sys.argv[1]), params, StageContext('ingest', Path(sys.argv[2]), lambda event: None))\n"
         "who = (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)\n"

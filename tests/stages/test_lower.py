@@ -12,8 +12,8 @@ from edgec.backends.base import Availability, OpVerdict, Payload
 from edgec.backends.openvino import primitives
 from edgec.backends.openvino.backend import OpenVINO
 from edgec.errors import ToolMissing, UnsupportedOp
+from edgec.stage import StageContext
 from edgec.stages import lower
-from edgec.stages.base import StageContext
 from edgec.targets import load_target
 from tests.contract import models
 

@@ -9,8 +9,8 @@ from dataclasses import replace
 import pytest
 
 from edgec.errors import ArtifactError
+from edgec.stage import StageContext
 from edgec.stages import pack, validate
-from edgec.stages.base import StageContext
 from edgec.stages.measure import MeasureParams, run
 from edgec.targets import load_target
 

@@ -15,8 +15,8 @@ from edgec.errors import InternalError
 from edgec.events import Note
 from edgec.runtime.bundle import Bundle
 from edgec.runtime.golden import read_golden, write_golden
+from edgec.stage import StageContext
 from edgec.stages import pack
-from edgec.stages.base import StageContext
 from tests.bundle.artifacts import RECIPE, cnn, lstm  # noqa: F401 (fixtures)
 
 

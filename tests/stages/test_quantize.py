@@ -16,8 +16,8 @@ from edgec.quantization.search import Workshop
 from edgec.quantization.statistics import save
 from edgec.reference import Reference
 from edgec.samples import Sample
+from edgec.stage import StageContext
 from edgec.stages import quantize
-from edgec.stages.base import StageContext
 from edgec.stages.quantize import QuantizeParams
 from tests.quantization.tiny import network, node, random_feeds, statistics_of
 

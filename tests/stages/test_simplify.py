@@ -222,7 +222,7 @@ def test_nodes_have_names_of_their_own_afterwards(tmp_path):
 def test_two_runs_give_the_same_bytes(source, tmp_path):
     code = (
         "import sys; from pathlib import Path\n"
-        "from edgec.stages import simplify; from edgec.stages.base import StageContext\n"
+        "from edgec.stages import simplify; from edgec.stage import StageContext\n"
         "out = Path(sys.argv[2]); out.mkdir()\n"
         "simplify.run(Path(sys.argv[1]), simplify.SimplifyParams(), StageContext('simplify', out, print))"
     )

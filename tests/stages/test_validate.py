@@ -12,7 +12,7 @@ import pytest
 from edgec.errors import UsageError
 from edgec.events import Note, Progress
 from edgec.runtime.golden import read_golden
-from edgec.stages.base import StageContext
+from edgec.stage import StageContext
 from edgec.stages.validate import ValidateParams, run
 from edgec.targets import host_features, load_target
 
