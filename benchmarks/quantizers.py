@@ -60,8 +60,8 @@ class StoredFeeds:
 
 def run_edgec(folder: Path) -> None:
     from edgec.events import ignore
+    from edgec.stage import StageContext
     from edgec.stages import calibrate, quantize
-    from edgec.stages.base import StageContext
 
     def context(stage: str) -> StageContext:
         out = folder / stage
@@ -152,8 +152,8 @@ def prepare(name: str, folder: Path) -> Any:
     from edgec.contract import Contract
     from edgec.events import ignore
     from edgec.recipes import load_recipe
+    from edgec.stage import StageContext
     from edgec.stages import ingest, simplify
-    from edgec.stages.base import StageContext
 
     case = CASES[name]()
     if case.state:
