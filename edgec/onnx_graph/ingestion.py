@@ -22,8 +22,8 @@ from edgec.onnx_graph.conversion import OPSET, Settled, settle
 from edgec.onnx_graph.finite import check_finite
 from edgec.onnx_graph.graph import Graph
 from edgec.onnx_graph.hollow import WEIGHTS, Data, detach_held, detach_weights, graphs, hollow_bytes, write_model
+from edgec.onnx_graph.made_up_inputs import COARSE, RELATIVE, Agreement, compare_models
 from edgec.onnx_graph.operators import check_operators, check_versions, count_operators, default_opset
-from edgec.onnx_graph.probes import COARSE, RELATIVE, Agreement, compare_models
 from edgec.onnx_graph.shapes import check_sizes, freeze_inputs, text
 from edgec.onnx_graph.untrusted import OpenedModel, open_model
 from edgec.onnx_graph.widening import dtypes_inside, in_float32

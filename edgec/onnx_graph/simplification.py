@@ -22,8 +22,8 @@ from edgec.onnx_graph import cost
 from edgec.onnx_graph.constants import constants_to_initializers, name_nodes, plain_initializers
 from edgec.onnx_graph.graph import Graph
 from edgec.onnx_graph.hollow import INLINE_LIMIT, WEIGHTS, graphs, write_model
+from edgec.onnx_graph.made_up_inputs import Agreement, compare_models
 from edgec.onnx_graph.operators import STANDARD, count_operators
-from edgec.onnx_graph.probes import Agreement, compare_models
 from edgec.stage import StageContext
 from edgec.stages.simplify import SimplifyParams
 

@@ -5,7 +5,7 @@ import pytest
 from onnx import TensorProto, helper
 
 from edgec.contract import TensorSpec
-from edgec.onnx_graph.probes import compare_models, compared_values, probe_inputs
+from edgec.onnx_graph.made_up_inputs import compare_models, compared_values, probe_inputs
 from tests.onnx_graph.models import model_of, saved
 
 INPUTS = (TensorSpec("x", "float32", (2, 3)),)
