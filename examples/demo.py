@@ -66,16 +66,8 @@ def build(case: Case) -> TargetBuild:
 
 def table(rows: list[tuple[Case, TargetBuild]]) -> Table:
     shown = Table(box=None, pad_edge=False, header_style="bold", title="\nWhat was built", title_justify="left")
-    for title in (
-        "artifact",
-        "ONNX file",
-        "size",
-        "accuracy FP32",
-        "artifact",
-        "parity",
-        "p50",
-        "vs ONNX Runtime FP32",
-    ):
+    titles = ("", "ONNX file", "artifact", "accuracy FP32", "artifact", "parity", "latency", "ONNX Runtime FP32")
+    for title in titles:
         shown.add_column(title, justify="right" if shown.columns else "left", no_wrap=True)
     for case, built in rows:
         assert built.artifact is not None
