@@ -1,6 +1,6 @@
 """CPU time and peak memory of calibration beside the float model alone and beside ONNX Runtime's calibrators.
 
-    python benchmarks/calibration.py [--samples 256] [--peer-samples 24] [--rounds 3] [--model FILE] [--data FILE]
+    python benchmarks/calibration.py [--samples 512] [--peer-samples 24] [--rounds 3] [--model FILE] [--data FILE]
 
 Every variant runs in a fresh process, and the variants take turns:
 
@@ -40,7 +40,7 @@ _DISTINCT = 32  # images in the file
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--samples", type=int, default=256)
+    parser.add_argument("--samples", type=int, default=512)
     parser.add_argument("--peer-samples", type=int, default=24)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--model", type=Path)
