@@ -74,7 +74,7 @@ def read(artifacts: Path | None) -> None:
 
 
 def _artifact(folder: Path, case: Case) -> Run:
-    return edgec.runtime.load(folder / f"{case.name}-host.edgec").run
+    return edgec.runtime.load(folder / f"{case.name}-host.edgec", threads=1).run
 
 
 def _cases() -> list[Case]:
