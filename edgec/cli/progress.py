@@ -69,7 +69,7 @@ class _Bars:
 
     def __init__(self, verbose: bool) -> None:
         from rich.console import Console
-        from rich.progress import BarColumn, MofNCompleteColumn, SpinnerColumn, TextColumn, TimeRemainingColumn
+        from rich.progress import BarColumn, SpinnerColumn, TextColumn, TimeRemainingColumn
         from rich.progress import Progress as RichProgress
 
         self._verbose = verbose
@@ -77,8 +77,7 @@ class _Bars:
             SpinnerColumn(),
             TextColumn("{task.description}"),
             BarColumn(bar_width=30),
-            MofNCompleteColumn(),
-            TextColumn("{task.fields[unit]}"),
+            TextColumn("{task.fields[count]}"),
             TimeRemainingColumn(),
             console=Console(stderr=True),
             transient=True,
@@ -103,7 +102,7 @@ class _Bars:
                     style = "yellow" if level == "warning" else "dim"
                     say(f"  [{style}]{level}:[/] {escape(stage)}: {escape(text)}", highlight=False)
             case StageStarted():
-                self._tasks[key] = self._bars.add_task(_label(event), total=None, unit="")
+                self._tasks[key] = self._bars.add_task(_label(event), total=None, count="")
             case StageFinished(_, seconds, cached):
                 if (task := self._tasks.pop(key, None)) is not None:
                     self._bars.remove_task(task)
@@ -111,4 +110,4 @@ class _Bars:
                 say(f"  [green]✓[/] {_label(event):<24} {how}", highlight=False)
             case Progress(_, done, total, unit):
                 if key in self._tasks:
-                    self._bars.update(self._tasks[key], completed=done, total=total, unit=unit)
+                    self._bars.update(self._tasks[key], completed=done, total=total, count=f"{done} of {total} {unit}")
