@@ -54,8 +54,26 @@ def _read_build(table: Table, folder: Path, output: Path) -> BuildSpec:
         profile=table.get("profile", str, "auto", PROFILES),  # type: ignore[arg-type]
         backend=table.get("backend", str, "auto"),
         keep_float=table.list_of("keep_float", str, ()),
+        force=table.list_of("force", str, ()),
+        forbid=table.list_of("forbid", str, ()),
+        search_seconds=table.get("search_seconds", float, 0.0) or None,
+        max_float_macs=table.get("max_float_macs", float, 0.10),
+        min_int8_macs=table.get("min_int8_macs", float, 0.0),
+        metric=table.get("metric", str, "") or None,
+        labels=_path(table, folder, "labels"),
+        evaluation=_path(table, folder, "evaluation"),
+        max_drop=_optional_number(table, "max_drop"),
         simplify=table.get("simplify", bool, True),
         output=output,
     )
     table.done()
     return spec
+
+
+def _path(table: Table, folder: Path, key: str) -> Path | None:
+    text = table.get(key, str, "")
+    return folder / text if text else None
+
+
+def _optional_number(table: Table, key: str) -> float | None:
+    return table.get(key, float) if key in table.items() else None

@@ -10,9 +10,9 @@ from typing import Any, Literal
 from edgec.errors import UsageError
 
 Profile = Literal["auto", "strict", "islands"]
-Precision = Literal["int8", "float"]
+Precision = Literal["int8", "int8-weights", "fp16", "float"]
 
-PRECISIONS: tuple[Precision, ...] = ("int8", "float")
+PRECISIONS: tuple[Precision, ...] = ("int8", "int8-weights", "fp16", "float")
 PROFILES: tuple[Profile, ...] = ("auto", "strict", "islands")
 
 
@@ -30,6 +30,13 @@ class BuildSpec:
     profile: "strict" quantizes every op that has a rule, "islands" only those that multiply and accumulate; "auto"
         takes the first that passes the gate.
     gate: limits of the parity gate that replace the defaults, by name.
+    force, forbid: recovery passes (`edgec.quantization.recovery`) that every candidate gets, or none does, by name.
+    search_seconds: CPU seconds after which the search for a quantization tries nothing new; None: its own stop rule.
+    max_float_macs: most multiply-accumulates that recovery may leave in float, as a share.
+    min_int8_macs: least share of multiply-accumulates in INT8; a build that stays below is refused.
+    metric: the user's own measure, "module:function" or "file.py:function", higher is better; `labels` is the file of
+        labels that it gets; `evaluation` the data to measure on (None: what is held out of the calibration data);
+        `max_drop` the most that it may fall from the original to the artifact.
     """
 
     model: Path
@@ -46,6 +53,15 @@ class BuildSpec:
     simplify: bool = True
     keep_float: tuple[str, ...] = ()
     gate: Mapping[str, float] = field(default_factory=dict)
+    force: tuple[str, ...] = ()
+    forbid: tuple[str, ...] = ()
+    search_seconds: float | None = None
+    max_float_macs: float = 0.10
+    min_int8_macs: float = 0.0
+    metric: str | None = None
+    labels: Path | None = None
+    evaluation: Path | None = None
+    max_drop: float | None = None
     output: Path = Path("dist")
 
     def __post_init__(self) -> None:

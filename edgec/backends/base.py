@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal, Protocol
 if TYPE_CHECKING:
     from edgec.targets import Target
 
-Precision = Literal["int8", "mixed", "float"]
+Precision = Literal["int8", "mixed", "int8-weights", "fp16", "float"]
 
 
 @dataclass(frozen=True)

@@ -48,6 +48,32 @@ from edgec.version import __version__
 @click.option(
     "--gate", "gate", multiple=True, metavar="NAME=VALUE", help="Replace a limit of the parity gate (docs/parity.md)."
 )
+@click.option("--force", multiple=True, metavar="PASS", help="Have this recovery pass in any case (docs/accuracy.md).")
+@click.option("--forbid", multiple=True, metavar="PASS", help="Go without this recovery pass; may be repeated.")
+@click.option(
+    "--search-seconds", type=click.FloatRange(0, min_open=True), metavar="N", help="Search for at most N CPU seconds."
+)
+@click.option(
+    "--max-float-macs",
+    type=click.FloatRange(0, 1),
+    default=0.10,
+    show_default=True,
+    metavar="SHARE",
+    help="Most MACs that recovery may leave in float.",
+)
+@click.option(
+    "--min-int8-macs",
+    type=click.FloatRange(0, 1),
+    default=0.0,
+    metavar="SHARE",
+    help="Refuse an artifact with fewer MACs in INT8.",
+)
+@click.option("--metric", metavar="MODULE:FUNCTION", help="Your own measure of accuracy; higher is better.")
+@click.option("--labels", type=click.Path(path_type=Path), metavar="FILE", help="What the metric is to compare with.")
+@click.option(
+    "--eval", "evaluation", type=click.Path(path_type=Path), metavar="PATH", help="Data to measure on.  [held-out part]"
+)
+@click.option("--max-drop", type=click.FloatRange(0), metavar="X", help="Most that the metric may fall.")
 @click.option("--samples", "max_samples", type=click.IntRange(1), metavar="N", help="Use at most N samples.")
 @click.option(
     "--no-simplify", "simplify", is_flag=True, default=True, flag_value=False, help="Leave the graph as it is."
@@ -144,6 +170,8 @@ def _specs(model: Path | None, output: Path, flags: dict[str, Any]) -> list[Buil
             state=_parse("--state", flags.pop("state"), ":", str),
             gate=_parse("--gate", flags.pop("gate"), "=", _number),
             keep_float=tuple(flags.pop("keep_float")),
+            force=tuple(flags.pop("force")),
+            forbid=tuple(flags.pop("forbid")),
             **flags,
         )
     ]
