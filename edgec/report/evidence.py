@@ -171,8 +171,8 @@ def stages(inputs: ReportInputs) -> Markup | None:
     return figures.lines(rows, f"Stage timings: {words}.") if rows else None
 
 
-def rewrites(inputs: ReportInputs) -> list[str]:
-    """What became of the graph before it was quantized, in sentences."""
+def graph(inputs: ReportInputs) -> list[str]:
+    """How the graph was read and simplified, in sentences."""
     said = []
     if (ingest := inputs.ingest) is not None:
         text = f"Read with {formats.counted(int(ingest['nodes']), 'node')}"
@@ -188,6 +188,11 @@ def rewrites(inputs: ReportInputs) -> list[str]:
         else:
             reason = formats.clean(simplify.get("reason") or "not asked for")
             said.append(f"Not simplified: {reason}.".replace("..", "."))
+    if (canonicalize := inputs.canonicalize) is not None and canonicalize.get("rewrites"):
+        before, after = canonicalize["nodes_before"], canonicalize["nodes_after"]
+        difference = canonicalize.get("max_abs_diff")
+        same = "" if difference is None else f"; its outputs differ by at most {formats.significant(difference)}"
+        said.append(f"Rewritten from {before} to {after} nodes, so that INT8 has less to round{same}.")
     return said
 
 

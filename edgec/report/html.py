@@ -10,7 +10,7 @@ from typing import Any
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup, escape
 
-from edgec.report import evidence, formats, remarks, seen, story
+from edgec.report import evidence, formats, recovery, remarks, seen, story
 from edgec.report.inputs import ReportInputs
 from edgec.version import __version__
 
@@ -92,11 +92,14 @@ def _view(inputs: ReportInputs) -> dict[str, Any]:
         "seen_notes": seen.notes(inputs),
         "quantize": inputs.quantize,
         "int8_note": story.int8_note(inputs),
+        "recovery": recovery.steps(inputs),
+        "curve": recovery.curve(inputs),
         "candidates": evidence.candidates(inputs),
         "float_nodes": evidence.float_nodes(inputs),
         "float_note": story.float_note(inputs),
         "clipped": [formats.clean(name) for name in (inputs.quantize or {}).get("clipped") or ()],
-        "rewrites": evidence.rewrites(inputs),
+        "graph": evidence.graph(inputs),
+        "rewrites": recovery.rewrites(inputs),
         "operators": evidence.operators(inputs),
         "facts": evidence.payload_facts(inputs),
         "stages": evidence.stages(inputs),

@@ -63,6 +63,11 @@ def looked_at():
     return diagnosis.finish()
 
 
+def step(name, status, before, after, reason=""):
+    """One recovery pass."""
+    return {"pass": name, "status": status, "sqnr_before_db": before, "sqnr_after_db": after, "reason": reason}
+
+
 def good() -> ReportInputs:
     """INT8 on x86 with VNNI, everything reached."""
     RNG.bit_generator.state = START
@@ -83,6 +88,12 @@ def good() -> ReportInputs:
         "float_nodes": [
             {"name": "/head/Concat", "op": "Concat", "reason": "boxes and scores differ 300 times in range"},
             {"name": "/head/Sigmoid", "op": "Sigmoid", "reason": "feeds the output that joins boxes and scores"},
+        ],
+        "recovery": [
+            step("range-method", "accepted", 18.6, 20.1, "MSE"),
+            step("gptq", "accepted", 20.1, 22.7),
+            step("rescale", "rejected", 22.7, 9.2, "alpha 0.5"),
+            {"pass": "16-bit", "status": "not available", "reason": "openvino has no 16-bit activations"},
         ],
         "candidates": [
             {
@@ -253,6 +264,7 @@ def refused() -> ReportInputs:
         "outputs": outputs,
         "worst_layers": worst,
     }
+    quantize["curve"] = [{"int8_mac_fraction": 1.0, "sqnr_db": 9.1}, {"int8_mac_fraction": 0.91, "sqnr_db": 14.0}]
     quantize["candidates"] = [{**item, "passed": False} for item in quantize["candidates"]]
     error = {
         "kind": "ParityGateError",
