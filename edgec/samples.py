@@ -69,8 +69,14 @@ def feeds_of_steps(
         yield feeds, outputs
 
 
+ENOUGH_JUDGES = 32
+"""Where there are few samples, ranges can do with fewer of them than a verdict can: up to half may be held out to have
+this many judges. Eight pages were seen to mislead a search twice."""
+
+
 def held_out(count: int, limit: int = 256) -> tuple[list[int], list[int]]:
-    """Split `count` samples into (calibration, held-out) indices: a quarter is held out, at most `limit`.
+    """Split `count` samples into (calibration, held-out) indices: a quarter is held out, at most `limit`; of up to
+    four times ENOUGH_JUDGES samples that many, as far as half of the samples allow.
 
     Drawn by chance, the same for the same count: data is often sorted, or alternates between classes, and every n-th
     sample would then hold out one class only. With fewer than four samples there is nothing to spare: both lists name
@@ -78,6 +84,7 @@ def held_out(count: int, limit: int = 256) -> tuple[list[int], list[int]]:
     """
     if count < 4:
         return list(range(count)), list(range(count))
-    kept = sorted(random.Random(0).sample(range(count), min(limit, count // 4)))
+    judges = max(count // 4, min(ENOUGH_JUDGES, count // 2))
+    kept = sorted(random.Random(0).sample(range(count), min(limit, judges)))
     spare = set(kept)
     return [i for i in range(count) if i not in spare], kept

@@ -12,11 +12,16 @@ from edgec.samples import Sample, feeds_of_steps, held_out
 def test_every_sample_is_used_once(count, limit):
     calibration, held = held_out(count, limit)
     assert sorted([*calibration, *held]) == list(range(count))
-    assert len(held) == min(limit, count // 4)
+    assert count // 4 <= len(held_out(count, count)[1]) <= max(1, count // 2)
+    assert len(held) <= limit
 
 
-def test_a_quarter_is_held_out_of_up_to_1024_samples():
-    assert [len(held_out(count)[1]) for count in (100, 1024, 5000)] == [25, 256, 256]
+def test_a_quarter_is_held_out_of_128_to_1024_samples():
+    assert [len(held_out(count)[1]) for count in (128, 400, 1024, 5000)] == [32, 100, 256, 256]
+
+
+def test_of_few_samples_up_to_half_are_held_out():
+    assert [len(held_out(count)[1]) for count in (4, 16, 64, 100)] == [2, 8, 32, 32]
 
 
 @given(st.integers(1, 3))
