@@ -30,6 +30,7 @@ class Outcome:
     simplified: Entry
     calibrated: Entry | None
     quantized: Entry | None
+    compressed: Entry | None
     lowered: Entry | None
     validated: Entry | None
     measured: Entry | None
@@ -46,6 +47,7 @@ class Outcome:
             calibration=self.calibration,
             parity=_document(self.validated, "parity.json"),
             quantization=_document(self.quantized, "quantize.json"),
+            compression=_document(self.compressed, "compress.json"),
             latency=_document(self.measured, "latency.json"),
             stages=self.stages,
             notes=self.notes,
@@ -68,6 +70,7 @@ class Outcome:
             inputs=_document(self.calibrated, "inputs.json"),
             contact_sheet=sheet.read_bytes() if sheet is not None and sheet.is_file() else None,
             quantize=built.quantization,
+            compress=built.compression,
             lower=_document(self.lowered, "lower.json"),
             parity=built.parity,
             latency=built.latency,

@@ -18,7 +18,7 @@ from typing import Any, Literal
 from edgec import worker
 from edgec.backends import load_backend
 from edgec.backends.base import Precision
-from edgec.backends.support import require_backend
+from edgec.backends.support import require_backend, require_precision
 from edgec.calibration_data.sources import open_source, random_source, spool
 from edgec.contract import Contract
 from edgec.errors import EdgecError, ParityGateError, UsageError, as_edgec_errors
@@ -32,7 +32,7 @@ from edgec.result import ArtifactFile, BuildResult, CalibrationFacts, ModelFacts
 from edgec.samples import SampleSource
 from edgec.spec import BuildSpec, is_random
 from edgec.stage_runner import NOT_MADE, StageRunner
-from edgec.stages import calibrate, ingest, lower, measure, pack, quantize, simplify, support, validate
+from edgec.stages import calibrate, compress, ingest, lower, measure, pack, quantize, simplify, support, validate
 from edgec.store import Entry, Store
 from edgec.targets import Target, load_target
 
@@ -141,6 +141,7 @@ class _TargetPath:
     precision: Precision
     calibrated: Entry | None = None
     quantized: Entry | None = None
+    compressed: Entry | None = None
     lowered: Entry | None = None
     validated: Entry | None = None
     packed: Entry | None = None
@@ -162,6 +163,7 @@ class _TargetPath:
     def artifact(self, backend: str) -> None:
         """Run all stages of this target. Raises when a stage fails or a gate refuses."""
         require_backend(backend)
+        require_precision(backend, self.spec.precision)
         front, spec = self.front, self.spec
         model, file = front.simplified, "model.onnx"
         if spec.precision == "int8":
@@ -174,6 +176,14 @@ class _TargetPath:
             self._quantize()
             assert self.quantized is not None
             model, file = self.quantized, "qdq.onnx"
+        elif spec.precision != "float":
+            self.compressed = self.runner.run(
+                compress.STAGE,
+                {"model": model},
+                compress.CompressParams(spec.precision, tuple(spec.keep_float)),
+                detail=spec.precision,
+            )
+            model, file = self.compressed, compress.REFERENCE
         self.lowered = self.runner.run(
             lower.STAGE,
             {"model": model},
@@ -184,11 +194,13 @@ class _TargetPath:
             validate.STAGE,
             {
                 "ingested": front.ingested,
-                "quantized": self.quantized,
+                "quantized": self.quantized or self.compressed,
                 "lowered": self.lowered,
                 "samples": self._samples(),
             },
-            validate.ValidateParams(target=self.target, state=_pairs(spec.state), gate=_pairs(spec.gate)),
+            validate.ValidateParams(
+                target=self.target, state=_pairs(spec.state), gate=_pairs(spec.gate), precision=self.precision
+            ),
             detail=f"{backend} for {self.target.name}",
         )
         self._judge(self.validated, "parity.json", "The artifact's results differ too much from the original model's")
@@ -264,14 +276,24 @@ class _TargetPath:
             )
         worst = self.quantized.read_json("quantize.json").get("worst_layers", []) if self.quantized else []
         why = "\n".join([*failures, *(["The worst layers:"] if worst else []), *map(_layer_line, worst)])
-        raise ParityGateError(
-            what,
-            why,
-            "More calibration data, or data more like that of real use, often helps.\n"
-            "--keep-float NODE leaves a layer out of INT8; --precision float leaves out all.\n"
-            "--gate NAME=VALUE states a limit of your own (docs/parity.md).",
-            {"failures": failures, "worst_layers": worst},
+        raise ParityGateError(what, why, _remedy(self.spec.precision), {"failures": failures, "worst_layers": worst})
+
+
+def _remedy(precision: Precision) -> str:
+    """What may be done where the gate refused an artifact of this precision."""
+    limit = "--gate NAME=VALUE states a limit of your own (docs/parity.md)."
+    if precision == "int8-weights":
+        return (
+            f"--keep-float NODE leaves the weights of a layer in float32; --precision fp16 halves all of them.\n{limit}"
         )
+    if precision in ("fp16", "float"):
+        return f"--precision float keeps float32.\n{limit}" if precision == "fp16" else limit
+    return (
+        "More calibration data, or data more like that of real use, often helps.\n"
+        "--keep-float NODE leaves a layer out of INT8; --precision int8-weights makes the weights INT8 and computes in "
+        "float, which suits recurrent models and activations of very uneven ranges; --precision float leaves out all.\n"
+        f"{limit}"
+    )
 
 
 def _layer_line(layer: Mapping[str, Any]) -> str:
@@ -305,6 +327,7 @@ def _build_target(spec: BuildSpec, target: Target, front: _Front) -> TargetBuild
         simplified=front.simplified,
         calibrated=path.calibrated,
         quantized=path.quantized,
+        compressed=path.compressed,
         lowered=path.lowered,
         validated=path.validated,
         measured=path.measured,

@@ -64,8 +64,9 @@ class StageRecord:
 class TargetBuild:
     """What became of one target.
 
-    precision: "int8", "mixed" (some layers in float) or "float".
-    parity, quantization, latency: the documents of the stages validate, quantize and measure, None when not reached.
+    precision: "int8", "mixed" (some layers in float), "int8-weights", "fp16" or "float".
+    parity, quantization, compression, latency: the documents of the stages validate, quantize, compress and measure,
+        None when not reached.
     error: why there is no artifact.
     """
 
@@ -81,6 +82,7 @@ class TargetBuild:
     notes: tuple[Note, ...]
     error: EdgecError | None
     report: Path | None = None
+    compression: Mapping[str, Any] | None = None
 
     @property
     def status(self) -> Status:
@@ -115,6 +117,8 @@ class TargetBuild:
             "parity": self.parity,
             "int8_mac_fraction": self.int8_mac_fraction,
             "float_nodes": self.float_nodes,
+            "weight_bytes": self.compression
+            and {"before": self.compression["bytes_before"], "after": self.compression["bytes_after"]},
             "latency_ms": self.latency and self.latency["artifact"],
             "stages": [{"name": stage.name, "seconds": stage.seconds, "cached": stage.cached} for stage in self.stages],
             "notes": [{"stage": note.stage, "level": note.level, "text": note.text} for note in self.notes],

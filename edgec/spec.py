@@ -13,6 +13,9 @@ Profile = Literal["auto", "strict", "islands"]
 Precision = Literal["int8", "int8-weights", "fp16", "float"]
 
 PRECISIONS: tuple[Precision, ...] = ("int8", "int8-weights", "fp16", "float")
+MAX_FLOAT_MACS = 0.10
+"""Most multiply-accumulates that recovery leaves in float unless told otherwise."""
+
 PROFILES: tuple[Profile, ...] = ("auto", "strict", "islands")
 
 
@@ -35,7 +38,7 @@ class BuildSpec:
     max_float_macs: most multiply-accumulates that recovery may leave in float, as a share.
     min_int8_macs: least share of multiply-accumulates in INT8; a build that stays below is refused.
     metric: the user's own measure, "module:function" or "file.py:function", higher is better; `labels` is the file of
-        labels that it gets; `evaluation` the data to measure on (None: what is held out of the calibration data);
+        labels that it gets, or "folders" where each sample's folder is its label; `evaluation` the data to measure on (None: what is held out of the calibration data);
         `max_drop` the most that it may fall from the original to the artifact.
     """
 
@@ -56,10 +59,10 @@ class BuildSpec:
     force: tuple[str, ...] = ()
     forbid: tuple[str, ...] = ()
     search_seconds: float | None = None
-    max_float_macs: float = 0.10
+    max_float_macs: float = MAX_FLOAT_MACS
     min_int8_macs: float = 0.0
     metric: str | None = None
-    labels: Path | None = None
+    labels: Path | Literal["folders"] | None = None
     evaluation: Path | None = None
     max_drop: float | None = None
     output: Path = Path("dist")
@@ -70,11 +73,50 @@ class BuildSpec:
             raise UsageError(
                 f"Target {name!r} is named twice", "Its artifact would be made twice, in one place.", "Name it once."
             )
-        if self.precision == "float" and (self.keep_float or self.profile != "auto"):
+        if self.precision != "int8":
+            self._refuse_what_only_int8_has()
+        self._check_metric()
+
+    def _check_metric(self) -> None:
+        """Refuse what belongs to a metric without one, and a metric without data."""
+        if self.metric is None:
+            given = {"--labels": self.labels, "--eval": self.evaluation, "--max-drop": self.max_drop}
+            for flag, value in given.items():
+                if value is not None:
+                    raise UsageError(
+                        f"{flag} was given without a metric",
+                        "Only a measure of your own can say what labels, or a drop, mean.",
+                        "Add --metric MODULE:FUNCTION or --metric FILE.py:FUNCTION (docs/metric.md).",
+                    )
+        elif self.evaluation is None and (self.calibration is None or is_random(self.calibration)):
             raise UsageError(
-                "--profile and --keep-float say how to quantize, and --precision float does not",
-                "A float build quantizes nothing.",
-                "Leave them out, or build with --precision int8.",
+                "There is nothing to measure the metric on",
+                "Without --eval it is measured on what is held out of the calibration data, and "
+                + ("that is random numbers." if self.calibration is not None else "there is none."),
+                "Add --eval PATH with samples of your own, or --calib PATH.",
+            )
+
+    def _refuse_what_only_int8_has(self) -> None:
+        """Refuse options that say how to compute in INT8, where nothing does."""
+        given = {
+            "--profile": self.profile != "auto",
+            "--keep-float": bool(self.keep_float) and self.precision != "int8-weights",
+            "--force": bool(self.force),
+            "--forbid": bool(self.forbid),
+            "--search-seconds": self.search_seconds is not None,
+            "--min-int8-macs": self.min_int8_macs > 0,
+            "--max-float-macs": self.max_float_macs != MAX_FLOAT_MACS,
+        }
+        wrong = [flag for flag, is_given in given.items() if is_given]
+        if wrong:
+            why = "A float build quantizes nothing."
+            if self.precision != "float":
+                why = f"With --precision {self.precision} only weights become smaller; every layer computes in float."
+            said = f"{', '.join(wrong[:-1])} and {wrong[-1]} say" if len(wrong) > 1 else f"{wrong[0]} says"
+            raise UsageError(
+                f"{said} how to compute in INT8, and --precision {self.precision} does not",
+                why,
+                f"Leave {'them' if len(wrong) > 1 else 'it'} out, or build with --precision int8.",
             )
 
     @property

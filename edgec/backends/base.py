@@ -38,8 +38,10 @@ class OpVerdict:
 class LowerJob:
     """What to lower.
 
-    model: the QDQ reference (int8 or mixed) or the simplified model (float), as ONNX.
-    precision: what the artifact claims to be; a backend must refuse to ship an "int8" payload that computes in float.
+    model: the QDQ reference (int8 or mixed), the model with smaller weights (int8-weights, fp16) or the plain model
+        (float), as ONNX.
+    precision: what the artifact claims to be; a backend must refuse to ship an "int8" payload that computes in float,
+        and an "int8-weights" or "fp16" payload whose weights take more room than in `model`.
     out: an empty folder for the payload's files.
     """
 
@@ -57,6 +59,8 @@ class Payload:
     files: names relative to the job's `out`; the first is what the engine opens. Their bytes are a function of the job.
     options: engine options that belong to the artifact ("inference_precision": "f32").
     facts: JSON-able observations for the report ("int8_primitives": 50, "float_primitives": 3, "operators": {...}).
+        Of a quantized model they hold "int8_mac_fraction_executed", the share of all multiply-accumulates that INT8
+        kernels compute, and "lost_int8", the nodes that are INT8 in the model and float in the payload.
     """
 
     engine: str
@@ -71,6 +75,12 @@ class Backend(Protocol):
     name: str
     tools: tuple[str, ...]
     """Distributions whose versions are part of a payload's identity."""
+
+    precisions: tuple[Precision, ...]
+    """What it can make. A build that asks for another is refused before any work."""
+
+    activation_bits: tuple[int, ...]
+    """Widths of the integer activations that its kernels multiply with int8 weights: (8,), or (8, 16)."""
 
     def availability(self) -> Availability:
         """Answers without importing the heavy package."""

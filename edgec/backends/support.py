@@ -8,8 +8,8 @@ from dataclasses import asdict
 from pathlib import Path
 
 from edgec.backends import load_backend
-from edgec.backends.base import Backend, OpVerdict
-from edgec.errors import ToolMissing, UnsupportedOp
+from edgec.backends.base import Backend, OpVerdict, Precision
+from edgec.errors import ToolMissing, UnsupportedOp, UsageError
 from edgec.targets import Target
 
 _NAMED = 10  # nodes in a message; all of them are in the details
@@ -26,6 +26,17 @@ def require_backend(name: str) -> Backend:
             f"Install it: {available.install}. `edgec doctor` shows what else is there.",
         )
     return backend
+
+
+def require_precision(name: str, precision: Precision) -> None:
+    """UsageError when the backend called `name` can't make this precision. Imports nothing heavy."""
+    offered = load_backend(name).precisions
+    if precision not in offered:
+        raise UsageError(
+            f"The backend {name} makes no {precision} artifacts",
+            f"It makes: {', '.join(item for item in offered if item != 'mixed')}.",
+            "Choose one of those with --precision, or another --backend.",
+        )
 
 
 def require_support(model: Path, backend: str, target: Target) -> dict[str, int]:

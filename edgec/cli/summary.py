@@ -13,6 +13,7 @@ from edgec.cli.report_error import report_error
 from edgec.result import ArtifactFile, BuildResult, StageRecord, TargetBuild
 from edgec.spec import BuildSpec
 
+_WORDS = {"int8-weights": "INT8 weights, float arithmetic,", "fp16": "float16 weights, float arithmetic,"}
 _EXACT_DB = 119.0  # comparisons end at 120 dB
 
 
@@ -31,9 +32,10 @@ def print_results(results: Sequence[BuildResult]) -> None:
 
 
 def _block(built: TargetBuild, artifact: ArtifactFile) -> str:
+    kind = _WORDS.get(built.precision, built.precision)
     lines = [
         f"[bold]{escape(str(artifact.path))}[/]",
-        f"  {'what':<9}{built.precision} through {built.backend}, {size(artifact.bytes)}{_share(built)}",
+        f"  {'what':<9}{kind} through {built.backend}, {size(artifact.bytes)}{_share(built)}",
         f"  {'parity':<9}{_parity(built)}",
     ]
     if built.latency and built.latency["artifact"]:
@@ -47,6 +49,9 @@ def _block(built: TargetBuild, artifact: ArtifactFile) -> str:
 
 
 def _share(built: TargetBuild) -> str:
+    if built.compression is not None:
+        before, after = built.compression["bytes_before"], built.compression["bytes_after"]
+        return f", weights {size(before)} in float32, {size(after)} now"
     if built.precision == "float":
         return ""
     floats = len(built.float_nodes)

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import math
 
+import onnx
 from onnx import NodeProto, TensorProto
 
+from edgec.onnx_graph.fields import ELEMENT_TYPES
 from edgec.onnx_graph.graph import MAC_OPS, Graph, attribute, numpy_size
+from edgec.onnx_graph.hollow import graphs
 
 _RECURRENT = {"LSTM": 4, "GRU": 3, "RNN": 1}  # gates
 _FLOATS = (TensorProto.FLOAT, TensorProto.FLOAT16, TensorProto.DOUBLE, TensorProto.BFLOAT16)
@@ -33,6 +36,12 @@ def parameters(graph: Graph) -> int:
         for name, tensor in graph.initializers.items()
         if (tensor.data_type in _FLOATS or name in quantized) and (size := numpy_size(tensor)) > 1
     )
+
+
+def stored_bytes(model: onnx.ModelProto) -> int:
+    """Bytes that the model's initializers take, those of its subgraphs and of files beside it included."""
+    tensors = (tensor for graph in graphs(model) for tensor in graph.initializer)
+    return sum(-(-numpy_size(tensor) * ELEMENT_TYPES[tensor.data_type].bits // 8) for tensor in tensors)
 
 
 def node_macs(graph: Graph, node: NodeProto) -> int:

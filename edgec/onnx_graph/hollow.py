@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
@@ -83,11 +83,27 @@ class Held:
         return self.data
 
 
+@dataclass(frozen=True, eq=False)
+class Made:
+    """Data that is computed when it is wanted, as a whole: `length` bytes from `make`, the same each time."""
+
+    length: int
+    make: Callable[[], bytes]
+
+    def pieces(self) -> Iterator[bytes]:
+        """The bytes, at most 16 MiB at a time."""
+        yield from Held(self.make()).pieces()
+
+    def read(self) -> bytes:
+        """All bytes at once."""
+        return self.make()
+
+
 @dataclass(frozen=True)
 class Recast:
     """Data of another floating-point dtype (`kind`, as in TensorProto) as float32, made piece by piece."""
 
-    source: Extent | Held | Recast
+    source: Extent | Held | Recast | Made
     kind: int
 
     @property
@@ -117,7 +133,7 @@ def as_float32(values: np.ndarray) -> np.ndarray:
     return np.asarray(values, np.float32)
 
 
-Data = Extent | Held | Recast
+Data = Extent | Held | Recast | Made
 Weights = Mapping[str, Data]
 """Name of an initializer of the main graph to its data."""
 

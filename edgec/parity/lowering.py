@@ -5,13 +5,15 @@ there, and a later layer can make more of it. So equality with the quantized ref
 payload holds when it passes the same gate as the quantized reference; or, where it does not, when it is no further from
 the original than the quantized reference is: within one dB, per channel, and in what is decided from it.
 
-A float payload has no quantization to hide behind: it must be the original but for rounding.
+A float payload has no quantization to hide behind: it must be the original but for rounding. So must a payload with
+smaller weights and float arithmetic be its reference; how far that may be from the original depends on the weights.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
+from edgec.backends.base import Precision
 from edgec.parity.decisions import lower_bound, upper_bound
 from edgec.parity.gates import Verdict, judge
 from edgec.parity.metrics import OutputComparison
@@ -59,12 +61,37 @@ def judge_payload(
     return Verdict(not failures, tuple(failures), tuple(warnings)), costs
 
 
-def judge_float(total: Sequence[OutputComparison], gate: Gate) -> Verdict:
-    """The verdict on a float payload: `gate.float_sqnr` for every output, exact integers up to `gate.integer_match`.
+def judge_smaller_weights(
+    reference: Sequence[OutputComparison],
+    lowering: Sequence[OutputComparison],
+    total: Sequence[OutputComparison],
+    gate: Gate,
+    precision: Precision,
+) -> Verdict:
+    """The verdict on a payload that computes in float with weights of another type.
+
+    reference: FP32 against the model with those weights. lowering: that model against the payload. total: FP32 against
+    the payload; where it was not executed the latter two are empty, and the reference is judged alone.
+
+    What int8 weights change is judged as INT8 is; float16 must reach `gate.fp16_sqnr`. The arithmetic is the same
+    float on both sides of lowering, so there the payload must reach `gate.float_sqnr`.
+    """
+    judged = total or reference
+    verdict = judge_float(judged, gate, gate.fp16_sqnr) if precision == "fp16" else judge(judged, gate)
+    arithmetic = judge_float(lowering, gate)
+    failures = [f"{text}, against the reference with the same weights" for text in arithmetic.failures]
+    return Verdict(verdict.passed and not failures, (*verdict.failures, *failures), verdict.warnings)
+
+
+def judge_float(total: Sequence[OutputComparison], gate: Gate, least: float | None = None) -> Verdict:
+    """The verdict on a float payload: an SQNR of `least` for every output, exact integers up to `gate.integer_match`.
+
+    least: in dB; None takes `gate.float_sqnr`.
 
     Outputs on which the original says nothing are compared all the same, since arithmetic can be checked on any data;
     they are a warning.
     """
+    least = gate.float_sqnr if least is None else least
     failures: list[str] = []
     warnings: list[str] = []
     for item in total:
@@ -77,9 +104,9 @@ def judge_float(total: Sequence[OutputComparison], gate: Gate) -> Verdict:
         if item.kind == "integer":
             if (item.exact_share or 0.0) < gate.integer_match:
                 failures.append(f"{name}: only {100 * (item.exact_share or 0.0):.3g} % of its values are equal")
-        elif item.sqnr_db < gate.float_sqnr and item.max_abs > EXACT:
+        elif item.sqnr_db < least and item.max_abs > EXACT:
             failures.append(
-                f"{name}: SQNR is {item.sqnr_db:.1f} dB, and a float artifact must reach {gate.float_sqnr:g} dB "
+                f"{name}: SQNR is {item.sqnr_db:.1f} dB, and float arithmetic must reach {least:g} dB "
                 f"(largest difference {item.max_abs:.3g})"
             )
     return Verdict(not failures, tuple(failures), tuple(warnings))

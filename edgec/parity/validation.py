@@ -18,7 +18,7 @@ from edgec.contract import Contract
 from edgec.errors import CalibrationDataError
 from edgec.events import Listener, Progress
 from edgec.parity.gates import judge
-from edgec.parity.lowering import judge_float, judge_payload
+from edgec.parity.lowering import judge_float, judge_payload, judge_smaller_weights
 from edgec.parity.metrics import Comparer, OutputComparison
 from edgec.parity.thresholds import Gate
 from edgec.reference import Reference
@@ -29,6 +29,9 @@ from edgec.samples import Sample, SampleSource, feeds_of_steps, held_out
 
 if TYPE_CHECKING:
     from edgec.stages.validate import ValidateParams
+
+_REFERENCES = {"int8-weights": "weights.onnx", "fp16": "weights.onnx"}
+"""What a payload is lowered from, where that is not the quantized graph."""
 
 PROBES = 8
 GOLDEN_SAMPLES = 3
@@ -57,7 +60,7 @@ def validate(
     gate = Gate.from_overrides(params.gate)
     steps = _output_steps(contract, quantized)
     original = Reference(ingested / "model.onnx").run
-    reference = Reference(quantized / "qdq.onnx", "none").run if quantized is not None else None
+    reference = Reference(quantized / _REFERENCES.get(params.precision, "qdq.onnx"), "none").run if quantized else None
     payload = _open_payload(lowered) if executed else None
     source, note = _samples(samples, contract, state)
 
@@ -78,7 +81,12 @@ def validate(
 
     write_golden(out / "golden.npz", golden.kept, steps)
     results = [comparer.result() for comparer in (quantization, lowering, total)]
-    passed, failures, warnings = _verdict(results[0], results[2], gate, reference is not None, payload is not None)
+    if reference is not None and params.precision in _REFERENCES:
+        lowered_to, whole = (results[1], results[2]) if payload else ([], [])
+        smaller = judge_smaller_weights(results[0], lowered_to, whole, gate, params.precision)
+        passed, failures, warnings = smaller.passed, list(smaller.failures), list(smaller.warnings)
+    else:
+        passed, failures, warnings = _verdict(results[0], results[2], gate, reference is not None, payload is not None)
     return {
         "passed": passed,
         "runner": "native" if executed else "none",
@@ -139,7 +147,7 @@ def _as_edgec_errors() -> Iterator[None]:
 
 def _output_steps(contract: Contract, quantized: Path | None) -> dict[str, float]:
     """The quantization step of each output that has one."""
-    if quantized is None:
+    if quantized is None or not (quantized / "qparams.json").exists():
         return {}
     tensors = _read(quantized / "qparams.json")["tensors"]
     names = (spec.name for spec in contract.outputs)

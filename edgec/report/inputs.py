@@ -14,7 +14,8 @@ class ReportInputs:
     """The documents that the stages of one build left; None for a stage that was not reached.
 
     model: path, sha256, macs, parameters and, if known, bytes. build: one entry of `builds` of the --json document.
-    ingest, contract, simplify, canonicalize, inputs, quantize, lower, parity, latency: the stage's JSON of that name.
+    ingest, contract, simplify, canonicalize, inputs, quantize, compress, lower, parity, latency: the stage's JSON of
+        that name.
     contact_sheet: a PNG of what the model saw. recipe: the preprocessing recipe. target: the target's fields.
     """
 
@@ -28,6 +29,7 @@ class ReportInputs:
     inputs: Document | None = None
     contact_sheet: bytes | None = None
     quantize: Document | None = None
+    compress: Document | None = None
     lower: Document | None = None
     parity: Document | None = None
     latency: Document | None = None

@@ -14,7 +14,13 @@ from edgec.samples import held_out
 
 Tone = Literal["good", "doubtful", "bad"]
 
-_PRECISIONS = {"int8": "INT8", "mixed": "mixed precision (INT8 and float)", "float": "float"}
+_PRECISIONS = {
+    "int8": "INT8",
+    "mixed": "mixed precision (INT8 and float)",
+    "int8-weights": "INT8 weights, float arithmetic",
+    "fp16": "float16 weights, float arithmetic",
+    "float": "float",
+}
 
 
 RANDOM_DOUBT = (
@@ -236,6 +242,11 @@ def _judged(parity: Mapping[str, Any]) -> Sequence[Mapping[str, Any]]:
 
 
 def _precision_share(inputs: ReportInputs) -> str:
+    if inputs.compress is not None:
+        before, after = (int(inputs.compress[key]) for key in ("bytes_before", "bytes_after"))
+        kind = {"int8-weights": "INT8", "fp16": "float16"}[str(inputs.compress["precision"])]
+        smaller = formats.times(before / max(after, 1))
+        return f"Its weights are {kind}, {smaller} smaller than in float32; it computes in float throughout."
     if inputs.quantize is None:
         return "It computes in float throughout."
     share = float(inputs.quantize["int8_mac_fraction"])
@@ -289,6 +300,11 @@ def outputs_note(inputs: ReportInputs) -> str:
         held_out = int((inputs.quantize or {}).get("held_out") or 0)
         return f"The INT8 reference, compared on {formats.counted(held_out, 'held-out sample')}; no artifact was made."
     where = "the shipped bytes were not run" if parity["runner"] == "none" else "the shipped bytes were run"
+    if inputs.compress is not None:
+        return (
+            f"Compared on {formats.counted(int(parity['samples']), 'sample')}; {where}. Quantization error is what "
+            "smaller weights cost; lowering error is what this engine's float arithmetic adds to it."
+        )
     return (
         f"Compared on {formats.counted(int(parity['samples']), 'sample')} that calibration did not see; {where}. "
         "Quantization error is what INT8 itself costs, on any engine; lowering error is what this engine adds to it."

@@ -14,17 +14,24 @@ from pathlib import Path
 from typing import Any
 
 from edgec import worker
+from edgec.backends.base import Precision
 from edgec.errors import EdgecError, InternalError, WorkerCrashed
+from edgec.metric.request import MetricRequest
 from edgec.runners import native
 from edgec.samples import SampleSource
 from edgec.stage import Stage, StageContext
 from edgec.targets import Target
 
 
+SECONDS_PER_SAMPLE = 10.0
+"""What one sample of --eval adds to the time-out."""
+
+
 @dataclass(frozen=True)
 class ValidateParams:
     """target: where the payload will run. state: (output, input) pairs. gate: overrides of the parity gate.
 
+    precision: what the artifact claims to be; it decides which gate judges it.
     timeout: seconds after which the engine is taken to hang.
     """
 
@@ -32,6 +39,7 @@ class ValidateParams:
     state: tuple[tuple[str, str], ...] = ()
     gate: tuple[tuple[str, float], ...] = ()
     timeout: float = 3600.0
+    precision: Precision = "int8"
 
 
 def run(
@@ -41,6 +49,8 @@ def run(
     samples: SampleSource | None,
     params: ValidateParams,
     context: StageContext,
+    metric: MetricRequest | None = None,
+    measured: Path | None = None,
 ) -> None:
     """Write parity.json and golden.npz. A failed gate is a verdict in parity.json, not an error.
 
@@ -49,6 +59,7 @@ def run(
 
     ingested: model.onnx, contract.json. quantized: qdq.onnx, qparams.json; None for a float payload.
     lowered: lower.json, payload/. samples: None takes seeded random inputs, and says so.
+    metric: the user's own measure; measured: metric.json, what the original reaches in it.
 
     Raises InternalError when the engine crashes, ToolMissing when it is not installed.
     """
@@ -61,6 +72,8 @@ def run(
                 "quantized": quantized,
                 "lowered": lowered,
                 "samples": samples,
+                "metric": metric,
+                "measured": measured,
                 "params": params,
                 "executed": suitable.runs,
                 "out": context.out,
@@ -68,7 +81,7 @@ def run(
             },
             listener=context.emit,
             emit_as="emit",
-            timeout=params.timeout,
+            timeout=params.timeout + SECONDS_PER_SAMPLE * _evaluated(metric),
         )
     except WorkerCrashed as crash:
         raise _engine_crashed(crash, params) from crash
@@ -79,6 +92,11 @@ def run(
     for text in verdict["warnings"]:
         context.warn(text)
     context.write_json("parity.json", verdict)
+
+
+def _evaluated(metric: MetricRequest | None) -> int:
+    """Samples of the user's own that the artifact runs on besides those held out."""
+    return 0 if metric is None or metric.evaluation is None else len(metric.evaluation)
 
 
 def _measure(**job: Any) -> dict[str, Any]:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from edgec.backends.base import Availability, LowerJob, OpVerdict, Payload
+from edgec.backends.base import Availability, LowerJob, OpVerdict, Payload, Precision
 from edgec.errors import InternalError
 
 if TYPE_CHECKING:
@@ -18,6 +18,11 @@ if TYPE_CHECKING:
 
 _FILES = ("model.xml", "model.bin")
 
+_INTEGER = ("int8", "mixed")
+_SMALLER_WEIGHTS = ("int8-weights", "fp16")
+_ROOM = 1.1
+"""Bytes of the IR's weights for each byte of the model's. OpenVINO may add constants of its own, small ones."""
+
 
 @dataclass(frozen=True)
 class OpenVINO:
@@ -25,6 +30,8 @@ class OpenVINO:
 
     name: str = "openvino"
     tools: tuple[str, ...] = ("openvino",)
+    precisions: tuple[Precision, ...] = ("int8", "mixed", "int8-weights", "fp16", "float")
+    activation_bits: tuple[int, ...] = (8,)
 
     def availability(self) -> Availability:
         try:
@@ -42,11 +49,13 @@ class OpenVINO:
         """Convert, write the IR, and compile it once to see what it will run.
 
         Raises InternalError when a quantized model would be computed in float throughout: the quantized graph was made
-        to be fused into INT8 kernels, so if none is, edgec made the wrong graph for this version of OpenVINO.
+        to be fused into INT8 kernels, so if none is, edgec made the wrong graph for this version of OpenVINO. Also when
+        OpenVINO has stored weights in more bytes than the model has: what made them smaller was undone.
         """
         import onnx
 
         from edgec.backends.openvino import ir, primitives
+        from edgec.onnx_graph.cost import stored_bytes
 
         xml, weights = (job.out / name for name in _FILES)
         with tempfile.TemporaryDirectory(dir=job.out) as scratch:
@@ -59,12 +68,18 @@ class OpenVINO:
             "inference_precision": "f32",  # else OpenVINO computes float in bfloat16 where the CPU has it
         }
         found = _compiled(xml, {})
-        if job.precision != "float" and _int8_products(found) < _int8_products(apart := _compiled(xml, _APART)):
+        if job.precision in _INTEGER and _int8_products(found) < _int8_products(apart := _compiled(xml, _APART)):
             options["snippets"] = _APART["SNIPPETS_MODE"]
             found = apart
         facts = primitives.facts(found, names, source)
-        if job.precision != "float" and not facts["int8_primitives"]:
+        if job.precision in _INTEGER and not facts["int8_primitives"]:
             raise _computes_in_float(job.precision, facts)
+        facts["weight_bytes"] = weights.stat().st_size
+        if (
+            job.precision in _SMALLER_WEIGHTS
+            and facts["weight_bytes"] > _ROOM * (stored := stored_bytes(source)) + 4096
+        ):
+            raise _undone(job.precision, facts["weight_bytes"], stored)
         return Payload(engine="openvino", files=_FILES, options=options, facts=facts)
 
 
@@ -81,7 +96,11 @@ def _compiled(xml: Path, config: Mapping[str, str]) -> list[Primitive]:
     from edgec.backends.openvino.primitives import chosen
 
     core = openvino.Core()
-    always = {"INFERENCE_PRECISION_HINT": "f32", "INFERENCE_NUM_THREADS": 1}
+    always = {
+        "INFERENCE_PRECISION_HINT": "f32",
+        "INFERENCE_NUM_THREADS": 1,
+        "DYNAMIC_QUANTIZATION_GROUP_SIZE": 0,  # as the runtime's engine has it
+    }
     return chosen(core.compile_model(core.read_model(str(xml)), "CPU", {**always, **config}))
 
 
@@ -96,6 +115,16 @@ def _computes_in_float(precision: str, facts: dict[str, Any]) -> InternalError:
         "Build with --precision float. If the model has layers that INT8 should reach, please report it with "
         "the model if you may share it and the output of `edgec doctor`.",
         facts,
+    )
+
+
+def _undone(precision: str, found: int, stored: int) -> InternalError:
+    return InternalError(
+        f"The artifact claims {precision}, but OpenVINO would store its weights in {found:,} bytes",
+        f"The model that it was made from stores them in {stored:,}.",
+        "Build with --precision float. Please report it with the model if you may share it and the output of "
+        "`edgec doctor`.",
+        {"weight_bytes": found, "stored_bytes": stored},
     )
 
 
