@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 
@@ -24,6 +24,19 @@ class Example:
 
 
 @dataclass(frozen=True)
+class Compared:
+    """What two models made of one example: `outputs` of the one that is judged, `original` of the ONNX file in float.
+
+    Both hold the outputs of each step.
+    """
+
+    name: str
+    label: Any
+    outputs: list[Outputs]
+    original: list[Outputs]
+
+
+@dataclass(frozen=True)
 class Case:
     """A real model on a real task.
 
@@ -32,6 +45,8 @@ class Case:
     shapes, state: as `edgec.build` takes them.
     examples: makes the labelled test data; always the same.
     score: from (the outputs of each step, the label) of all examples to a number in 0..1, higher is better.
+    compare: what labels can't tell, because it takes the original's outputs beside: agreement, Dice, margins by name.
+    seed: by which calibration and test data were drawn.
     """
 
     name: str
@@ -42,10 +57,35 @@ class Case:
     score: Callable[[Sequence[tuple[list[Outputs], Any]]], float]
     shapes: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
     state: Mapping[str, str] = field(default_factory=dict)
+    compare: Callable[[Sequence[Compared]], dict[str, float]] = lambda pairs: {}
+    seed: int = 0
 
     def accuracy(self, run: Run) -> float:
         """The score of a model that is run one step at a time."""
         return self.score([(list(self._outputs(run, example.steps)), example.label) for example in self.examples()])
+
+    def scores(self, run: Run) -> dict[str, float]:
+        """`accuracy`, `fp32_accuracy` of the ONNX file, how far the first is below (`accuracy_drop`), `sqnr_db` to the
+        ONNX file at the worst output that is no state, and what `compare` adds."""
+        original = onnx_runtime(self.model)
+        pairs = [
+            Compared(
+                example.name,
+                example.label,
+                list(self._outputs(run, example.steps)),
+                list(self._outputs(original, example.steps)),
+            )
+            for example in self.examples()
+        ]
+        accuracy = self.score([(pair.outputs, pair.label) for pair in pairs])
+        before = self.score([(pair.original, pair.label) for pair in pairs])
+        return {
+            "accuracy": accuracy,
+            "fp32_accuracy": before,
+            "accuracy_drop": before - accuracy,
+            "sqnr_db": min(sqnr_db(pairs, name) for name in pairs[0].original[0] if name not in self.state),
+            **self.compare(pairs),
+        }
 
     def _outputs(self, run: Run, steps: Sequence[Feeds]) -> Iterator[Outputs]:
         carried = {into: np.zeros(self.shapes[into], np.float32) for into in self.state.values()}
@@ -63,6 +103,12 @@ class Case:
         return " ".join(words)
 
 
+class MakeCase(Protocol):
+    """Makes a case. Another seed draws other calibration and test data, as far as there are others to be had."""
+
+    def __call__(self, seed: int = 0) -> Case: ...
+
+
 def top1(output: str) -> Callable[[Sequence[tuple[list[Outputs], Any]]], float]:
     """A score: the share of examples whose largest value of `output` is at the label."""
 
@@ -70,6 +116,27 @@ def top1(output: str) -> Callable[[Sequence[tuple[list[Outputs], Any]]], float]:
         return float(np.mean([outputs[0][output].argmax() == label for outputs, label in results]))
 
     return score
+
+
+def same_top1(output: str) -> Callable[[Sequence[Compared]], dict[str, float]]:
+    """`agreement`: the share of examples where both models have the largest value of `output` at the same place."""
+
+    def compare(pairs: Sequence[Compared]) -> dict[str, float]:
+        same = [pair.outputs[0][output].argmax() == pair.original[0][output].argmax() for pair in pairs]
+        return {"agreement": float(np.mean(same))}
+
+    return compare
+
+
+def sqnr_db(pairs: Sequence[Compared], output: str) -> float:
+    """Signal of the original to its distance from the judged model, over all examples and steps, in dB."""
+    signal = noise = 0.0
+    for pair in pairs:
+        for after, before in zip(pair.outputs, pair.original, strict=True):
+            expected = before[output].astype(np.float64)
+            signal += float((expected**2).sum())
+            noise += float(((after[output] - expected) ** 2).sum())
+    return 10 * float(np.log10(max(signal, 1e-30) / max(noise, 1e-30 * max(signal, 1e-30))))
 
 
 def onnx_runtime(model: Path) -> Run:

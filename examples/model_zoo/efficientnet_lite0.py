@@ -8,6 +8,7 @@ keeps its batch norms, as exporters write them.
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -15,7 +16,7 @@ import numpy as np
 import onnx
 
 from . import onnx_builder, torch_file
-from .case import Case, top1
+from .case import Case, Compared, same_top1, top1
 from .onnx_builder import OnnxBuilder
 from .packages import Package, product, publishing, unpack
 from .photos import calibration_crops, labelled_photos
@@ -52,15 +53,17 @@ _STAGES = (
 )
 
 
-def case() -> Case:
-    """The model, 64 calibration pictures and 20 labelled photos."""
+def case(seed: int = 0) -> Case:
+    """ImageNet classes: 64 crops of photos calibrate; 20 labelled photos and 180 crops of them judge."""
     return Case(
         name="efficientnet_lite0",
         model=model(),
-        calibration=calibration_crops(count=64, side=256),
+        calibration=calibration_crops(count=64, side=256, seed=seed),
         recipe="efficientnet-lite",
-        examples=lambda: labelled_photos("image", preprocess),
+        examples=lambda: labelled_photos("image", preprocess, seed),
         score=top1("logits"),
+        compare=_compare,
+        seed=seed,
     )
 
 
@@ -84,6 +87,17 @@ def preprocess(photo: np.ndarray) -> np.ndarray:
     square = Image.fromarray(photo[top : top + side, left : left + side])
     pixels = np.asarray(square.resize((SIDE, SIDE), Image.Resampling.BICUBIC), np.float32)
     return ((pixels - 127) / 128).transpose(2, 0, 1)[None]
+
+
+def _compare(pairs: Sequence[Compared]) -> dict[str, float]:
+    """`agreement` of all pictures; `photos` and `fp32_photos`: the share of the whole photos that are told rightly."""
+    photos = [pair for pair in pairs if pair.name.startswith("photo")]
+    right = top1("logits")
+    return {
+        **same_top1("logits")(pairs),
+        "photos": right([(pair.outputs, pair.label) for pair in photos]),
+        "fp32_photos": right([(pair.original, pair.label) for pair in photos]),
+    }
 
 
 def build(weights: dict[str, np.ndarray]) -> onnx.ModelProto:

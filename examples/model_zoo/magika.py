@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from . import packages
-from .case import Case, Example, Outputs
+from .case import Case, Example, Outputs, same_top1
 from .packages import SCIKIT_LEARN, Package, product, publishing, unpack
 from .photos import FOOLBOX, SCIKIT_IMAGE
 from .speech import RECORDINGS
@@ -59,16 +59,18 @@ _SMALLEST = 300  # bytes; less says too little about a type
 _MOST = 24  # files of one type
 
 
-def case() -> Case:
-    """Files of each type are dealt in turn: one to the calibration, two to the test."""
+def case(seed: int = 0) -> Case:
+    """Files of each type are shuffled and dealt in turn: one to the calibration, two to the test."""
     return Case(
         name="magika",
         model=unpack(MAGIKA) / "magika/models/standard_v3_3/model.onnx",
-        calibration=_calibration(),
+        calibration=_calibration(seed),
         recipe=None,
-        examples=_examples,
+        examples=lambda: _examples(seed),
         score=_score,
+        compare=same_top1("target_label"),
         shapes={"bytes": (1, 2048)},
+        seed=seed,
     )
 
 
@@ -84,30 +86,36 @@ def features(content: bytes) -> np.ndarray:
 
 
 @remember
-def _files() -> list[tuple[Path, str]]:
-    """(file, type), by type and name; the same on every machine."""
+def _files(seed: int) -> list[tuple[Path, str]]:
+    """(file, type), by type; the same on every machine. The seed draws and shuffles the files of a type."""
     found: dict[str, list[Path]] = {kind: [] for kind in _TYPES.values()}
+    seen: set[bytes] = set()
     for package in (SCIKIT_LEARN, SCIKIT_IMAGE, MATPLOTLIB, FOOLBOX, RECORDINGS):
         folder = unpack(package)
         for path in sorted(folder.rglob("*"), key=lambda path: path.relative_to(folder).as_posix()):
             kind = _TYPES.get(path.suffix)
-            if kind and path.is_file() and path.stat().st_size > _SMALLEST and len(found[kind]) < _MOST:
-                found[kind].append(path)
-    return [(path, kind) for kind, paths in found.items() for path in paths]
+            if kind and path.is_file() and path.stat().st_size > _SMALLEST:
+                content = features(path.read_bytes()).tobytes()
+                if content not in seen:  # what looks the same to the model counts once
+                    seen.add(content)
+                    found[kind].append(path)
+    rng = np.random.default_rng(seed)
+    drawn = {kind: rng.permutation(len(paths))[:_MOST] for kind, paths in found.items()}
+    return [(found[kind][index], kind) for kind, indices in drawn.items() for index in indices]
 
 
-def _calibration() -> Path:
-    folder = product("magika-features", __file__, packages.__file__)
+def _calibration(seed: int) -> Path:
+    folder = product(f"magika-features-{seed}", __file__, packages.__file__)
     with publishing(folder) as partial:
         if partial is not None:
-            for index, (path, kind) in enumerate(_files()):
+            for index, (path, kind) in enumerate(_files(seed)):
                 if index % 3 == 0:
                     np.save(partial / f"{index:03}_{kind}.npy", features(path.read_bytes()))
     return folder
 
 
-def _examples() -> Iterator[Example]:
-    for index, (path, kind) in enumerate(_files()):
+def _examples(seed: int) -> Iterator[Example]:
+    for index, (path, kind) in enumerate(_files(seed)):
         if index % 3:
             yield Example(path.name, ({"bytes": features(path.read_bytes())},), kind)
 

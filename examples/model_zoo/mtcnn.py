@@ -14,7 +14,7 @@ import onnx
 from PIL import Image
 
 from . import onnx_builder, torch_file
-from .case import Case, Example, top1
+from .case import Case, Example, same_top1, top1
 from .onnx_builder import OnnxBuilder
 from .packages import Package, product, publishing, unpack
 from .photos import SCIKIT_IMAGE
@@ -32,15 +32,17 @@ SIDE = 48
 _CALIBRATION = 64
 
 
-def case() -> Case:
-    """O-Net; faces and others, shuffled. The first 64 crops calibrate, the other 136 judge."""
+def case(seed: int = 0) -> Case:
+    """O-Net; faces and others, shuffled by the seed. The first 64 crops calibrate, the other 136 judge."""
     return Case(
         name="mtcnn_onet",
         model=model(),
-        calibration=_calibration(),
+        calibration=_calibration(seed),
         recipe="face48",
-        examples=_examples,
+        examples=lambda: _examples(seed),
         score=top1("probability"),
+        compare=same_top1("probability"),
+        seed=seed,
     )
 
 
@@ -85,25 +87,25 @@ def build(weights: dict[str, np.ndarray]) -> onnx.ModelProto:
     return graph.model("mtcnn_onet", {"image": (1, 3, SIDE, SIDE)}, outputs)
 
 
-def _crops() -> Iterator[tuple[Image.Image, int]]:
+def _crops(seed: int) -> Iterator[tuple[Image.Image, int]]:
     """200 of (grey picture 48x48, is it a face), shuffled."""
     subset = np.load(unpack(SCIKIT_IMAGE) / "skimage/data/lfw_subset.npy")  # [200, 25, 25] in 0..1, faces first
-    for index in np.random.default_rng(0).permutation(len(subset)):
+    for index in np.random.default_rng(seed).permutation(len(subset)):
         small = np.rint(subset[index] * 255).astype(np.uint8)
         yield Image.fromarray(small).resize((SIDE, SIDE), Image.Resampling.BILINEAR), int(index < 100)
 
 
-def _calibration() -> Path:
-    folder = product("mtcnn-crops", __file__)
+def _calibration(seed: int) -> Path:
+    folder = product(f"mtcnn-crops-{seed}", __file__)
     with publishing(folder) as partial:
         if partial is not None:
-            for index, (crop, _) in zip(range(_CALIBRATION), _crops(), strict=False):
+            for index, (crop, _) in zip(range(_CALIBRATION), _crops(seed), strict=False):
                 crop.save(partial / f"{index:03}.png")
     return folder
 
 
-def _examples() -> Iterator[Example]:
-    for index, (crop, face) in enumerate(_crops()):
+def _examples(seed: int) -> Iterator[Example]:
+    for index, (crop, face) in enumerate(_crops(seed)):
         if index >= _CALIBRATION:
             grey = (np.asarray(crop, np.float32) - 127.5) / 128
             yield Example(f"crop {index}", ({"image": np.repeat(grey[None, None], 3, axis=1)},), face)

@@ -29,12 +29,21 @@ class OnnxBuilder:
         return output or name
 
     def model(
-        self, name: str, inputs: Mapping[str, Sequence[int]], outputs: Mapping[str, Sequence[int]]
+        self,
+        name: str,
+        inputs: Mapping[str, Sequence[int]],
+        outputs: Mapping[str, Sequence[int]],
+        integer_inputs: Sequence[str] = (),
     ) -> onnx.ModelProto:
-        """The checked model, opset 17, with float32 inputs and outputs of the given static shapes."""
+        """The checked model, opset 17, inputs and outputs of the given static shapes.
+
+        All are float32, but for `integer_inputs`, which are int64.
+        """
 
         def infos(shapes: Mapping[str, Sequence[int]]) -> list[onnx.ValueInfoProto]:
-            return [helper.make_tensor_value_info(key, onnx.TensorProto.FLOAT, shape) for key, shape in shapes.items()]
+            types = dict.fromkeys(integer_inputs, onnx.TensorProto.INT64)
+            float32 = onnx.TensorProto.FLOAT
+            return [helper.make_tensor_value_info(key, types.get(key, float32), dims) for key, dims in shapes.items()]
 
         graph = helper.make_graph(self._nodes, name, infos(inputs), infos(outputs), self._weights)
         model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], producer_name="model_zoo")

@@ -32,6 +32,7 @@ SCIKIT_IMAGE = Package(
     ("skimage/data/*.png", "skimage/data/*.jpg", "skimage/data/lfw_subset.npy", "skimage/data/README.txt"),
     "sample pictures of scikit-image: public domain or permissive",
 )
+_CROPS = 9  # of each labelled photo
 _PHOTOS = (
     "astronaut.png",
     "chelsea.png",
@@ -46,25 +47,30 @@ _PHOTOS = (
 )
 
 
-def labelled_photos(input_name: str, preprocess: Callable[[np.ndarray], np.ndarray]) -> Iterator[Example]:
-    """Twenty photos, then four random crops of each: what twenty photos alone can't tell, a hundred pictures may.
+def labelled_photos(input_name: str, preprocess: Callable[[np.ndarray], np.ndarray], seed: int) -> Iterator[Example]:
+    """Twenty photos, then nine random crops of each: what twenty photos alone can't tell, two hundred pictures may.
 
-    The label is the class index of ImageNet 2012, which is the last part of the file's name.
+    The label is the class index of ImageNet 2012, which is the last part of the file's name. Examples of whole photos
+    are called "photo ...". The seed draws the crops.
     """
     photos = {path: _rgb(path) for path in sorted((unpack(FOOLBOX) / "foolbox/data").glob("imagenet_*.jpg"))}
-    pictures = list(photos.items())
-    rng = np.random.default_rng(1)
-    pictures += [(path, _random_crop(photo, rng)) for _ in range(4) for path, photo in photos.items()]
-    for path, picture in pictures:
-        yield Example(path.name, ({input_name: preprocess(picture)},), int(path.stem.rsplit("_", 1)[1]))
+    pictures = [(f"photo {path.name}", path, photo) for path, photo in photos.items()]
+    rng = np.random.default_rng(2 * seed + 1)
+    pictures += [
+        (f"crop {number} of {path.name}", path, _random_crop(photo, rng))
+        for number in range(_CROPS)
+        for path, photo in photos.items()
+    ]
+    for name, path, picture in pictures:
+        yield Example(name, ({input_name: preprocess(picture)},), int(path.stem.rsplit("_", 1)[1]))
 
 
-def calibration_crops(count: int, side: int) -> Path:
+def calibration_crops(count: int, side: int, seed: int) -> Path:
     """A folder of `count` square PNG files of side x side: random crops of ten photos, a half of them mirrored."""
-    folder = product(f"photo-crops-{count}x{side}", __file__)
+    folder = product(f"photo-crops-{count}x{side}-{seed}", __file__)
     with publishing(folder) as partial:
         if partial is not None:
-            rng = np.random.default_rng(0)
+            rng = np.random.default_rng(2 * seed)
             photos = [_rgb(unpack(SCIKIT_IMAGE) / "skimage/data" / name) for name in _PHOTOS]
             for index in range(count):
                 crop = _random_crop(photos[index % len(photos)], rng)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 import random
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import cache as remember
 from pathlib import Path
 from typing import Any
@@ -16,7 +16,7 @@ import numpy as np
 from PIL import Image
 
 from . import text_pictures
-from .case import Case, Example, Outputs, top1
+from .case import Case, Compared, Example, Outputs, same_top1, top1
 from .packages import Package, product, publishing, unpack
 from .text_pictures import Line, Page, lines, pages
 
@@ -35,44 +35,59 @@ _WIDEST = RECOGNITION[3] / RECOGNITION[2]  # width / height of a line that fits 
 _THRESHOLD = 0.3  # of the detector's probabilities
 _OVERLAP = 0.4  # intersection over union from which a box is found
 _SPECK = 50  # pixels
+_PAGE = DETECTION[3], DETECTION[2]
+_ORIENTED, _READ, _MASK = "save_infer_model/scale_0.tmp_1", "softmax_11.tmp_0", "sigmoid_0.tmp_0"
 
 
-def orientation_case() -> Case:
+def orientation_case(seed: int = 0) -> Case:
     """Is a line of text upright (class 0) or upside down (1)?"""
+    calibration, test = _seeds(100, seed)
+    known = lines(calibration, 64)
     return Case(
         name="ppocr_cls",
         model=_model("ch_ppocr_mobile_v2.0_cls_infer.onnx"),
-        calibration=_folder("orientation", [picture for picture, _ in _turned(lines(100, 64), 101)]),
+        calibration=_folder(f"orientation-{seed}", lambda: [picture for picture, _ in _turned(known, calibration + 1)]),
         recipe="ppocr-cls",
-        examples=_orientation_examples,
-        score=top1("save_infer_model/scale_0.tmp_1"),
+        examples=lambda: _orientation_examples(_turned(lines(test, 120, without=_texts(known)), test + 1)),
+        score=top1(_ORIENTED),
+        compare=same_top1(_ORIENTED),
         shapes={"x": ORIENTATION},
+        seed=seed,
     )
 
 
-def recognition_case() -> Case:
+def recognition_case(seed: int = 0) -> Case:
     """What does a line of text say? The score is the share of lines that are read without a mistake."""
+    calibration, test = _seeds(200, seed)
+    known = lines(calibration, 64, _WIDEST)
     return Case(
         name="ppocrv4_rec",
         model=_model("ch_PP-OCRv4_rec_infer.onnx"),
-        calibration=_folder("recognition", [line.picture for line in lines(200, 64, _WIDEST)]),
+        calibration=_folder(f"recognition-{seed}", lambda: [line.picture for line in known]),
         recipe="ppocr-rec",
-        examples=lambda: _line_examples(lines(300, 100, _WIDEST)),
+        examples=lambda: _line_examples(lines(test, 150, _WIDEST, without=_texts(known))),
         score=_exact_lines,
+        compare=_same_lines,
         shapes={"x": RECOGNITION},
+        seed=seed,
     )
 
 
-def detection_case() -> Case:
+def detection_case(seed: int = 0) -> Case:
     """Where is text on a page? The score is the share of lines whose box is found."""
+    calibration, test = _seeds(400, seed)
+    known = pages(calibration, 32, *_PAGE)
+    texts = [text for page in known for text in page.texts]
     return Case(
         name="ppocrv4_det",
         model=_model("ch_PP-OCRv4_det_infer.onnx"),
-        calibration=_folder("detection", [page.picture for page in _pages(400, 32)]),
+        calibration=_folder(f"detection-{seed}", lambda: [page.picture for page in known]),
         recipe="ppocr-det",
-        examples=lambda: _page_examples(_pages(500, 24)),
+        examples=lambda: _page_examples(pages(test, 24, *_PAGE, without=texts)),
         score=_found_boxes,
+        compare=_same_mask,
         shapes={"x": DETECTION},
+        seed=seed,
     )
 
 
@@ -102,11 +117,21 @@ def _model(name: str) -> Path:
     return unpack(RAPIDOCR) / "rapidocr_onnxruntime/models" / name
 
 
-def _folder(task: str, pictures: Sequence[Image.Image]) -> Path:
+def _seeds(task: int, seed: int) -> tuple[int, int]:
+    """What the calibration data and the test data are drawn by: no two tasks or seeds share a number."""
+    first = 10_000 * seed + task
+    return first, first + (10 if task == 100 else 100)
+
+
+def _texts(drawn: Sequence[Line]) -> set[str]:
+    return {line.text for line in drawn}
+
+
+def _folder(task: str, pictures: Callable[[], Sequence[Image.Image]]) -> Path:
     folder = product(f"ppocr-{task}", __file__, text_pictures.__file__)
     with publishing(folder) as partial:
         if partial is not None:
-            for index, picture in enumerate(pictures):
+            for index, picture in enumerate(pictures()):
                 picture.save(partial / f"{index:03}.png")
     return folder
 
@@ -121,8 +146,8 @@ def _turned(drawn: Sequence[Line], seed: int) -> list[tuple[Image.Image, int]]:
     return turned
 
 
-def _orientation_examples() -> Iterator[Example]:
-    for index, (picture, flipped) in enumerate(_turned(lines(110, 120), 111)):
+def _orientation_examples(turned: Sequence[tuple[Image.Image, int]]) -> Iterator[Example]:
+    for index, (picture, flipped) in enumerate(turned):
         yield Example(f"line {index}", ({"x": preprocess(picture, ORIENTATION)},), flipped)
 
 
@@ -131,25 +156,36 @@ def _line_examples(drawn: Sequence[Line]) -> Iterator[Example]:
         yield Example(f"line {index}", ({"x": preprocess(line.picture, RECOGNITION)},), line.text)
 
 
-def _pages(seed: int, count: int) -> list[Page]:
-    return pages(seed, count, width=DETECTION[3], height=DETECTION[2])
-
-
 def _page_examples(drawn: Sequence[Page]) -> Iterator[Example]:
     for index, page in enumerate(drawn):
         yield Example(f"page {index}", ({"x": preprocess(page.picture, DETECTION)},), page.boxes)
 
 
 def _exact_lines(results: Sequence[tuple[list[Outputs], Any]]) -> float:
-    return float(np.mean([read_line(outputs[0]["softmax_11.tmp_0"]) == text for outputs, text in results]))
+    return float(np.mean([read_line(outputs[0][_READ]) == text for outputs, text in results]))
 
 
 def _found_boxes(results: Sequence[tuple[list[Outputs], Any]]) -> float:
     hits = []
     for outputs, boxes in results:
-        found = found_boxes(outputs[0]["sigmoid_0.tmp_0"])
+        found = found_boxes(outputs[0][_MASK])
         hits += [any(_overlap(box, other) > _OVERLAP for other in found) for box in boxes]
     return float(np.mean(hits))
+
+
+def _same_lines(pairs: Sequence[Compared]) -> dict[str, float]:
+    """`agreement`: the share of lines that both models read alike, mistakes included."""
+    same = [read_line(pair.outputs[0][_READ]) == read_line(pair.original[0][_READ]) for pair in pairs]
+    return {"agreement": float(np.mean(same))}
+
+
+def _same_mask(pairs: Sequence[Compared]) -> dict[str, float]:
+    """`dice`, the mean over pages, and `dice_worst`: of the masks of both models, 2 |A and B| / (|A| + |B|)."""
+    dices = []
+    for pair in pairs:
+        ours, theirs = (step[_MASK] > _THRESHOLD for step in (pair.outputs[0], pair.original[0]))
+        dices.append(2 * float((ours & theirs).sum()) / max(1, int(ours.sum() + theirs.sum())))
+    return {"dice": float(np.mean(dices)), "dice_worst": min(dices)}
 
 
 def _overlap(one: Sequence[int], other: Sequence[int]) -> float:

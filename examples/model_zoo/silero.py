@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from . import speech
-from .case import Case, Example, Outputs
+from .case import Case, Compared, Example, Outputs
 from .packages import Package, product, publishing, unpack
 from .speech import FRAME, Recording, recordings
 
@@ -30,17 +30,19 @@ _SAMPLE_RATE = np.array(16_000, np.int64)
 _SETTLE = 2  # frames on each side of a change of the label that are not counted
 
 
-def case() -> Case:
-    """The model for 16 kHz. Every other recording calibrates, the others judge."""
+def case(seed: int = 0) -> Case:
+    """The model for 16 kHz. A half of the recordings calibrates, the other judges."""
     return Case(
         name="silero_vad_16k",
         model=unpack(SILERO) / "silero_vad/data/silero_vad_16k_op15.onnx",
-        calibration=_calibration(),
+        calibration=_calibration(seed),
         recipe=None,
-        examples=_examples,
+        examples=lambda: _examples(seed),
         score=_score,
+        compare=_same_decisions,
         shapes={"input": (1, FRAME + _CONTEXT), "state": (2, 1, 128)},
         state={"stateN": "state"},
+        seed=seed,
     )
 
 
@@ -51,18 +53,18 @@ def frames(recording: Recording) -> np.ndarray:
     return np.ascontiguousarray(windows[:, None])
 
 
-def _calibration() -> Path:
-    folder = product("silero-recordings", __file__, speech.__file__)
+def _calibration(seed: int) -> Path:
+    folder = product(f"silero-recordings-{seed}", __file__, speech.__file__)
     with publishing(folder) as partial:
         if partial is not None:
-            for index, recording in enumerate(recordings()[::2]):
+            for index, recording in enumerate(recordings(seed)[::2]):
                 steps = frames(recording)
                 np.savez(partial / f"{index:03}.npz", input=steps, sr=np.full(len(steps), _SAMPLE_RATE))
     return folder
 
 
-def _examples() -> Iterator[Example]:
-    for index, recording in enumerate(recordings()):
+def _examples(seed: int) -> Iterator[Example]:
+    for index, recording in enumerate(recordings(seed)):
         if index % 2:
             steps = tuple({"input": frame, "sr": _SAMPLE_RATE} for frame in frames(recording))
             yield Example(f"recording {index}", steps, recording.speech)
@@ -76,3 +78,13 @@ def _score(results: Sequence[tuple[list[Outputs], Any]]) -> float:
         settled = [all(abs(frame - change) > _SETTLE for change in changes) for frame in range(len(truth))]
         right += list((told == truth)[settled])
     return float(np.mean(right))
+
+
+def _same_decisions(pairs: Sequence[Compared]) -> dict[str, float]:
+    """`agreement`: the share of frames, all of them, that both models tell alike."""
+    same = [
+        (after["output"].item() > 0.5) == (before["output"].item() > 0.5)
+        for pair in pairs
+        for after, before in zip(pair.outputs, pair.original, strict=True)
+    ]
+    return {"agreement": float(np.mean(same))}

@@ -36,14 +36,15 @@ class Recording:
     speech: np.ndarray
 
 
-def recordings() -> list[Recording]:
+def recordings(seed: int) -> list[Recording]:
     """27 recordings of a few seconds: a pause, a sentence, a pause.
 
-    Noise is 15 to 40 dB below the sentence's loudest frame.
+    Noise is 15 to 40 dB below the sentence's loudest frame. The seed draws pauses, noise and, but for 0, the order.
     """
-    rng = np.random.default_rng(0)
+    rng = np.random.default_rng(seed)
+    paths = sorted(unpack(RECORDINGS).rglob("*.wav"))
     made = []
-    for path in sorted(unpack(RECORDINGS).rglob("*.wav")):
+    for path in paths if seed == 0 else [paths[index] for index in rng.permutation(len(paths))]:
         sentence = read_float_wav(path)
         before, after = (int(rng.uniform(0.5, 1.5) * RATE) for _ in range(2))
         clean = np.pad(sentence, (before, after))

@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 import random
 import re
+from collections.abc import Collection
 from dataclasses import dataclass
 from functools import cache as remember
 from pathlib import Path
@@ -45,10 +46,11 @@ class Page:
     picture: Image.Image
 
 
-def lines(seed: int, count: int, widest: float = math.inf) -> list[Line]:
+def lines(seed: int, count: int, widest: float = math.inf, without: Collection[str] = ()) -> list[Line]:
     """`count` lines of one to three words, one in three with a number, dark on light in four typefaces.
 
     widest: the largest ratio of width to height of a picture.
+    without: texts that no line has.
     """
     rng = random.Random(seed)
     drawn: list[Line] = []
@@ -59,7 +61,7 @@ def lines(seed: int, count: int, widest: float = math.inf) -> list[Line]:
         font = _font(rng.randrange(4), rng.choice([20, 24, 28, 32]))
         left, top, right, bottom = font.getbbox(text)
         size = (round(right - left) + 16, round(bottom - top) + 12)
-        if size[0] > widest * size[1]:
+        if size[0] > widest * size[1] or text in without:
             continue
         paper = tuple(rng.randint(190, 255) for _ in range(3))
         ink = tuple(rng.randint(0, 90) for _ in range(3))
@@ -69,8 +71,11 @@ def lines(seed: int, count: int, widest: float = math.inf) -> list[Line]:
     return drawn
 
 
-def pages(seed: int, count: int, width: int, height: int) -> list[Page]:
-    """`count` pages of several lines in mixed sizes and typefaces."""
+def pages(seed: int, count: int, width: int, height: int, without: Collection[str] = ()) -> list[Page]:
+    """`count` pages of several lines in mixed sizes and typefaces.
+
+    without: texts that no line has.
+    """
     rng = random.Random(seed)
     drawn = []
     for _ in range(count):
@@ -91,6 +96,8 @@ def pages(seed: int, count: int, width: int, height: int) -> list[Page]:
             )
             if lower > height - 8:
                 break
+            if " ".join(words) in without:
+                continue
             ink = rng.randint(0, 100)
             canvas.text((left, top), " ".join(words), fill=(ink, ink, ink), font=font)
             texts.append(" ".join(words))

@@ -1,4 +1,4 @@
-"""The digits CNN in the repository is what its script makes, and the script learns by the right gradients."""
+"""The digits CNN in the repository is what its script makes, and networks learn by the right gradients."""
 
 from __future__ import annotations
 
@@ -13,30 +13,35 @@ from types import ModuleType
 import numpy as np
 import pytest
 from model_zoo import packages
+from model_zoo.numpy_training import cross_entropy
 from PIL import Image
 
-DIGITS = Path(__file__).resolve().parents[2] / "examples" / "digits"
+EXAMPLES = Path(__file__).resolve().parents[2] / "examples"
+DIGITS = EXAMPLES / "digits"
 
 
-@pytest.fixture
-def network(monkeypatch: pytest.MonkeyPatch) -> Iterator[ModuleType]:
-    monkeypatch.syspath_prepend(str(DIGITS))
-    yield importlib.import_module("network")
+@pytest.fixture(params=[("digits", 8), ("mnist", 28)], ids=lambda param: param[0])
+def network(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[ModuleType, int]]:
+    """The module of a network, and the side of its pictures in pixels."""
+    folder, side = request.param
+    monkeypatch.syspath_prepend(str(EXAMPLES / folder))
+    yield importlib.import_module("network"), side
     sys.modules.pop("network", None)
 
 
-def test_gradients_agree_with_finite_differences(network: ModuleType) -> None:
+def test_gradients_agree_with_finite_differences(network: tuple[ModuleType, int]) -> None:
+    module, side = network
     rng = np.random.default_rng(0)
-    parameters = network.initialize(rng)
-    images, labels = rng.random((4, 8, 8, 1)), rng.integers(0, 10, 4)
+    parameters = module.initialize(rng)
+    images, labels = rng.random((4, side, side, 1)), rng.integers(0, 10, 4)
 
     def loss() -> float:
         # Training updates the running statistics, which this loss does not depend on.
-        logits = network.Network(dict(parameters), training=True).forward(images)
-        return float(network.cross_entropy(logits, labels)[0])
+        logits = module.Network(dict(parameters), training=True).forward(images)
+        return float(cross_entropy(logits, labels)[0])
 
-    learner = network.Network(dict(parameters), training=True)
-    learner.backward(network.cross_entropy(learner.forward(images), labels)[1])
+    learner = module.Network(dict(parameters), training=True)
+    learner.backward(cross_entropy(learner.forward(images), labels)[1])
     for name, gradient in learner.gradients.items():
         position = np.unravel_index(int(np.abs(gradient).argmax()), gradient.shape)
         step = 1e-6

@@ -3,16 +3,25 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import pickle
 import struct
 import zipfile
+from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
 import pytest
-from model_zoo import packages, ppocr, speech, torch_file
+from model_zoo import minilm, packages, ppocr, speech, torch_file
+from model_zoo.case import Case, Compared, sqnr_db
+from model_zoo.fetch import CASES
 from model_zoo.packages import Package, Tampered, Unavailable
+from model_zoo.safetensors import read_safetensors
+from model_zoo.wordpiece import WordPiece
+
+from edgec.recipes import load_recipe
+from edgec.runtime.preprocess import image_tensor
 
 
 class _Registry:
@@ -136,3 +145,90 @@ def test_float_recordings_are_read(tmp_path: Path) -> None:
     path = tmp_path / "sound.wav"
     path.write_bytes(struct.pack("<4sI4s", b"RIFF", 4 + len(chunks), b"WAVE") + chunks)
     np.testing.assert_array_equal(speech.read_float_wav(path), samples)
+
+
+def _safetensors(header: dict[str, object], data: bytes) -> bytes:
+    text = json.dumps(header).encode()
+    return len(text).to_bytes(8, "little") + text + data
+
+
+def test_safetensors_are_read() -> None:
+    values = np.arange(6, dtype="<f4").reshape(2, 3)
+    header = {"__metadata__": {"format": "pt"}, "a": {"dtype": "F32", "shape": [2, 3], "data_offsets": [0, 24]}}
+    (tensor,) = read_safetensors(_safetensors(header, values.tobytes())).values()
+    np.testing.assert_array_equal(tensor, values)
+
+
+@pytest.mark.parametrize(
+    ("dtype", "offsets"), [("F32", [0, 28]), ("F32", [4, 24]), ("F32", [-4, 20]), ("BF16", [0, 12])]
+)
+def test_safetensors_that_lie_about_their_bytes_are_refused(dtype: str, offsets: list[int]) -> None:
+    header = {"a": {"dtype": dtype, "shape": [2, 3], "data_offsets": offsets}}
+    with pytest.raises(ValueError, match="a "):
+        read_safetensors(_safetensors(header, bytes(24)))
+
+
+def test_words_become_their_longest_known_pieces() -> None:
+    known = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "un", "##aff", "##able", "cafe", "!", "##a"]
+    tokens = WordPiece({piece: index for index, piece in enumerate(known)})
+    assert [known[index] for index in tokens.ids("Unaffable Caf\u00e9! xyz")] == [
+        *("[CLS]", "un", "##aff", "##able", "cafe", "!", "[UNK]", "[SEP]")
+    ]
+    feeds = tokens.feeds("unaffable", 4)
+    assert feeds["input_ids"].tolist() == [[2, 4, 5, 3]]  # cut, and still closed
+    assert tokens.feeds("cafe", 5)["attention_mask"].tolist() == [[1, 1, 1, 0, 0]]
+
+
+def test_retrieval_counts_the_nearest_and_margins_the_distance_to_the_next() -> None:
+    def pair(first: list[float], second: list[float]) -> tuple[list[dict[str, np.ndarray]], str]:
+        return [{"embedding": np.array([vector])} for vector in (first, second)], ""
+
+    good = [pair([1, 0, 0], [1, 0, 0]), pair([0, 1, 0], [0, 1, 0])]
+    assert minilm.retrieved(good) == 1.0
+    assert minilm.mean_margin(good) == pytest.approx(1.0)
+    assert minilm.retrieved([good[0], pair([0, 1, 0], [0, 0, 1]), pair([1, 0, 0], [0, 1, 0])]) == pytest.approx(1 / 3)
+
+
+def test_sqnr_is_that_of_all_examples_together() -> None:
+    before, after = {"y": np.array([3.0, 4.0])}, {"y": np.array([3.0, 3.5])}
+    pairs = [Compared("", None, [before], [before]), Compared("", None, [after], [before])]
+    assert sqnr_db(pairs, "y") == pytest.approx(10 * np.log10(50 / 0.25))
+
+
+@pytest.mark.network
+@pytest.mark.parametrize("name", sorted(CASES))
+def test_no_test_data_calibrates_and_another_seed_draws_other_data(name: str, fetched: Callable) -> None:
+    """Byte by byte: pictures as the recipe makes them are compared where the case has pictures."""
+    drawn = [_digests(fetched(lambda seed=seed: CASES[name](seed=seed))) for seed in (0, 1)]
+    for calibration, test in drawn:
+        assert len(calibration) >= 12
+        assert not calibration & test
+    assert drawn[0][0] != drawn[1][0]
+
+
+def _digests(case: Case) -> tuple[set[str], set[str]]:
+    """What every calibration sample and every test feed holds, but for inputs that are the same in all."""
+
+    def digest(feed: Mapping[str, np.ndarray]) -> str:
+        key = max(feed, key=lambda name: feed[name].nbytes)
+        return hashlib.sha256(np.ascontiguousarray(feed[key]).tobytes()).hexdigest()
+
+    shape = next(iter(case.shapes.values()), None)
+    calibration = set()
+    for path in case.calibration.iterdir():
+        if path.suffix == ".png":
+            assert case.recipe is not None
+            sides = shape or next(iter(next(iter(case.examples())).steps[0].values())).shape
+            calibration.add(digest({"x": image_tensor(load_recipe(case.recipe).to_json(), path, sides)}))
+        elif path.suffix == ".npz":
+            with np.load(path) as arrays:
+                samples = dict(arrays)
+            steps = (
+                [{key: value[i] for key, value in samples.items()} for i in range(len(samples["input"]))]
+                if case.state
+                else [samples]
+            )
+            calibration |= {digest(step) for step in steps}
+        else:
+            calibration.add(digest({"x": np.load(path)}))
+    return calibration, {digest(step) for example in case.examples() for step in example.steps}
