@@ -14,7 +14,6 @@ interaction of row phase and column phase under a stride.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -22,6 +21,7 @@ import numpy as np
 import numpy.typing as npt
 
 from edgec.quantization.statistics import TensorStatistics
+from edgec.quantization.windows import NOTHING, seen_positions
 
 Array = npt.NDArray[np.float64]
 
@@ -50,10 +50,9 @@ def expected_patch(
     kernel, extents = tuple(weight_shape[2:]), statistics.shape[2:]
     if len(kernel) != len(extents) or len(mean) != statistics.shape[1]:
         raise ValueError(f"weights {list(weight_shape)} do not fit an input {list(statistics.shape)}")
-    visits = _conv_visits if op_type == "Conv" else _transposed_visits
     shares, deviations = [], []
     for axis, (size, extent) in enumerate(zip(kernel, extents, strict=True)):
-        matrix = visits(axis, size, extent, attributes, len(extents))
+        matrix = _visits(op_type, attributes, axis, len(extents), size, extent)
         share = matrix.sum(axis=1)
         shares.append(share)
         if axis < len(statistics.axis_means):
@@ -99,51 +98,10 @@ def mean_shift(
     return np.asarray(shift.reshape(-1))
 
 
-def _spatial(attributes: Mapping[str, Any], name: str, axis: int, default: int) -> int:
-    values = attributes.get(name)
-    return int(values[axis]) if values else default
-
-
-def _conv_visits(axis: int, size: int, extent: int, attributes: Mapping[str, Any], rank: int) -> Array:
+def _visits(op_type: str, attributes: Mapping[str, Any], axis: int, rank: int, size: int, extent: int) -> Array:
     """float64 [kernel, extent]: for each kernel index, the share of output positions that see each input position."""
-    stride = _spatial(attributes, "strides", axis, 1)
-    dilation = _spatial(attributes, "dilations", axis, 1)
-    span = (size - 1) * dilation + 1
-    auto = attributes.get("auto_pad", "NOTSET")
-    if auto in ("SAME_UPPER", "SAME_LOWER"):
-        outputs = math.ceil(extent / stride)
-        total = max(0, (outputs - 1) * stride + span - extent)
-        before = total // 2 if auto == "SAME_UPPER" else total - total // 2
-    else:
-        pads = [] if auto == "VALID" else attributes.get("pads") or []
-        before, after = (int(pads[axis]), int(pads[axis + rank])) if pads else (0, 0)
-        outputs = (extent + before + after - span) // stride + 1
+    seen = seen_positions(op_type, attributes, axis, rank, size, extent)
     matrix = np.zeros((size, extent))
     for index in range(size):
-        seen = np.arange(outputs) * stride - before + index * dilation
-        seen = seen[(seen >= 0) & (seen < extent)]
-        matrix[index, seen] = 1.0 / outputs
-    return matrix
-
-
-def _transposed_visits(axis: int, size: int, extent: int, attributes: Mapping[str, Any], rank: int) -> Array:
-    """As `_conv_visits`: input position i meets kernel index k at output i * stride + k * dilation - pad, if any."""
-    stride = _spatial(attributes, "strides", axis, 1)
-    dilation = _spatial(attributes, "dilations", axis, 1)
-    extra = _spatial(attributes, "output_padding", axis, 0)
-    full = (extent - 1) * stride + (size - 1) * dilation + 1 + extra
-    auto = attributes.get("auto_pad", "NOTSET")
-    asked = attributes.get("output_shape")
-    if asked or auto in ("SAME_UPPER", "SAME_LOWER"):
-        outputs = int(asked[len(asked) - rank + axis]) if asked else extent * stride
-        total = max(0, full - outputs)
-        before = total // 2 if auto == "SAME_UPPER" else total - total // 2
-    else:
-        pads = [] if auto == "VALID" else attributes.get("pads") or []
-        before, after = (int(pads[axis]), int(pads[axis + rank])) if pads else (0, 0)
-        outputs = full - before - after
-    matrix = np.zeros((size, extent))
-    for index in range(size):
-        met = np.arange(extent) * stride + index * dilation - before
-        matrix[index, (met >= 0) & (met < outputs)] = 1.0 / outputs
+        matrix[index, seen[seen[:, index] != NOTHING, index]] = 1.0 / len(seen)
     return matrix
