@@ -36,6 +36,30 @@ MATPLOTLIB = Package(
     ("*.ttf", "*.svg", "*.pdf", "*.png", "*.css", "*.js", "*.html", "*.npz", "matplotlib/*.py"),
     "Matplotlib's (PSF-like); fonts: Bitstream Vera's",
 )
+DJANGO = Package(
+    "pypi",
+    "django",
+    "5.2.19",
+    "5965d974a5218a2b68a11dd1276434707f23886525c23f0598eccedaf4f4ca00",
+    ("*.html", "*.js", "*.css", "*.svg", "*.po", "*.txt"),
+    "BSD-3-Clause",
+)
+ANSIBLE = Package(
+    "pypi",
+    "ansible-core",
+    "2.19.14",
+    "d518d0e96fa75bedfe9b0a96d5b158aa712d092961824c115140c8677b88ff06",
+    ("*.yml", "*.ps1", "*.json", "*.md", "*.txt", "*.sh"),
+    "GPL-3.0-or-later",
+)
+NODE_TYPES = Package(
+    "npm",
+    "@types/node",
+    "22.10.0",
+    "c12d2931a9099ecb33131635578e942246d72df914646e1a54ae0ec6bdff84e0",
+    ("*.ts", "*.json", "*.md"),
+    "MIT",
+)
 _TYPES = {
     ".c": "c",
     ".cpp": "cpp",
@@ -45,15 +69,22 @@ _TYPES = {
     ".html": "html",
     ".jpg": "jpeg",
     ".js": "javascript",
+    ".json": "json",
+    ".md": "markdown",
     ".npz": "npz",
     ".pdf": "pdf",
     ".png": "png",
+    ".ps1": "powershell",
     ".py": "python",
     ".rst": "rst",
+    ".sh": "shell",
     ".so": "elf",
     ".svg": "svg",
+    ".ts": "typescript",
     ".ttf": "ttf",
+    ".txt": "txt",
     ".wav": "wav",
+    ".yml": "yaml",
 }
 _SMALLEST = 300  # bytes; less says too little about a type
 _MOST = 24  # files of one type
@@ -90,7 +121,7 @@ def _files(seed: int) -> list[tuple[Path, str]]:
     """(file, type), by type; the same on every machine. The seed draws and shuffles the files of a type."""
     found: dict[str, list[Path]] = {kind: [] for kind in _TYPES.values()}
     seen: set[bytes] = set()
-    for package in (SCIKIT_LEARN, SCIKIT_IMAGE, MATPLOTLIB, FOOLBOX, RECORDINGS):
+    for package in (SCIKIT_LEARN, SCIKIT_IMAGE, MATPLOTLIB, FOOLBOX, RECORDINGS, DJANGO, ANSIBLE, NODE_TYPES):
         folder = unpack(package)
         for path in sorted(folder.rglob("*"), key=lambda path: path.relative_to(folder).as_posix()):
             kind = _TYPES.get(path.suffix)

@@ -75,7 +75,7 @@ def unpack(package: Package) -> Path:
 
     Raises Unavailable when it can't be downloaded and Tampered when its SHA-256 is another.
     """
-    folder = cache() / f"{package.name}-{package.version}-{_digest_of_wish(package)}"
+    folder = cache() / f"{package.name.replace('/', '-')}-{package.version}-{_digest_of_wish(package)}"
     with publishing(folder) as partial:
         if partial is not None:
             with tempfile.TemporaryDirectory(dir=partial.parent, prefix=".download-") as downloads:
