@@ -9,11 +9,12 @@ from typing import Any
 
 import onnx
 
+from edgec.backends.openvino.matmul_dialect import without_zero_points
 from edgec.backends.openvino.u8_dialect import to_u8_dialect
 
 
 def convert(path: Path, scratch: Path) -> Any:
-    """The `openvino.Model` of an ONNX file, its quantized activations in the uint8 dialect.
+    """The `openvino.Model` of an ONNX file, its quantized activations in the form that OpenVINO has INT8 kernels for.
 
     scratch: a folder on the file system of `path`; what is left there must stay as long as the model is used.
 
@@ -21,7 +22,7 @@ def convert(path: Path, scratch: Path) -> Any:
     """
     import openvino
 
-    dialect = to_u8_dialect(onnx.load(str(path), load_external_data=False))
+    dialect = without_zero_points(to_u8_dialect(onnx.load(str(path), load_external_data=False)))
     del dialect.metadata_props[:]  # who exported the model, when and where, does not belong in an artifact
     onnx.save(dialect, str(scratch / "model.onnx"))
     for name in _external_files(dialect):
@@ -43,9 +44,10 @@ def _link(source: Path, target: Path) -> None:
 
 
 def rename_nodes(model: Any) -> dict[str, str]:
-    """Name every node after its place in the graph; returns the names that OpenVINO had given them.
+    """Name every node after its place in the graph; returns the names of the ONNX nodes (or tensors) they come from.
 
     OpenVINO numbers the nodes that it makes itself from a counter of the process, so its names differ from run to run.
+    Such a node, the product of a Gemm for example, stands for the ONNX node whose result it goes into.
     The names of tensors, by which inputs and outputs are known, are left alone.
     """
     names: dict[str, str] = {}
@@ -54,12 +56,26 @@ def rename_nodes(model: Any) -> dict[str, str]:
 
 
 def _rename(model: Any, prefix: str, names: dict[str, str]) -> None:
+    renamed = []
     for index, node in enumerate(model.get_ordered_ops()):
         name = f"{prefix}n{index}_{node.get_type_name()}"
-        names[name] = node.get_friendly_name()
-        node.set_friendly_name(name)
+        names[name] = _named(node).get_friendly_name()
+        renamed.append((node, name))
         for number, body in enumerate(_bodies(node)):
             _rename(body, f"{name}.{number}.", names)
+    for node, name in renamed:
+        node.set_friendly_name(name)
+
+
+def _named(node: Any) -> Any:
+    """The node itself where its result is a tensor of the ONNX model, else the next one that it alone leads to."""
+    at = node
+    while at.get_output_size() and not at.output(0).get_names():
+        readers = at.output(0).get_target_inputs()
+        if len(readers) != 1:
+            return node
+        at = next(iter(readers)).get_node()
+    return at
 
 
 def _bodies(node: Any) -> list[Any]:

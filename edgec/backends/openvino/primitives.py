@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from edgec.onnx_graph.graph import MAC_OPS
+from edgec.onnx_graph.cost import macs
+from edgec.onnx_graph.graph import MAC_OPS, Graph
 
 if TYPE_CHECKING:
     import onnx
 
 _PRODUCTS = frozenset(
     {"Convolution", "Deconvolution", "FullyConnected", "GroupConvolution", "MatMul"}
-    | {"GRUCell", "GRUSequence", "LSTMCell", "LSTMSequence", "RNNCell", "RNNSequence"}
+    | {"GRUCell", "GRUSequence", "LSTMCell", "LSTMSequence", "RNNCell", "RNNSeq", "RNNSequence"}
 )
 """Layers that multiply and accumulate: where the work is."""
 
@@ -55,8 +56,12 @@ def chosen(compiled: Any) -> list[Primitive]:
 def facts(primitives: list[Primitive], names: Mapping[str, str], model: onnx.ModelProto) -> dict[str, Any]:
     """What a report says about them.
 
-    names: the IR's node names to those that OpenVINO had given them, as `rename_nodes` returned them.
-    model: the ONNX model, in whose terms float layers are named.
+    names: the IR's node names to those of the ONNX nodes that they come from, as `rename_nodes` returned them.
+    model: the ONNX model, in whose terms layers are named and multiply-accumulates are counted.
+
+    "int8_mac_fraction_declared" is the share of multiply-accumulates that the model has between DequantizeLinear nodes,
+    "int8_mac_fraction_executed" the share that INT8 kernels compute here. A node that OpenVINO does not list counts as
+    lost.
     """
     products = [item for item in primitives if item.is_product]
     operators: dict[str, dict[str, int]] = {}
@@ -64,37 +69,58 @@ def facts(primitives: list[Primitive], names: Mapping[str, str], model: onnx.Mod
         count = operators.setdefault(item.layer, {"int8": 0, "float": 0})
         count["int8" if item.is_int8 else "float"] += 1
     makers = {output: node.name or output for node in model.graph.node for output in node.output}
-    float_layers = [_origin(item, names, makers) for item in products if not item.is_int8]
-    declared = _declared_int8(model)
+    float_layers = [_origins(item, names, makers)[0] for item in products if not item.is_int8]
+    executed = {name for item in products if item.is_int8 for name in _origins(item, names, makers)}
+    cost = macs(Graph(model))
+    total = sum(cost.values())
+    declared = declared_int8(model)
+    lost = [name for name in declared if name not in executed]
+
+    def share(nodes: Sequence[str]) -> float:
+        return sum(cost.get(name, 0) for name in nodes) / total if total else float(bool(nodes))
+
     return {
         "int8_primitives": sum(item.is_int8 for item in products),
         "float_primitives": sum(not item.is_int8 for item in products),
         "operators": dict(sorted(operators.items())),
         "kernels": dict(sorted(Counter(f"{item.layer} {item.kernel}" for item in primitives).items())),
         "float_layers": float_layers,
-        "lost_int8": [name for name in dict.fromkeys(float_layers) if name in declared],
+        "lost_int8": lost,
+        "lost_int8_macs": {name: cost.get(name, 0) for name in lost},
+        "int8_mac_fraction_declared": share(declared),
+        "int8_mac_fraction_executed": share([name for name in declared if name in executed]),
     }
 
 
-def _declared_int8(model: onnx.ModelProto) -> set[str]:
-    """Names of the nodes that multiply and accumulate what DequantizeLinear nodes give: INT8 as the graph says it."""
+def declared_int8(model: onnx.ModelProto) -> list[str]:
+    """Names of the nodes that multiply and accumulate what DequantizeLinear nodes make of integers: INT8 as the graph
+    says it. In the graph's order."""
     makers = {output: node for node in model.graph.node for output in node.output}
+    plain = {item.name for item in model.graph.initializer}
 
     def dequantized(name: str) -> bool:
         return name in makers and makers[name].op_type == "DequantizeLinear"
 
-    return {
+    def of_weights(name: str) -> bool:
+        return makers[name].input[0] in plain
+
+    return [
         node.name or node.output[0]
         for node in model.graph.node
-        if node.op_type in MAC_OPS and all(dequantized(name) for name in node.input[:2])
-    }
+        if node.op_type in MAC_OPS
+        and all(dequantized(name) for name in node.input[:2])
+        and not all(of_weights(name) for name in node.input[:2])
+    ]
 
 
-def _origin(primitive: Primitive, names: Mapping[str, str], makers: Mapping[str, str]) -> str:
-    """The ONNX node that a primitive computes (the first one, where several were fused).
+def _origins(primitive: Primitive, names: Mapping[str, str], makers: Mapping[str, str]) -> list[str]:
+    """The ONNX nodes that a primitive computes, the first one first.
 
-    OpenVINO calls a node by its ONNX name or by that of its output.
+    OpenVINO calls a node by its ONNX name or by that of its output, and adds words of its own behind a slash.
     """
-    first = primitive.origin.split(",")[0]
-    name = names.get(first, first).removesuffix("/WithoutBiases")
-    return makers.get(name, name)
+    found = []
+    for part in primitive.origin.split(","):
+        name = names.get(part) or names.get(part.split("/")[0]) or part
+        name = name.removesuffix("/WithoutBiases")
+        found.append(makers.get(name, name))
+    return list(dict.fromkeys(found))
