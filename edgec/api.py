@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from edgec.events import Listener, ignore
 from edgec.pipeline import build as build_spec
@@ -49,6 +49,9 @@ def build(
     preprocess: a recipe's name, or the path of a recipe's TOML file; applies to images.
     shapes: static shape of each input that has open dimensions.
     max_samples: use at most this many samples, spread evenly over all.
+    metric: "module:function" or "file.py:function", a measure of accuracy of your own (docs/metric.md); labels: the
+        file of labels that it gets, or "folders"; evaluation: samples to measure on, in place of those held out of the
+        calibration data; max_drop: the most that it may fall.
     state: output name to input name, for recurrent models; samples then have a leading time axis.
     listener: called with every event (`edgec.events`) while the build runs.
 
@@ -76,7 +79,7 @@ def build(
         max_float_macs=max_float_macs,
         min_int8_macs=min_int8_macs,
         metric=metric,
-        labels=None if labels is None else Path(labels),
+        labels=_labels(labels),
         evaluation=None if evaluation is None else Path(evaluation),
         max_drop=max_drop,
         output=Path(output),
@@ -87,3 +90,9 @@ def build(
             built.error.result = result
             raise built.error
     return result
+
+
+def _labels(given: str | Path | None) -> Path | Literal["folders"] | None:
+    if given == "folders":
+        return "folders"
+    return None if given is None else Path(given)

@@ -17,22 +17,35 @@ from typing import Any, Literal
 
 from edgec import worker
 from edgec.backends import load_backend
-from edgec.backends.base import Precision
+from edgec.backends.base import Backend, Precision
 from edgec.backends.support import require_backend, require_precision
 from edgec.calibration_data.sources import open_source, random_source, spool
 from edgec.contract import Contract
-from edgec.errors import EdgecError, ParityGateError, UsageError, as_edgec_errors
+from edgec.errors import CalibrationDataError, EdgecError, ParityGateError, UsageError, as_edgec_errors
 from edgec.events import Listener, ignore
+from edgec.metric.request import MetricRequest
 from edgec.onnx_graph.untrusted import ModelFiles, scan
 from edgec.outcome import Outcome
 from edgec.output_folder import check_writable, describe_file, publish, write_whole
 from edgec.parity.thresholds import Gate
-from edgec.recipes import load_recipe
+from edgec.recipes import CalibrationRecipe, load_recipe
 from edgec.result import ArtifactFile, BuildResult, CalibrationFacts, ModelFacts, StageRecord, TargetBuild
 from edgec.samples import SampleSource
 from edgec.spec import BuildSpec, is_random
 from edgec.stage_runner import NOT_MADE, StageRunner
-from edgec.stages import calibrate, compress, ingest, lower, measure, pack, quantize, simplify, support, validate
+from edgec.stages import (
+    calibrate,
+    compress,
+    ingest,
+    lower,
+    measure,
+    metric,
+    pack,
+    quantize,
+    simplify,
+    support,
+    validate,
+)
 from edgec.store import Entry, Store
 from edgec.targets import Target, load_target
 
@@ -104,6 +117,8 @@ class _Front:
     calibration: CalibrationFacts | None
     recipe: dict[str, Any] | None
     came_quantized: bool
+    metric: MetricRequest | None
+    measured: Entry | None
 
     @classmethod
     def open(cls, spec: BuildSpec, runner: StageRunner, scratch: Path) -> _Front:
@@ -122,12 +137,37 @@ class _Front:
         calibration = None if samples is None else _describe(spec.calibration, samples)
         for text in () if samples is None else samples.notes:
             runner.note("samples", text, "warning" if is_random(spec.calibration) else "info")
-        recipe = load_recipe(spec.recipe).to_json() if spec.recipe else None
+        recipe = load_recipe(spec.recipe) if spec.recipe else None
+        asked = _open_metric(spec, contract, recipe)
+        measured = None
+        if asked is not None:
+            measured = runner.run(
+                metric.STAGE,
+                {
+                    "ingested": ingested,
+                    "samples": None if samples is None or asked.evaluation is not None else (samples.digest, samples),
+                    "request": (asked.digest, asked),
+                },
+                metric.MetricParams(state=_pairs(spec.state)),
+                detail=asked.name,
+            )
         enabled = spec.simplify and not came_quantized  # folding constants would undo the quantization of weights
         simplified = runner.run(simplify.STAGE, {"ingested": ingested}, simplify.SimplifyParams(enabled=enabled))
         size = sum(path.stat().st_size for path in files.files)
         facts = ModelFacts(spec.artifact_name, str(spec.model), files.digest, size, seen["macs"], seen["parameters"])
-        return cls(runner, files, facts, ingested, simplified, samples, calibration, recipe, came_quantized)
+        return cls(
+            runner,
+            files,
+            facts,
+            ingested,
+            simplified,
+            samples,
+            calibration,
+            recipe.to_json() if recipe is not None else None,
+            came_quantized,
+            asked,
+            measured,
+        )
 
 
 @dataclass
@@ -173,7 +213,7 @@ class _TargetPath:
                 support.SupportParams(backend, self.target),
                 detail=f"{backend} for {self.target.name}",
             )
-            self._quantize()
+            self._quantize(load_backend(backend))
             assert self.quantized is not None
             model, file = self.quantized, "qdq.onnx"
         elif spec.precision != "float":
@@ -197,6 +237,8 @@ class _TargetPath:
                 "quantized": self.quantized or self.compressed,
                 "lowered": self.lowered,
                 "samples": self._samples(),
+                "metric": None if front.metric is None else (front.metric.digest, front.metric),
+                "measured": front.measured,
             },
             validate.ValidateParams(
                 target=self.target, state=_pairs(spec.state), gate=_pairs(spec.gate), precision=self.precision
@@ -232,7 +274,7 @@ class _TargetPath:
         samples = self.front.samples
         return None if samples is None else (samples.digest, samples)
 
-    def _quantize(self) -> None:
+    def _quantize(self, backend: Backend) -> None:
         spec, front = self.spec, self.front
         samples = self._samples()
         state = _pairs(spec.state)
@@ -248,11 +290,17 @@ class _TargetPath:
             quantize.STAGE,
             {"simplified": front.simplified, "calibrated": self.calibrated, "samples": samples},
             quantize.QuantizeParams(
-                profile=spec.profile,
+                profiles=backend.profiles if spec.profile == "auto" else (spec.profile,),
                 keep_float=tuple(spec.keep_float),
                 state=state,
                 gate=_pairs(spec.gate),
                 reduced_range=self.target.saturates_int8_products,
+                int16=16 in backend.activation_bits,
+                force=tuple(sorted(spec.force)),
+                forbid=tuple(sorted(spec.forbid)),
+                search_seconds=spec.search_seconds,
+                max_float_macs=spec.max_float_macs,
+                min_int8_macs=spec.min_int8_macs,
             ),
             detail=f"profile {spec.profile}",
         )
@@ -381,6 +429,21 @@ def _open_samples(spec: BuildSpec, contract: Contract, scratch: Path, *, needed:
             "Leave preprocess out, or give the path of a folder of images.",
         )
     return spool(data, contract, scratch, dict(spec.state), spec.max_samples)
+
+
+def _open_metric(spec: BuildSpec, contract: Contract, recipe: CalibrationRecipe | None) -> MetricRequest | None:
+    """The user's metric with its labels and its data, where one was asked for."""
+    if spec.metric is None:
+        return None
+    evaluation = None
+    if spec.evaluation is not None:
+        try:
+            evaluation = open_source(spec.evaluation, contract, recipe, dict(spec.state))
+        except CalibrationDataError as error:  # whose words are for the data of another flag
+            raise CalibrationDataError(
+                error.what, error.why, error.fix.replace("--calib", "--eval"), error.details
+            ) from error
+    return MetricRequest.of(spec.metric, spec.labels, evaluation, spec.max_drop)
 
 
 def _pairs(mapping: Mapping[str, Any]) -> tuple[tuple[str, Any], ...]:

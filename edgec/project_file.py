@@ -12,6 +12,7 @@ Paths are relative to the file.
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import Literal
 
@@ -59,8 +60,8 @@ def _read_build(table: Table, folder: Path, output: Path) -> BuildSpec:
         search_seconds=table.get("search_seconds", float, 0.0) or None,
         max_float_macs=table.get("max_float_macs", float, 0.10),
         min_int8_macs=table.get("min_int8_macs", float, 0.0),
-        metric=table.get("metric", str, "") or None,
-        labels=_path(table, folder, "labels"),
+        metric=_metric(table, folder),
+        labels="folders" if table.get("labels", str, "") == "folders" else _path(table, folder, "labels"),
         evaluation=_path(table, folder, "evaluation"),
         max_drop=_optional_number(table, "max_drop"),
         simplify=table.get("simplify", bool, True),
@@ -75,5 +76,13 @@ def _path(table: Table, folder: Path, key: str) -> Path | None:
     return folder / text if text else None
 
 
+def _metric(table: Table, folder: Path) -> str | None:
+    """The metric; where it names a file, relative to the project's file like any other path."""
+    text = table.get("metric", str, "")
+    file, _, function = text.rpartition(":")
+    return f"{folder / file}:{function}" if file.endswith(".py") else text or None
+
+
 def _optional_number(table: Table, key: str) -> float | None:
-    return table.get(key, float) if key in table.items() else None
+    number = table.get(key, float, math.inf)
+    return None if number == math.inf else number  # no limit, whether it is written or not

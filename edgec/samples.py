@@ -30,6 +30,17 @@ class Sample:
     steps: tuple[Feeds, ...]
 
 
+@dataclass(frozen=True)
+class Row:
+    """What one label belongs to: a sample, or one row of it where the model's batch is larger than one.
+
+    position: among all rows of the data, also those that are not used (`--samples`).
+    """
+
+    name: str
+    position: int
+
+
 class SampleSource(Protocol):
     """Calibration data, listed and hashed up front, decoded one sample at a time. Must be picklable."""
 
@@ -45,6 +56,15 @@ class SampleSource(Protocol):
 
     def __len__(self) -> int:
         """The number of samples."""
+        ...
+
+    @property
+    def all_rows(self) -> int:
+        """The number of rows in the data, used or not."""
+        ...
+
+    def rows_of(self, index: int) -> tuple[Row, ...]:
+        """What sample `index` consists of, without decoding it."""
         ...
 
     def read(self, indices: Sequence[int] | None = None) -> Iterator[Sample]:

@@ -38,8 +38,9 @@ class BuildSpec:
     max_float_macs: most multiply-accumulates that recovery may leave in float, as a share.
     min_int8_macs: least share of multiply-accumulates in INT8; a build that stays below is refused.
     metric: the user's own measure, "module:function" or "file.py:function", higher is better; `labels` is the file of
-        labels that it gets, or "folders" where each sample's folder is its label; `evaluation` the data to measure on (None: what is held out of the calibration data);
-        `max_drop` the most that it may fall from the original to the artifact.
+        labels that it gets, or "folders" where each sample's folder is its label; `evaluation` the data to measure on
+        (None: what is held out of the calibration data); `max_drop` the most that it may fall from the original to the
+        artifact.
     """
 
     model: Path
@@ -88,7 +89,17 @@ class BuildSpec:
                         "Only a measure of your own can say what labels, or a drop, mean.",
                         "Add --metric MODULE:FUNCTION or --metric FILE.py:FUNCTION (docs/metric.md).",
                     )
-        elif self.evaluation is None and (self.calibration is None or is_random(self.calibration)):
+        if self.max_drop is not None and not self.max_drop >= 0:
+            raise UsageError(
+                f"--max-drop {self.max_drop:g} is no limit",
+                "It is how much lower the metric may be, in the metric's own units: 0 or more.",
+                "Write --max-drop 0.01 for one point of an accuracy between 0 and 1.",
+            )
+        if (
+            self.metric is not None
+            and self.evaluation is None
+            and (self.calibration is None or is_random(self.calibration))
+        ):
             raise UsageError(
                 "There is nothing to measure the metric on",
                 "Without --eval it is measured on what is held out of the calibration data, and "

@@ -16,6 +16,9 @@ from edgec.recipes import CalibrationRecipe, fitting_recipes
 from edgec.samples import State
 from edgec.toml_schema import did_you_mean
 
+_LABELS = ("label", "labels", "target", "targets", "y")
+"""What arrays that are no input are called in data sets."""
+
 
 @dataclass(frozen=True)
 class Piece:
@@ -309,9 +312,11 @@ def _member(
     keys = [key for key in headers if key is not None]
     names = _by_file_name(wanted)
     found = next((key for key in keys if key == spec.name or names.get(key) == spec.name), None)
-    if found is None and len(keys) == 1 and len(wanted.inputs) == 1:
-        found = keys[0]
-        note = f"arrays called {found!r} are taken for the input {spec.name!r}: no others are there"
+    likely = [key for key in keys if key not in _LABELS]
+    if found is None and len(likely) == 1 and len(wanted.inputs) == 1:
+        found = likely[0]
+        beside = "only labels stand beside them" if len(keys) > 1 else "no others are there"
+        note = f"arrays called {found!r} are taken for the input {spec.name!r}: {beside}"
         if note not in notes:
             notes.append(note)
     if found is None:

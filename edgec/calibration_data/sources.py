@@ -28,7 +28,7 @@ from edgec.calibration_data.listing import (
 from edgec.contract import Contract
 from edgec.errors import CalibrationDataError
 from edgec.recipes import CalibrationRecipe
-from edgec.samples import Feeds, Sample, State
+from edgec.samples import Feeds, Row, Sample, State
 from edgec.toml_schema import did_you_mean
 
 if TYPE_CHECKING:
@@ -78,12 +78,27 @@ class FileSource:
             parts = [self._row(decoder, row) for row in self.rows[index * self.batch : (index + 1) * self.batch]]
             yield parts[0] if self.batch == 1 else _stacked(parts)
 
+    @property
+    def all_rows(self) -> int:
+        return self._starts[-1]
+
+    def rows_of(self, index: int) -> tuple[Row, ...]:
+        rows = self.rows[index * self.batch : (index + 1) * self.batch]
+        return tuple(Row(self._name(*self._place(row)), row) for row in rows)
+
     def _row(self, decoder: Decoder, row: int) -> Sample:
-        number = bisect.bisect_right(self._starts, row) - 1
-        block, item = self.blocks[number], row - self._starts[number]
+        block, item = self._place(row)
         for piece in block.pieces:
             _check_unchanged(piece.path, self.stamps[piece.path])
-        return Sample(block.name if block.count == 1 else f"{block.name}[{item}]", decoder.steps(block, item))
+        return Sample(self._name(block, item), decoder.steps(block, item))
+
+    def _place(self, row: int) -> tuple[Block, int]:
+        number = bisect.bisect_right(self._starts, row) - 1
+        return self.blocks[number], row - self._starts[number]
+
+    @staticmethod
+    def _name(block: Block, item: int) -> str:
+        return block.name if block.count == 1 else f"{block.name}[{item}]"
 
     @cached_property
     def _starts(self) -> list[int]:
@@ -222,6 +237,13 @@ class RandomSource:
 
     def __len__(self) -> int:
         return self.count
+
+    @property
+    def all_rows(self) -> int:
+        return self.count
+
+    def rows_of(self, index: int) -> tuple[Row, ...]:
+        return (Row(f"random {index}", index),)
 
     def read(self, indices: Sequence[int] | None = None) -> Iterator[Sample]:
         import numpy as np

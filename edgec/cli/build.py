@@ -69,7 +69,7 @@ from edgec.version import __version__
     help="Refuse an artifact with fewer MACs in INT8.",
 )
 @click.option("--metric", metavar="MODULE:FUNCTION", help="Your own measure of accuracy; higher is better.")
-@click.option("--labels", type=click.Path(path_type=Path), metavar="FILE", help="What the metric is to compare with.")
+@click.option("--labels", metavar="FILE", help="What the metric is to compare with; or 'folders'.")
 @click.option(
     "--eval", "evaluation", type=click.Path(path_type=Path), metavar="PATH", help="Data to measure on.  [held-out part]"
 )
@@ -160,12 +160,16 @@ def _specs(model: Path | None, output: Path, flags: dict[str, Any]) -> list[Buil
     calibration = flags.pop("calibration")
     if calibration is not None and calibration != "random":
         calibration = Path(calibration)
+    labels = flags.pop("labels")
+    if labels is not None and labels != "folders":
+        labels = Path(labels)
     return [
         BuildSpec(
             model=model,
             output=output,
             targets=flags.pop("targets") or ("host",),
             calibration=calibration,
+            labels=labels,
             shapes=_parse("--shape", flags.pop("shapes"), "=", _dims),
             state=_parse("--state", flags.pop("state"), ":", str),
             gate=_parse("--gate", flags.pop("gate"), "=", _number),

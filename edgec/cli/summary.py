@@ -38,6 +38,8 @@ def _block(built: TargetBuild, artifact: ArtifactFile) -> str:
         f"  {'what':<9}{kind} through {built.backend}, {size(artifact.bytes)}{_share(built)}",
         f"  {'parity':<9}{_parity(built)}",
     ]
+    if built.parity and built.parity.get("metric"):
+        lines.append(f"  {'metric':<9}{_metric(built.parity['metric'])}")
     if built.latency and built.latency["artifact"]:
         lines.append(f"  {'latency':<9}{_latency(built.latency)}")
     lines += [
@@ -74,6 +76,15 @@ def _parity(built: TargetBuild) -> str:
         worst = ", equal to the original to the last bits of a float"
     on = " of random numbers, which say nothing about real data" if built.calibration_is_random else ""
     return f"passed on {parity['samples']} samples{on}{worst}"
+
+
+def _metric(metric: Mapping[str, Any]) -> str:
+    """The user's own measure, before and after."""
+    after = metric["reference"] if metric["artifact"] is None else metric["artifact"]
+    of = " (quantized reference)" if metric["artifact"] is None and after is not None else ""
+    limit = "" if metric["max_drop"] is None else f", at most {metric['max_drop']:g} lower"
+    reached = "not measured" if after is None else f"{after:.6g}{of}"
+    return escape(f"{metric['name']} {metric['original']:.6g} -> {reached} on {metric['samples']} samples{limit}")
 
 
 def _latency(latency: Mapping[str, Any]) -> str:

@@ -56,6 +56,28 @@ def judge(comparisons: Sequence[OutputComparison], gate: Gate | None = None) -> 
     return Verdict(not failures, tuple(failures), tuple(warnings))
 
 
+def together(*verdicts: Verdict) -> Verdict:
+    """One verdict of several: it passes when all of them do."""
+    return Verdict(
+        all(verdict.passed for verdict in verdicts),
+        tuple(text for verdict in verdicts for text in verdict.failures),
+        tuple(text for verdict in verdicts for text in verdict.warnings),
+    )
+
+
+def eased(strict: Verdict, relaxed: Verdict) -> Verdict:
+    """The verdict where the user's own metric is the judge: what fails only the limits that the user did not give is a
+    warning.
+
+    strict, relaxed: the verdicts of a gate and of `Gate.relaxed` on the same comparisons.
+    """
+    let_pass = [
+        f"{text}; your metric decides, so it is let pass" for text in strict.failures if text not in relaxed.failures
+    ]
+    warnings = dict.fromkeys([*let_pass, *strict.warnings, *relaxed.warnings])
+    return Verdict(relaxed.passed, relaxed.failures, tuple(warnings))
+
+
 def _judge_degenerate(item: OutputComparison, gate: Gate) -> list[str]:
     """Failures of one output on which agreement proves nothing: disagreement does."""
     if item.kind in ("probability", "map") and item.mean_abs > gate.probability_error:

@@ -55,6 +55,9 @@ class Gate:
     )
     float_sqnr: float = _limit(60.0, "least SQNR of a float artifact's outputs in dB")
     fp16_sqnr: float = _limit(40.0, "least SQNR of the outputs of an artifact with float16 weights in dB", off=_NO_DB)
+    executed_int8: float = _limit(
+        0.9, "least share of the multiply-accumulates declared as INT8 that the engine computes in INT8"
+    )
     sqnr: float = _limit(
         0.0, "least SQNR of any output in dB, over all its values; no judge of quality on its own", off=_NO_DB
     )

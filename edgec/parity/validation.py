@@ -13,11 +13,15 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from edgec.backends.base import Precision
 from edgec.bundle.errors import as_edgec_error
 from edgec.contract import Contract
 from edgec.errors import CalibrationDataError
 from edgec.events import Listener, Progress
-from edgec.parity.gates import judge
+from edgec.metric.measure import Measure
+from edgec.metric.request import MetricRequest
+from edgec.parity.executed_share import executed_int8_share, judge_executed_share
+from edgec.parity.gates import Verdict, eased, judge, together
 from edgec.parity.lowering import judge_float, judge_payload, judge_smaller_weights
 from edgec.parity.metrics import Comparer, OutputComparison
 from edgec.parity.thresholds import Gate
@@ -48,6 +52,8 @@ def validate(
     quantized: Path | None,
     lowered: Path,
     samples: SampleSource | None,
+    metric: MetricRequest | None,
+    measured: Path | None,
     params: ValidateParams,
     executed: bool,
     out: Path,
@@ -57,12 +63,15 @@ def validate(
     """The document parity.json; writes golden.npz to `out`. See `edgec.stages.validate.run` for the arguments."""
     contract = Contract.read(ingested)
     state = dict(params.state)
-    gate = Gate.from_overrides(params.gate)
     steps = _output_steps(contract, quantized)
     original = Reference(ingested / "model.onnx").run
     reference = Reference(quantized / _REFERENCES.get(params.precision, "qdq.onnx"), "none").run if quantized else None
     payload = _open_payload(lowered) if executed else None
     source, note = _samples(samples, contract, state)
+    measure = None
+    if metric is not None:
+        known = None if measured is None else float(_read(measured / "metric.json")["original"])
+        measure = Measure(metric, samples, contract, state, ingested / "model.onnx", known=known)
 
     quantization, lowering, total = (Comparer(steps, state) for _ in range(3))
     golden = _Golden(len(source))
@@ -81,20 +90,30 @@ def validate(
 
     write_golden(out / "golden.npz", golden.kept, steps)
     results = [comparer.result() for comparer in (quantization, lowering, total)]
-    if reference is not None and params.precision in _REFERENCES:
-        lowered_to, whole = (results[1], results[2]) if payload else ([], [])
-        smaller = judge_smaller_weights(results[0], lowered_to, whole, gate, params.precision)
-        passed, failures, warnings = smaller.passed, list(smaller.failures), list(smaller.warnings)
-    else:
-        passed, failures, warnings = _verdict(results[0], results[2], gate, reference is not None, payload is not None)
+    share = executed_int8_share(quantized, lowered) if quantized else None
+    gate = Gate.from_overrides(params.gate)
+
+    def judged(by: Gate) -> Verdict:
+        verdict = _verdict(results, by, params.precision, reference is not None, payload is not None)
+        return together(verdict, judge_executed_share(share, by))
+
+    verdict = judged(gate)
+    values = None
+    if measure is not None:
+        values, complaint = _measured(measure, reference, payload)
+        if measure.request.max_drop is not None:
+            relaxed = judged(gate.relaxed(name for name, _ in params.gate))
+            verdict = together(eased(verdict, relaxed), Verdict(not complaint, tuple(complaint), ()))
     return {
-        "passed": passed,
+        "passed": verdict.passed,
         "runner": "native" if executed else "none",
         "quantization": _section(results[0]),
         "lowering": _section(results[1]),
         "total": _section(results[2]),
-        "failures": failures,
-        "warnings": warnings,
+        "metric": values,
+        "executed_int8": share,
+        "failures": list(verdict.failures),
+        "warnings": list(verdict.warnings),
         "samples": len(source),
         "golden": {"samples": len(golden.kept), "outputs_of": "payload" if payload else "reference"},
         "note": note,
@@ -102,22 +121,40 @@ def validate(
 
 
 def _verdict(
-    quantization: Sequence[OutputComparison],
-    total: Sequence[OutputComparison],
-    gate: Gate,
-    quantizes: bool,
-    executed: bool,
-) -> tuple[bool, list[str], list[str]]:
-    costs: list[str] = []
+    results: Sequence[Sequence[OutputComparison]], gate: Gate, precision: Precision, quantizes: bool, executed: bool
+) -> Verdict:
+    """The gate's verdict on the outputs. results: quantization, lowering, total."""
+    quantization, lowering, total = results
+    if quantizes and precision in _REFERENCES:
+        if not executed:
+            lowering = total = ()
+        return judge_smaller_weights(quantization, lowering, total, gate, precision)
     if not executed:  # all that can be judged here is the reference
-        if not quantizes:
-            return True, [], []
-        verdict = judge(quantization, gate)
-    elif quantizes:
-        verdict, costs = judge_payload(quantization, total, gate)
-    else:
-        verdict = judge_float(total, gate)
-    return verdict.passed, list(verdict.failures), [*verdict.warnings, *costs]
+        return judge(quantization, gate) if quantizes else Verdict(True, (), ())
+    if not quantizes:
+        return judge_float(total, gate)
+    verdict, costs = judge_payload(quantization, total, gate)
+    return together(verdict, Verdict(True, (), tuple(costs)))
+
+
+def _measured(
+    measure: Measure, reference: Runner | None, payload: Runner | None
+) -> tuple[dict[str, Any], tuple[str, ...]]:
+    """The user's metric of all that was made, and why it refuses, if it does."""
+    of = {"reference": reference, "artifact": payload}
+    values = {side: None if run is None else measure.of(run) for side, run in of.items()}
+    last = values["reference"] if values["artifact"] is None else values["artifact"]
+    document = {
+        "name": measure.request.name,
+        "original": measure.original,
+        **values,
+        "drop": None if last is None else measure.drop(last),
+        "max_drop": measure.request.max_drop,
+        "samples": len(measure),
+        "labels": None if measure.request.labels is None else str(measure.request.labels),
+        "evaluation": "own" if measure.request.evaluation is not None else "held out",
+    }
+    return document, (measure.complaint(last),) if last is not None and not measure.holds(last) else ()
 
 
 def _open_payload(lowered: Path) -> Runner:

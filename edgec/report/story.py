@@ -80,7 +80,11 @@ def headline(inputs: ReportInputs) -> Headline:
     if status != "ok":
         return Headline("bad", "Failed", f"{name} could not be built for {target}", _refusal(inputs))
     doubt = RANDOM_DOUBT if on_random(inputs) else ""
-    lead = tuple(filter(None, [_holds(inputs), doubt, _precision_share(inputs), _smaller(inputs), _faster(inputs)]))
+    lead = tuple(
+        filter(
+            None, [_holds(inputs), measured(inputs), doubt, _precision_share(inputs), _smaller(inputs), _faster(inputs)]
+        )
+    )
     if inputs.parity is not None and inputs.parity["runner"] == "none":
         return Headline("doubtful", "Not executed", f"{name} was built for {target}, but not run", lead)
     if doubt:
@@ -235,6 +239,21 @@ def _holds(inputs: ReportInputs) -> str:
     if worst >= formats.CAP_DB:
         return f"The shipped bytes ran on {count} and gave the original's outputs exactly."
     return f"The shipped bytes ran on {count}; the output that differs most keeps {worst:.1f} dB."
+
+
+def measured(inputs: ReportInputs) -> str:
+    """What the user's own metric says, or ""."""
+    metric = (inputs.parity or {}).get("metric")
+    if not metric:
+        return ""
+    name = formats.clean(metric["name"])
+    after = metric["reference"] if metric["artifact"] is None else metric["artifact"]
+    count = formats.counted(int(metric["samples"]), "sample")
+    if after is None:
+        return f"Your metric {name} is {metric['original']:.6g} for the original on {count}."
+    who = "the artifact" if metric["artifact"] is not None else "its quantized reference"
+    limit = "" if metric["max_drop"] is None else f" It may fall by {metric['max_drop']:g}."
+    return f"Your metric {name}, on {count}: {metric['original']:.6g} for the original, {after:.6g} for {who}.{limit}"
 
 
 def _judged(parity: Mapping[str, Any]) -> Sequence[Mapping[str, Any]]:

@@ -22,7 +22,6 @@ from edgec.samples import SampleSource
 from edgec.stage import Stage, StageContext
 from edgec.targets import Target
 
-
 SECONDS_PER_SAMPLE = 10.0
 """What one sample of --eval adds to the time-out."""
 
