@@ -175,6 +175,47 @@ def with_unknown_operator() -> onnx.ModelProto:
     return helper.make_model(graph, opset_imports=opsets, ir_version=8)
 
 
+def _smaller(net: Net, name: str, shape: tuple[int, ...], axis: int, form: str) -> str:
+    """Weights of `form` and the node that makes them float32, as the precision of that name has them."""
+    values = net.weights(name, shape)
+    if form == "fp16":
+        net.constant(f"{name}.half", values.astype(np.float16))
+        return net.add("Cast", [f"{name}.half"], name, to=TensorProto.FLOAT)
+    scales = np.abs(values).max(axis=tuple(i for i in range(len(shape)) if i != axis)) / 127
+    spread = scales.reshape([-1 if i == axis else 1 for i in range(len(shape))])
+    net.constant(f"{name}.q", np.rint(values / spread).astype(np.int8))
+    net.constant(f"{name}.scale", scales.astype(np.float32))
+    return net.add("DequantizeLinear", [f"{name}.q", f"{name}.scale"], name, axis=axis)
+
+
+def smaller_weights(form: str) -> onnx.ModelProto:
+    """Conv, ConvTranspose, Gemm, MatMul, an embedding and an LSTM with weights of a smaller type, in float."""
+    net = Net()
+    net.add("Conv", ["image", _smaller(net, "c", (32, 3, 3, 3), 0, form)], "conv", pads=[1] * 4)
+    net.add("Relu", ["conv"], "relu")
+    net.add("ConvTranspose", ["relu", _smaller(net, "t", (32, 32, 2, 2), 1, form)], "up", strides=[2, 2])
+    net.add("GlobalAveragePool", ["up"], "pooled")
+    net.add("Flatten", ["pooled"], "flat")
+    net.add("Gemm", ["flat", _smaller(net, "g", (64, 32), 0, form)], "gemm", transB=1)
+    net.add("MatMul", ["gemm", _smaller(net, "m", (64, 96), 1, form)], "product")
+    net.add("Gather", [_smaller(net, "e", (500, 96), 0, form), "tokens"], "rows")
+    net.add("Add", ["rows", "product"], "sum")
+    net.constant("axes", np.array([1]))
+    net.add("Unsqueeze", ["sum", "axes"], "sequence")
+    weights = [_smaller(net, "w", (1, 128, 96), 1, form), _smaller(net, "r", (1, 128, 32), 1, form)]
+    net.nodes.append(helper.make_node("LSTM", ["sequence", *weights], ["y"], "lstm", hidden_size=32))
+    return net.model(
+        {"image": (1, [1, 3, 8, 8]), "tokens": (TensorProto.INT64, [4])},
+        {"y": (1, [4, 1, 1, 32]), "product": (1, [1, 96])},
+    )
+
+
+def stored_bytes(model: onnx.ModelProto) -> int:
+    """Bytes of all initializers."""
+    return sum(numpy_helper.to_array(item).nbytes for item in model.graph.initializer)
+
+
+SMALLER_WEIGHTS = ("int8-weights", "fp16")
 FLOAT: tuple[Callable[[], onnx.ModelProto], ...] = (
     conv_float,
     outputs_of_every_kind,

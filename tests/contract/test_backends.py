@@ -12,6 +12,8 @@ import onnx
 import pytest
 
 from edgec.backends.base import LowerJob
+from edgec.backends.support import require_precision
+from edgec.errors import UsageError
 from edgec.reference import Reference
 from edgec.targets import load_target
 from tests.contract import models
@@ -103,6 +105,54 @@ def test_an_int8_payload_is_computed_in_int8(lowered, make):
     multiplying = sum(node.op_type in ("Conv", "Gemm") for node in model.graph.node)
     assert payload.facts["int8_primitives"] == multiplying
     assert payload.facts["float_primitives"] == 0
+
+
+def _or_refuses(backend, precision):
+    """A backend makes a precision, or says plainly that it does not, before any work."""
+    if precision in backend.precisions:
+        return
+    with pytest.raises(UsageError, match=f"makes no {precision} artifacts") as caught:
+        require_precision(backend.name, precision)
+    assert "--precision" in caught.value.fix
+    pytest.skip(f"{backend.name} refuses {precision}, plainly")
+
+
+@pytest.mark.parametrize("precision", models.SMALLER_WEIGHTS)
+def test_smaller_weights_are_computed_in_float_and_nothing_but_float(backend, lowered, precision):
+    """1e-4 of the output's range: 80 dB. Activations rounded to INT8 on the way would leave 40 dB."""
+    _or_refuses(backend, precision)
+    model = models.smaller_weights(precision)
+    payload, _, engine = lowered(model, precision)
+    reference = Reference(model.SerializeToString(), "none")
+    for seed in range(3):
+        feeds = models.feeds_for(model, seed)
+        outputs = engine.run(feeds)
+        for name, expected in reference.run(feeds).items():
+            np.testing.assert_allclose(outputs[name], expected, rtol=0, atol=1e-4 * np.abs(expected).max())
+    assert payload.facts["int8_primitives"] == 0
+
+
+@pytest.mark.parametrize("precision", models.SMALLER_WEIGHTS)
+def test_smaller_weights_stay_small_in_the_payload(backend, lowered, precision):
+    """All files together; what surrounds the weights is at most 64 KiB for this model."""
+    _or_refuses(backend, precision)
+    model = models.smaller_weights(precision)
+    _, files, _ = lowered(model, precision)
+    assert sum(map(len, files.values())) < models.stored_bytes(model) + (64 << 10)
+    assert max(map(len, files.values())) < 1.1 * models.stored_bytes(model) + 4096
+
+
+def test_every_backend_says_what_it_can_make(backend):
+    assert "int8" in backend.precisions
+    assert set(backend.precisions) <= {"int8", "mixed", "int8-weights", "fp16", "float"}
+    assert 8 in backend.activation_bits
+
+
+@pytest.mark.parametrize("make", models.INT8, ids=_id)
+def test_the_share_of_int8_is_counted_in_multiply_accumulates(lowered, make):
+    payload, _, _ = lowered(make(), "int8")
+    assert payload.facts["int8_mac_fraction_executed"] == payload.facts["int8_mac_fraction_declared"] == 1.0
+    assert payload.facts["lost_int8"] == []
 
 
 def test_a_float_payload_is_computed_in_float(lowered):

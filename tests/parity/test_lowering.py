@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from edgec.parity.gates import judge
-from edgec.parity.lowering import judge_float, judge_payload
+from edgec.parity.lowering import judge_float, judge_payload, judge_smaller_weights
 from edgec.parity.metrics import compare
 from edgec.parity.thresholds import Gate
 
@@ -102,3 +102,21 @@ def test_a_float_payload_is_compared_even_where_the_original_says_nothing():
     assert "proves little" in verdict.warnings[0]
     (other,) = against(zeros, zeros + 0.1)
     assert not judge_float(other, Gate()).passed
+
+
+def test_int8_weights_are_judged_as_int8_is_and_float16_by_its_own_limit():
+    fine, coarse = against(VECTORS, with_noise(0.003), with_noise(0.03))
+    assert judge_smaller_weights([coarse], [], [], Gate(), "int8-weights").passed
+    assert judge_smaller_weights([fine], [], [], Gate(), "fp16").passed
+    verdict = judge_smaller_weights([coarse], [], [], Gate(), "fp16")
+    assert not verdict.passed
+    assert "40 dB" in verdict.failures[0]
+
+
+def test_the_arithmetic_of_smaller_weights_is_float():
+    """A payload whose engine rounds activations to INT8 unasked is near the original, and refused."""
+    exact, rounded = against(VECTORS, with_noise(0.0001), with_noise(0.005))
+    assert judge_smaller_weights([rounded], [exact], [rounded], Gate(), "int8-weights").passed
+    verdict = judge_smaller_weights([rounded], [rounded], [rounded], Gate(), "int8-weights")
+    assert not verdict.passed
+    assert "with the same weights" in verdict.failures[0]
