@@ -106,9 +106,9 @@ def test_a_float_payload_is_compared_even_where_the_original_says_nothing():
 
 def test_int8_weights_are_judged_as_int8_is_and_float16_by_its_own_limit():
     fine, coarse = against(VECTORS, with_noise(0.003), with_noise(0.03))
-    assert judge_smaller_weights([coarse], [], [], Gate(), "int8-weights").passed
-    assert judge_smaller_weights([fine], [], [], Gate(), "fp16").passed
-    verdict = judge_smaller_weights([coarse], [], [], Gate(), "fp16")
+    assert judge_smaller_weights(coarse, [], [], Gate(), "int8-weights").passed
+    assert judge_smaller_weights(fine, [], [], Gate(), "fp16").passed
+    verdict = judge_smaller_weights(coarse, [], [], Gate(), "fp16")
     assert not verdict.passed
     assert "40 dB" in verdict.failures[0]
 
@@ -116,7 +116,7 @@ def test_int8_weights_are_judged_as_int8_is_and_float16_by_its_own_limit():
 def test_the_arithmetic_of_smaller_weights_is_float():
     """A payload whose engine rounds activations to INT8 unasked is near the original, and refused."""
     exact, rounded = against(VECTORS, with_noise(0.0001), with_noise(0.005))
-    assert judge_smaller_weights([rounded], [exact], [rounded], Gate(), "int8-weights").passed
-    verdict = judge_smaller_weights([rounded], [rounded], [rounded], Gate(), "int8-weights")
+    assert judge_smaller_weights(rounded, exact, rounded, Gate(), "int8-weights").passed
+    verdict = judge_smaller_weights(rounded, rounded, rounded, Gate(), "int8-weights")
     assert not verdict.passed
     assert "with the same weights" in verdict.failures[0]
