@@ -15,6 +15,7 @@ from edgec.version import __version__
 
 if TYPE_CHECKING:
     from edgec.api import build as build
+    from edgec.api import diagnose as diagnose
     from edgec.errors import EdgecError as EdgecError
     from edgec.result import BuildResult as BuildResult
     from edgec.spec import BuildSpec as BuildSpec
@@ -22,13 +23,14 @@ if TYPE_CHECKING:
 
 _HOME = {
     "build": "edgec.api",
+    "diagnose": "edgec.api",
     "BuildResult": "edgec.result",
     "BuildSpec": "edgec.spec",
     "EdgecError": "edgec.errors",
     "load_target": "edgec.targets",
 }
 
-__all__ = ["BuildResult", "BuildSpec", "EdgecError", "__version__", "build", "load_target"]
+__all__ = ["BuildResult", "BuildSpec", "EdgecError", "__version__", "build", "diagnose", "load_target"]
 
 
 def __getattr__(name: str) -> Any:

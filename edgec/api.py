@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from edgec.events import Listener, ignore
 from edgec.pipeline import build as build_spec
 from edgec.result import BuildResult
 from edgec.spec import BuildSpec, Precision, Profile, is_random
+
+if TYPE_CHECKING:
+    from edgec.diagnosis.driver import Diagnosis
 
 
 def build(
@@ -58,31 +61,31 @@ def build(
     Returns the result of every target. Raises the EdgecError of the first target that has no artifact; its `result`
     attribute holds the whole BuildResult.
     """
-    spec = BuildSpec(
-        model=Path(model),
-        targets=(targets,) if isinstance(targets, str) else tuple(targets),
+    spec = _specification(
+        model,
+        targets=targets,
         name=name,
-        shapes={key: tuple(shape) for key, shape in (shapes or {}).items()},
-        state=dict(state or {}),
-        calibration=Path(calibration) if isinstance(calibration, str) and not is_random(calibration) else calibration,
-        recipe=None if preprocess is None else str(preprocess),
+        shapes=shapes,
+        state=state,
+        calibration=calibration,
+        preprocess=preprocess,
         max_samples=max_samples,
         precision=precision,
         profile=profile,
         backend=backend,
         simplify=simplify,
-        keep_float=tuple(keep_float),
-        gate={key: float(value) for key, value in (gate or {}).items()},
-        force=tuple(force),
-        forbid=tuple(forbid),
+        keep_float=keep_float,
+        gate=gate,
+        force=force,
+        forbid=forbid,
         search_seconds=search_seconds,
         max_float_macs=max_float_macs,
         min_int8_macs=min_int8_macs,
         metric=metric,
-        labels=_labels(labels),
-        evaluation=None if evaluation is None else Path(evaluation),
+        labels=labels,
+        evaluation=evaluation,
         max_drop=max_drop,
-        output=Path(output),
+        output=output,
     )
     result = build_spec(spec, listener=listener, jobs=jobs)
     for built in result.builds:
@@ -96,3 +99,53 @@ def _labels(given: str | Path | None) -> Path | Literal["folders"] | None:
     if given == "folders":
         return "folders"
     return None if given is None else Path(given)
+
+
+def diagnose(
+    subject: str | Path,
+    *,
+    original: str | Path | None = None,
+    evaluation: str | Path | None = None,
+    output: str | Path = "diagnosis",
+    listener: Listener = ignore,
+    **how: Any,
+) -> Diagnosis:
+    """Find out why a quantized model differs from the original, layer by layer.
+
+    subject: an ONNX model; or an artifact (.edgec), with `original`, the model that it was built from.
+    evaluation: samples to judge by, in place of those held out of the calibration data.
+    how: targets, calibration, preprocess, shapes, state, precision, profile, keep_float, gate, ... as for `build`.
+    output: the folder for DIAGNOSIS.html and the smallest part of the model that fails.
+
+    Returns the findings: `causes` is empty where nothing stands out. Raises EdgecError as `build` does, but not when a
+    gate refuses the model.
+    """
+    from edgec.diagnosis.driver import diagnose as diagnose_spec
+
+    spec = _specification(subject if original is None else original, output=output, **how)
+    artifact = None if original is None else Path(subject)
+    return diagnose_spec(spec, artifact, None if evaluation is None else Path(evaluation), listener=listener)
+
+
+def _specification(model: str | Path, **how: Any) -> BuildSpec:
+    """Arguments of `build` as a specification; what is not given has its default."""
+    calibration, targets, preprocess = (
+        how.get("calibration"),
+        how.get("targets", ("host",)),
+        how.pop("preprocess", None),
+    )
+    convert: dict[str, Callable[[Any], Any]] = {
+        "shapes": lambda value: {key: tuple(shape) for key, shape in value.items()},
+        "state": dict,
+        "gate": lambda value: {key: float(limit) for key, limit in value.items()},
+        "keep_float": tuple,
+        "force": tuple,
+        "forbid": tuple,
+        "LABELSevaluation": Path,
+        "output": Path,
+    }
+    fields = {key: convert.get(key, lambda value: value)(value) for key, value in how.items() if value is not None}
+    fields["targets"] = (targets,) if isinstance(targets, str) else tuple(targets)
+    if isinstance(calibration, str) and not is_random(calibration):
+        fields["calibration"] = Path(calibration)
+    return BuildSpec(model=Path(model), recipe=None if preprocess is None else str(preprocess), **fields)

@@ -111,15 +111,15 @@ def command(
     edgec build model.onnx --shape x=1x3x48x192 --calib samples.npz
     """
     try:
-        specs = _specs(model, output, flags)
+        asked = specs(model, output, flags)
         if dry_run:
-            return _show_plans(specs, as_json)
+            return _show_plans(asked, as_json)
     except EdgecError as error:
         if as_json:
             print_json(failure(model, error))
             return error.exit_code
         raise
-    outcomes = [(spec.model, _outcome(spec, jobs, quiet or as_json, verbose)) for spec in specs]
+    outcomes = [(spec.model, _outcome(spec, jobs, quiet or as_json, verbose)) for spec in asked]
     if as_json:
         _print_all([failure(path, it) if isinstance(it, EdgecError) else it.to_json() for path, it in outcomes])
     else:
@@ -144,7 +144,7 @@ def _outcome(spec: BuildSpec, jobs: int, quiet: bool, verbose: bool) -> BuildRes
             return error
 
 
-def _specs(model: Path | None, output: Path, flags: dict[str, Any]) -> list[BuildSpec]:
+def specs(model: Path | None, output: Path, flags: dict[str, Any]) -> list[BuildSpec]:
     """The builds to make: one from the flags, or those of edgec.toml."""
     if model is None:
         from edgec.project_file import NAME, read_project

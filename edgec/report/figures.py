@@ -49,7 +49,7 @@ def bars(rows: Sequence[Bar], alternative: str, largest: float | None = None) ->
             parts.append(
                 Markup('<line class="spread" x1="{}%" x2="{}%" y1="{}" y2="{}"/>').format(low, high, y + 27, y + 27)
             )
-    return _svg(parts, len(rows) * _ROW - 8, alternative)
+    return svg(parts, len(rows) * _ROW - 8, alternative)
 
 
 def lines(rows: Sequence[Bar], alternative: str) -> Markup:
@@ -65,7 +65,7 @@ def lines(rows: Sequence[Bar], alternative: str) -> Markup:
                 '<text class="value" x="100%" y="{}" text-anchor="end">{}</text>'
             ).format(y + 15, row.label, row.style, y + 6, _share(row.value * 0.5, top), y + 15, row.text)
         )
-    return _svg(parts, len(rows) * _SLIM - 6, alternative)
+    return svg(parts, len(rows) * _SLIM - 6, alternative)
 
 
 def columns(
@@ -99,7 +99,7 @@ def columns(
             )
     parts.append(Markup('<text class="tick" x="0" y="62">{}</text>').format(ends[0]))
     parts.append(Markup('<text class="tick" x="100%" y="62" text-anchor="end">{}</text>').format(ends[1]))
-    return _svg(parts, 66, alternative)
+    return svg(parts, 66, alternative)
 
 
 @dataclass(frozen=True)
@@ -138,7 +138,7 @@ def levels(rows: Sequence[Levels], alternative: str, top: float = 60.0) -> Marku
                 _share(tick, top, 0), bottom + 8, anchor, text
             )
         )
-    return _svg(parts, bottom + 14, alternative)
+    return svg(parts, bottom + 14, alternative)
 
 
 def _share(value: float, top: float, least: float = 0.6) -> str:
@@ -146,7 +146,7 @@ def _share(value: float, top: float, least: float = 0.6) -> str:
     return f"{min(100.0, max(least, 100 * value / top)):.2f}"
 
 
-def _svg(parts: Sequence[Markup], height: int, alternative: str) -> Markup:
+def svg(parts: Sequence[Markup], height: int, alternative: str) -> Markup:
     return Markup('<svg class="figure" role="img" width="100%" height="{}" aria-label="{}">{}</svg>').format(
         height, alternative, Markup("").join(parts)
     )

@@ -27,13 +27,23 @@ _MARKS = {
 
 
 @cache
-def _environment() -> Environment:
+def environment() -> Environment:
     environment = Environment(
         loader=PackageLoader("edgec.report"), autoescape=True, undefined=StrictUndefined, trim_blocks=True
     )
     environment.filters["flags"] = _flags
     environment.filters["whole"] = _whole
     return environment
+
+
+def style() -> Markup:
+    """The style sheet of all pages."""
+    return Markup(environment().loader.get_source(environment(), "style.css")[0])  # type: ignore[union-attr]
+
+
+def marks() -> dict[str, Markup]:
+    """The signs of a verdict, by its tone."""
+    return _MARKS
 
 
 def _flags(text: str) -> Markup:
@@ -51,7 +61,7 @@ def _whole(text: str) -> Markup:
 
 def render_html(inputs: ReportInputs) -> str:
     """The report as one HTML document. Names from the model are escaped wherever they appear."""
-    return _environment().get_template("report.html").render(_view(inputs))
+    return environment().get_template("report.html").render(_view(inputs))
 
 
 def _view(inputs: ReportInputs) -> dict[str, Any]:
@@ -60,11 +70,10 @@ def _view(inputs: ReportInputs) -> dict[str, Any]:
     artifact = inputs.build.get("artifact")
     layers = evidence.worst_layers(inputs)
     stages = inputs.build.get("stages") or ()
-    style = _environment().loader.get_source(_environment(), "style.css")[0]  # type: ignore[union-attr]
     return {
         "version": __version__,
-        "style": Markup(style),
-        "marks": _MARKS,
+        "style": style(),
+        "marks": marks(),
         "name": story.model_name(inputs),
         "target": formats.clean(inputs.build["target"]),
         "headline": story.headline(inputs),

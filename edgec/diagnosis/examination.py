@@ -1,0 +1,165 @@
+"""What the stage `diagnose` does in its worker: opens what is there, runs it, and puts the findings together."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from edgec.contract import Contract
+from edgec.diagnosis.document import Case, diagnose, judged_samples, total_cost
+from edgec.diagnosis.engine import open_artifact, open_lowered
+from edgec.diagnosis.findings import CAUSES, Finding
+from edgec.diagnosis.float_counterpart import float_counterpart
+from edgec.diagnosis.intermediates import compare_intermediates
+from edgec.errors import CalibrationDataError
+from edgec.events import Listener, Progress
+from edgec.onnx_graph.graph import Graph, load_model
+from edgec.parity.gates import judge
+from edgec.parity.metrics import Comparer, OutputComparison
+from edgec.parity.thresholds import Gate
+from edgec.quantization import statistics
+from edgec.reference import Reference
+from edgec.samples import Feeds, Sample, SampleSource, feeds_of_steps
+
+if TYPE_CHECKING:
+    from edgec.stages.diagnose import DiagnoseParams
+
+Runner = Callable[[Feeds], dict[str, np.ndarray]]
+
+LOWERING_MATTERS = 6.0
+"""The payload is at fault where it lies more than this many dB below its reference."""
+
+
+def examine(
+    ingested: Path,
+    floats: Path,
+    quantized: Path | None,
+    calibrated: Path | None,
+    lowered: Path | None,
+    artifact: Path | None,
+    samples: SampleSource,
+    evaluation: SampleSource | None,
+    params: DiagnoseParams,
+    executed: bool,
+    reason: str,
+    out: Path,
+    stage: str,
+    emit: Listener,
+) -> dict[str, Any]:
+    """The document diagnosis.json. See `edgec.stages.diagnose.run` for the arguments."""
+    contract = Contract.read(ingested)
+    state = dict(params.state)
+    gate = Gate.from_overrides(params.gate)
+    twin = None if quantized is None else load_model(quantized / "qdq.onnx")
+    model = float_counterpart(twin) if params.given and twin is not None else load_model(floats / "model.onnx")
+    graph = Graph(model)
+    judged = judged_samples(evaluation or samples, evaluation is not None, total_cost(graph))
+    if not judged:
+        raise CalibrationDataError(
+            "There are no samples to diagnose with",
+            "None were given, and without running the model nothing can be seen.",
+            "Name a folder with data like that of the application: --calib PATH.",
+        )
+    notes = []
+    if params.given:
+        notes.append(
+            "The model came quantized. Its float counterpart is the same model without its Q/DQ nodes: what its "
+            "weights were before they were rounded can't be told."
+        )
+    document: dict[str, Any] = {"layers": [], "causes": [], "first": None, "smallest": None, "histograms": []}
+    if twin is not None:
+        case = Case(graph, Graph(twin), contract, judged, state, _learned(calibrated), gate, params.name)
+        document = diagnose(case, out, lambda done, total: emit(Progress(stage, done, total, "runs")))
+    payload = None
+    if artifact is not None and executed:
+        payload = open_artifact(artifact)
+    elif lowered is not None and executed:
+        payload = open_lowered(lowered)
+    if (artifact or lowered) and not executed:
+        notes.append(f"The payload was not executed: {reason}.")
+    original = model.SerializeToString() if params.given else ingested / "model.onnx"
+    reference = Reference(quantized / "qdq.onnx", "none").run if quantized is not None else None
+    loss, findings = _split(judged, contract, state, gate, Reference(original).run, reference, payload)
+    lowering = None
+    if payload is not None and lowered is not None:
+        against = quantized / "qdq.onnx" if quantized is not None else ingested / "model.onnx"
+        lowering = compare_intermediates(lowered, against, judged, contract, state)
+        notes += lowering.pop("notes")
+    document["causes"] = [*[finding.to_json() for finding in findings], *document["causes"]]
+    document.update(
+        {
+            "loss": loss,
+            "lowering": lowering,
+            "samples": len(judged),
+            "judged_on": "the evaluation data" if evaluation is not None else "samples that calibration did not see",
+            "notes": notes,
+            "table": {key: cause.title for key, cause in CAUSES.items()},
+        }
+    )
+    if "outputs" not in document:
+        document.update(outputs=loss["total"] or [], passed=loss["passed"], failures=loss["failures"], total_db=None)
+    document["healthy"] = not document["causes"] and bool(document["passed"])
+    return document
+
+
+def _learned(calibrated: Path | None) -> Mapping[str, statistics.TensorStatistics]:
+    return {} if calibrated is None else statistics.load(calibrated / "statistics.npz")
+
+
+def _split(
+    samples: Sequence[Sample],
+    contract: Contract,
+    state: Mapping[str, str],
+    gate: Gate,
+    original: Runner,
+    reference: Runner | None,
+    payload: Runner | None,
+) -> tuple[dict[str, Any], list[Finding]]:
+    """Where the loss is: in quantization (original against reference), or in lowering (reference against payload)."""
+    quantization, lowering, total = (Comparer(state=state) for _ in range(3))
+    for sample in samples:
+        expected = [outputs for _, outputs in feeds_of_steps(sample, contract, state, original)]
+        fake = [o for _, o in feeds_of_steps(sample, contract, state, reference)] if reference else None
+        real = [o for _, o in feeds_of_steps(sample, contract, state, payload)] if payload else None
+        for index, outputs in enumerate(expected):
+            if fake is not None:
+                quantization.add(outputs, fake[index])
+            if real is not None:
+                lowering.add(fake[index] if fake is not None else outputs, real[index])
+                total.add(outputs, real[index])
+    results = [comparer.result() for comparer in (quantization, lowering, total)]
+    last = results[2] or results[0]
+    verdict = judge(last, gate)
+    quantization_db, lowering_db, total_db = (_worst(result) for result in results)
+    where = "none" if verdict.passed else "quantization" if quantization_db is not None else "lowering"
+    findings = []
+    if lowering_db is not None and not verdict.passed and (quantization_db is None or judge(results[0], gate).passed):
+        where = "lowering"
+        findings.append(
+            Finding(
+                "lowering",
+                None,
+                f"the engine's results lie {lowering_db:.1f} dB from those of the same model in ONNX Runtime",
+                {"lowering_db": lowering_db, "quantization_db": quantization_db},
+            )
+        )
+    return {
+        "where": where,
+        "quantization_db": quantization_db,
+        "lowering_db": lowering_db,
+        "total_db": total_db,
+        "passed": verdict.passed,
+        "failures": list(verdict.failures),
+        "warnings": list(verdict.warnings),
+        "total": [item.to_json() for item in results[2]],
+    }, findings
+
+
+def _worst(items: Sequence[OutputComparison]) -> float | None:
+    """SQNR of the worst output that is neither a state nor integers, where there is one."""
+    values = [item for item in items if item.kind != "integer"]
+    values = [item for item in values if item.kind != "state"] or values
+    return min((float(f"{item.sqnr_db:.6g}") for item in values), default=None)
