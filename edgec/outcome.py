@@ -28,6 +28,7 @@ class Outcome:
     recipe: Mapping[str, Any] | None
     ingested: Entry
     simplified: Entry
+    canonical: Entry
     calibrated: Entry | None
     quantized: Entry | None
     compressed: Entry | None
@@ -67,6 +68,7 @@ class Outcome:
             ingest=_document(self.ingested, "ingest.json"),
             contract=_document(self.ingested, "contract.json"),
             simplify=_document(self.simplified, "simplify.json"),
+            canonicalize=_document(self.canonical, "canonicalize.json"),
             inputs=_document(self.calibrated, "inputs.json"),
             contact_sheet=sheet.read_bytes() if sheet is not None and sheet.is_file() else None,
             quantize=built.quantization,

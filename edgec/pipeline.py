@@ -35,6 +35,7 @@ from edgec.spec import BuildSpec, is_random
 from edgec.stage_runner import NOT_MADE, StageRunner
 from edgec.stages import (
     calibrate,
+    canonicalize,
     compress,
     ingest,
     lower,
@@ -50,7 +51,10 @@ from edgec.store import Entry, Store
 from edgec.targets import Target, load_target
 
 _RANDOM_SAMPLES = 16
-_QDQ = {"QuantizeLinear", "DequantizeLinear"}
+_QUANTIZED = {"QuantizeLinear", "DequantizeLinear", "DynamicQuantizeLinear"} | {
+    *("QLinearConv", "QLinearMatMul", "ConvInteger", "MatMulInteger")
+}
+"""Operators of models that come quantized."""
 
 
 def build(spec: BuildSpec, *, store: Store | None = None, listener: Listener = ignore, jobs: int = 1) -> BuildResult:
@@ -106,13 +110,14 @@ def plan(spec: BuildSpec, *, store: Store | None = None) -> list[StageRecord]:
 
 @dataclass(frozen=True)
 class _Front:
-    """What all targets share: the model as read and simplified, and the samples."""
+    """What all targets share: the model as read, simplified and brought into its normal form, and the samples."""
 
     runner: StageRunner
     files: ModelFiles
     facts: ModelFacts
     ingested: Entry
     simplified: Entry
+    canonical: Entry
     samples: SampleSource | None
     calibration: CalibrationFacts | None
     recipe: dict[str, Any] | None
@@ -132,7 +137,7 @@ class _Front:
         )
         contract = Contract.from_json(ingested.read_json("contract.json"))
         seen = ingested.read_json("ingest.json")
-        came_quantized = not _QDQ.isdisjoint(seen["ops"])
+        came_quantized = not _QUANTIZED.isdisjoint(seen["ops"])
         samples = _open_samples(spec, contract, scratch, needed=spec.precision == "int8" and not came_quantized)
         calibration = None if samples is None else _describe(spec.calibration, samples)
         for text in () if samples is None else samples.notes:
@@ -153,6 +158,9 @@ class _Front:
             )
         enabled = spec.simplify and not came_quantized  # folding constants would undo the quantization of weights
         simplified = runner.run(simplify.STAGE, {"ingested": ingested}, simplify.SimplifyParams(enabled=enabled))
+        extent: canonicalize.Extent = "none" if came_quantized else "all" if spec.simplify else "needed"
+        params = canonicalize.CanonicalizeParams(extent)
+        canonical = runner.run(canonicalize.STAGE, {"simplified": simplified}, params)
         size = sum(path.stat().st_size for path in files.files)
         facts = ModelFacts(spec.artifact_name, str(spec.model), files.digest, size, seen["macs"], seen["parameters"])
         return cls(
@@ -161,6 +169,7 @@ class _Front:
             facts,
             ingested,
             simplified,
+            canonical,
             samples,
             calibration,
             recipe.to_json() if recipe is not None else None,
@@ -205,14 +214,15 @@ class _TargetPath:
         require_backend(backend)
         require_precision(backend, self.spec.precision)
         front, spec = self.front, self.spec
-        model, file = front.simplified, "model.onnx"
+        model, file = front.canonical, "model.onnx"
         if spec.precision == "int8":
-            self.runner.run(
-                support.STAGE,
-                {"simplified": front.simplified},
-                support.SupportParams(backend, self.target),
-                detail=f"{backend} for {self.target.name}",
-            )
+            if not front.came_quantized:  # such a model is rewritten first, and lowering asks the same
+                self.runner.run(
+                    support.STAGE,
+                    {"simplified": front.canonical},
+                    support.SupportParams(backend, self.target),
+                    detail=f"{backend} for {self.target.name}",
+                )
             self._quantize(load_backend(backend))
             assert self.quantized is not None
             model, file = self.quantized, "qdq.onnx"
@@ -241,7 +251,7 @@ class _TargetPath:
                 "measured": front.measured,
             },
             validate.ValidateParams(
-                target=self.target, state=_pairs(spec.state), gate=_pairs(spec.gate), precision=self.precision
+                target=self.target, state=_pairs(spec.state), gate=_pairs(spec.gate), precision=spec.precision
             ),
             detail=f"{backend} for {self.target.name}",
         )
@@ -282,13 +292,13 @@ class _TargetPath:
             assert front.samples is not None
             self.calibrated = self.runner.run(
                 calibrate.STAGE,
-                {"simplified": front.simplified, "samples": samples},
+                {"simplified": front.canonical, "samples": samples},
                 calibrate.CalibrateParams(state=state),
                 detail=f"{len(front.samples)} samples",
             )
         self.quantized = self.runner.run(
             quantize.STAGE,
-            {"simplified": front.simplified, "calibrated": self.calibrated, "samples": samples},
+            {"simplified": front.canonical, "calibrated": self.calibrated, "samples": samples},
             quantize.QuantizeParams(
                 profiles=backend.profiles if spec.profile == "auto" else (spec.profile,),
                 keep_float=tuple(spec.keep_float),
@@ -373,6 +383,7 @@ def _build_target(spec: BuildSpec, target: Target, front: _Front) -> TargetBuild
         recipe=front.recipe,
         ingested=front.ingested,
         simplified=front.simplified,
+        canonical=front.canonical,
         calibrated=path.calibrated,
         quantized=path.quantized,
         compressed=path.compressed,

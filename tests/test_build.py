@@ -22,7 +22,8 @@ from edgec.events import Progress, StageFinished
 from edgec.store import Store
 
 EDGEC = [sys.executable, "-m", "edgec"]
-STAGES = ["ingest", "simplify", "support", "calibrate", "quantize", "lower", "validate", "pack", "measure"]
+STAGES = ["ingest", "simplify", "canonicalize", "support", "calibrate", "quantize", "lower", "validate", "pack"]
+STAGES += ["measure"]
 
 
 @pytest.fixture

@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 import onnx
+from onnx import TensorProto
 
 from edgec.contract import TensorSpec
 from edgec.reference import Reference
@@ -26,8 +27,9 @@ RELATIVE, ABSOLUTE = 1e-4, 1e-6
 
 TREMOR, AMPLIFIED, MOST = 1e-6, 10.0, 1e-2
 """A deep network amplifies rounding. Where the limit above is passed, the first model is run again on inputs that
-tremble by TREMOR, relatively: what it makes of that, times AMPLIFIED (rounding happens at every layer, not only at the
-input), is no difference between models. Beyond MOST, relative to the output's largest value, it is one all the same."""
+tremble by TREMOR, relatively (or, where no input is a float, with weights that do): what it makes of that, times
+AMPLIFIED (rounding happens at every layer, not only at the input), is no difference between models. Beyond MOST,
+relative to the output's largest value, it is one all the same."""
 
 
 def probe_inputs(
@@ -91,13 +93,20 @@ class Agreement:
 
 
 def compare_models(
-    first: Path, second: Path | None, inputs: Sequence[TensorSpec], relative: float = RELATIVE
+    first: Path,
+    second: Path | None,
+    inputs: Sequence[TensorSpec],
+    relative: float = RELATIVE,
+    *,
+    blank: bool = True,
 ) -> Agreement:
     """Run `first` (and `second`) on the probes. Meant for a worker: a model that crashes ends the process.
 
     A probe that `first` can't run says nothing and is left out; what it said is in `failure`.
     relative: the largest difference that is no fault, as a share of an output's largest value; the same share of an
     integer output may differ. Beyond RELATIVE, infinities of `first` are not compared: half precision ends at 65504.
+    blank: whether to use the probe of zeros. To a transformer, it is a mask that hides everything, and what is left to
+        see then depends on how much each mask hides.
     """
     result = Agreement()
     hints = compared_values(onnx.load(str(first), load_external_data=False))
@@ -113,6 +122,8 @@ def compare_models(
         result.ran, result.worst = 1, f"it can't be loaded: {_message(error)}"
         return result
     for number, feeds in enumerate(probe_inputs(inputs, hints)):
+        if not number and not blank:
+            continue
         try:
             expected = reference.run(feeds)
         except Exception as error:
@@ -134,22 +145,35 @@ def compare_models(
         for name, value in expected.items():
             difference, wrong = _difference(value, got[name], relative=relative)
             if wrong and np.asarray(value).dtype.kind == "f":
-                trembling = trembling or reference.run(_trembling(feeds))
+                trembling = trembling or _tremulous(first, reference, feeds)
                 difference, wrong = _difference(value, got[name], _spread(value, trembling[name]), relative)
             result.largest = max(result.largest, difference)
             result.worst = result.worst or (f"output {name!r}, probe {number}: {wrong}" if wrong else "")
     return result
 
 
+def _tremulous(model: Path, reference: Reference, feeds: Mapping[str, Array]) -> dict[str, Array]:
+    """What a model makes of feeds that tremble; where none of them can (they are integers), its weights do."""
+    if any(value.dtype.kind == "f" for value in feeds.values()):
+        return reference.run(_trembling(feeds))
+    proto = onnx.load(str(model), load_external_data=False)
+    random = np.random.default_rng(0)
+    for item in proto.graph.initializer:
+        if item.data_location != TensorProto.EXTERNAL and item.data_type == TensorProto.FLOAT:
+            value = _shaken(onnx.numpy_helper.to_array(item), random)
+            item.CopyFrom(onnx.numpy_helper.from_array(value, item.name))
+    external = any(item.data_location == TensorProto.EXTERNAL for item in proto.graph.initializer)
+    return reference.run(feeds) if external else Reference(proto.SerializeToString()).run(feeds)
+
+
+def _shaken(value: Array, random: np.random.Generator) -> Array:
+    return np.asarray((value * (1 + TREMOR * random.choice((-1, 1), value.shape))).astype(value.dtype))
+
+
 def _trembling(feeds: Mapping[str, Array]) -> dict[str, Array]:
     """The feeds with every float a little larger or smaller."""
     random = np.random.default_rng(0)
-    return {
-        name: (value * (1 + TREMOR * random.choice((-1, 1), value.shape))).astype(value.dtype)
-        if value.dtype.kind == "f"
-        else value
-        for name, value in feeds.items()
-    }
+    return {name: _shaken(value, random) if value.dtype.kind == "f" else value for name, value in feeds.items()}
 
 
 def _spread(value: Array, other: Array) -> float:
