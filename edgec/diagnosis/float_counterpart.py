@@ -11,7 +11,8 @@ import numpy as np
 import onnx
 from onnx import NodeProto, helper, numpy_helper
 
-from edgec.diagnosis.layers import DEQUANTIZE, QUANTIZE
+from edgec.diagnosis.layers import DEQUANTIZE, QUANTIZE, names_read
+from edgec.diagnosis.walk import without_rounding
 from edgec.onnx_graph.graph import Graph, attribute
 
 
@@ -48,6 +49,26 @@ def float_counterpart(model: onnx.ModelProto) -> onnx.ModelProto:
     del result.graph.initializer[:]
     result.graph.initializer.extend(kept)
     result.graph.initializer.extend(numpy_helper.from_array(value, name) for name, value in constants.items())
+    return result
+
+
+def with_rounded_constants_only(model: onnx.ModelProto) -> onnx.ModelProto:
+    """`model` without the Q/DQ pairs of its activations: just its weights and biases are rounded."""
+    result = onnx.ModelProto()
+    result.CopyFrom(model)
+    graph = Graph(result)
+    known = {*graph.outputs, *(name for node in graph.nodes for name in set(names_read(node)) - set(node.input))}
+    nodes: list[NodeProto] = []
+    renamed: dict[str, str] = {}
+    for original in graph.nodes:
+        kept, new = without_rounding([original], graph, renamed)
+        nodes += kept
+        renamed.update(new)
+        for target, source in new.items():
+            if target in known:  # others know it by this name
+                nodes.append(helper.make_node("Identity", [source], [target], name=f"{target}/Identity"))
+    del result.graph.node[:]
+    result.graph.node.extend(nodes)
     return result
 
 

@@ -110,10 +110,12 @@ def _made(nodes: Sequence[NodeProto]) -> set[str]:
     return {name for node in nodes for name in node.output}
 
 
-def without_rounding(nodes: Sequence[NodeProto], graph: Graph) -> tuple[list[NodeProto], dict[str, str]]:
+def without_rounding(
+    nodes: Sequence[NodeProto], graph: Graph, before: Mapping[str, str] | None = None
+) -> tuple[list[NodeProto], dict[str, str]]:
     """Nodes without the Q/DQ pairs of activations (those of constants stay), and what became of the tensors behind the
-    pairs: their name to the tensor in front."""
-    renamed: dict[str, str] = {}
+    pairs: their name to the tensor in front. before: the same, of nodes that came before."""
+    renamed: dict[str, str] = dict(before or {})
     kept = []
     for original in nodes:
         node = NodeProto()
@@ -125,7 +127,7 @@ def without_rounding(nodes: Sequence[NodeProto], graph: Graph) -> tuple[list[Nod
             renamed[node.output[0]] = node.input[0]
         else:
             kept.append(node)
-    return kept, renamed
+    return kept, {name: source for name, source in renamed.items() if name not in (before or {})}
 
 
 def submodel(

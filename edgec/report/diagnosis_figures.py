@@ -9,7 +9,7 @@ from markupsafe import Markup
 
 from edgec.report.figures import svg
 
-_TOP_DB = 60.0
+_TOP_DB, _BOTTOM_DB = 60.0, -10.0
 _HEIGHT = 240
 _PLOT = 200  # of the height; ticks below
 
@@ -81,7 +81,7 @@ def _x(index: int, count: int) -> float:
 
 
 def _y(level: float) -> float:
-    return _PLOT - 8 - (_PLOT - 24) * min(max(level, -5.0), _TOP_DB) / _TOP_DB
+    return _PLOT - 8 - (_PLOT - 24) * (min(max(level, _BOTTOM_DB), _TOP_DB) - _BOTTOM_DB) / (_TOP_DB - _BOTTOM_DB)
 
 
 def on_its_grid(
