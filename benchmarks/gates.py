@@ -3,8 +3,8 @@
     python benchmarks/gates.py [MODEL ...] [--seeds N] [--keep FOLDER] [--list]
 
 For each model of examples/model_zoo, variants are made that differ in the method of ranges, the profile, the correction
-of biases, the graph (canonical forms or as exported), the resolution of weights, and the seed that draws the calibration
-data. The gate judges each on samples that it was not calibrated with, without labels. Then the variant is run on the
+of biases, the graph (canonical forms or as exported), the resolution of weights, and the seed that draws calibration
+and test data. The gate judges each on held-out samples without labels, as a build does. Then the variant is run on the
 labelled examples. A variant is bad when it loses more than one point of accuracy against the original.
 
 Printed are, for each model, how many good and bad variants the gate lets pass and refuses, and every miss.
@@ -31,13 +31,13 @@ import numpy as np
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "examples"))
 
-MODELS = ("digits_cnn", "mtcnn_onet", "ppocr_cls", "silero_vad_16k", "ppocrv4_det", "ppocrv4_rec")
+MODELS = ("digits_cnn", "mnist_cnn", "mtcnn_onet", "ppocr_cls", "silero_vad_16k", "ppocrv4_det", "ppocrv4_rec")
 SLOW = frozenset({"ppocrv4_det", "ppocrv4_rec"})
 """Models that take a second a sample: a part of the variants is made, drawn by chance."""
 
 SOME = 30
-HELD_BACK = 4
-"""One of so many calibration samples is left to the judge."""
+FIRST_SEED = 20
+"""The seeds that draw calibration and test data here draw nothing elsewhere in this project."""
 
 WORSE = 0.01
 """Loss of accuracy above which a variant is bad: one point."""
@@ -81,10 +81,11 @@ class Outcome:
 
 def variants(model: str, seeds: int) -> list[Variant]:
     """All combinations, or SOME of them for a slow model."""
+    drawn = range(FIRST_SEED, FIRST_SEED + seeds)
     plain = itertools.product(
-        ("minmax", "mse", "percentile"), ("strict", "islands"), (True, False), (True, False), (127,), range(seeds)
+        ("minmax", "mse", "percentile"), ("strict", "islands"), (True, False), (True, False), (127,), drawn
     )
-    coarse = itertools.product(("minmax", "mse"), ("strict", "islands"), (True, False), (True,), (31, 15, 7, 3), range(seeds))
+    coarse = itertools.product(("minmax", "mse"), ("strict", "islands"), (True, False), (True,), (31, 15, 7, 3), drawn)
     every = [Variant(*item) for item in (*plain, *coarse)]
     if model in SLOW and len(every) > SOME:
         return sorted(random.Random(model).sample(every, SOME), key=every.index)
@@ -92,20 +93,23 @@ def variants(model: str, seeds: int) -> list[Variant]:
 
 
 class Bench:
-    """One model: read, simplified, and calibrated once a seed."""
+    """One model with the data of one seed: read, simplified and calibrated."""
 
-    def __init__(self, name: str, folder: Path) -> None:
+    def __init__(self, name: str, seed: int, folder: Path) -> None:
         from model_zoo.fetch import CASES
 
         from edgec.calibration_data.sources import open_source
         from edgec.contract import Contract
         from edgec.events import ignore
         from edgec.onnx_graph.untrusted import scan
+        from edgec.quantization.collector import Collector
+        from edgec.quantization.held_out import HeldOut
         from edgec.recipes import load_recipe
+        from edgec.samples import feeds_of_steps, held_out
         from edgec.stage import StageContext
         from edgec.stages import ingest, simplify
 
-        self.case = CASES[name]()
+        self.case = CASES[name](seed)
 
         def out(stage: str) -> StageContext:
             (folder / stage).mkdir()
@@ -120,41 +124,30 @@ class Bench:
         self.model = folder / "simplify" / "model.onnx"
         self.contract = Contract.read(folder / "simplify")
         recipe = load_recipe(self.case.recipe) if self.case.recipe else None
-        self.samples = open_source(self.case.calibration, self.contract, recipe, self.state)
-        self._seeds: dict[int, tuple[Any, Any]] = {}
+        samples = open_source(self.case.calibration, self.contract, recipe, self.state)
+        used, kept = held_out(len(samples))
+        collector = Collector(self.model, runs=len(used))
+        for sample in samples.read(used):
+            for _ in feeds_of_steps(sample, self.contract, self.state, partial(collector.run, sample=sample.name)):
+                pass
+        self.statistics = collector.finish()
+        self.judges = HeldOut(list(samples.read(kept)), self.model, self.contract, self.state)
+        self.before = self.accuracy(self.model)
 
-    def calibrated(self, seed: int) -> tuple[Any, Any]:
-        """(statistics, held-out samples) when the calibration data is divided by this seed."""
-        if seed not in self._seeds:
-            from edgec.quantization.collector import Collector
-            from edgec.quantization.held_out import HeldOut
-            from edgec.samples import feeds_of_steps
-
-            order = random.Random(seed).sample(range(len(self.samples)), len(self.samples))
-            kept = max(4, len(order) // HELD_BACK)
-            collector = Collector(self.model, runs=len(order) - kept)
-            for sample in self.samples.read(order[kept:]):
-                for _ in feeds_of_steps(sample, self.contract, self.state, partial(collector.run, sample=sample.name)):
-                    pass
-            judges = HeldOut(list(self.samples.read(order[:kept])), self.model, self.contract, self.state)
-            self._seeds[seed] = collector.finish(), judges
-        return self._seeds[seed]
-
-    def make(self, variant: Variant) -> tuple[bytes, Any]:
-        """The variant as a QDQ model, and what it is judged on."""
+    def make(self, variant: Variant) -> bytes:
+        """The variant as a QDQ model."""
         from edgec.onnx_graph.graph import Graph, load_model
         from edgec.parity.thresholds import Gate
         from edgec.quantization.held_out import serialized
         from edgec.quantization.search import Recipe, Workshop
 
-        statistics, judges = self.calibrated(variant.seed)
         model = load_model(self.model)
         if variant.canonical:
-            workshop = Workshop.open(model, statistics, judges, Gate(), variant.limit)
+            workshop = Workshop.open(model, self.statistics, self.judges, Gate(), variant.limit)
         else:
-            workshop = Workshop(Graph(model), statistics, judges, Gate(), variant.limit)
+            workshop = Workshop(Graph(model), self.statistics, self.judges, Gate(), variant.limit)
         recipe = Recipe(variant.profile, method=variant.method, bias_correction=variant.bias_correction)
-        return serialized(workshop.make(recipe)[2].model), judges
+        return serialized(workshop.make(recipe)[2].model)
 
     def accuracy(self, model: Path | bytes) -> float:
         """On the labelled examples."""
@@ -168,14 +161,15 @@ def outcomes(name: str, seeds: int, keep: Path | None) -> Iterator[Outcome]:
     from edgec.parity.gates import judge
 
     with tempfile.TemporaryDirectory() as scratch:
-        bench: Bench | None = None
+        benches: dict[int, Bench] = {}
         for variant in variants(name, seeds):
             stored = None if keep is None else keep / name / (variant.name().replace(" ", "_") + ".npz")
             if stored is None or not stored.is_file():
-                if bench is None:
-                    bench = Bench(name, Path(scratch))
-                    before = bench.accuracy(bench.model)
-                measured = _measure(bench, variant, before)
+                if variant.seed not in benches:
+                    folder = Path(scratch) / str(variant.seed)
+                    folder.mkdir()
+                    benches[variant.seed] = Bench(name, variant.seed, folder)
+                measured = _measure(benches[variant.seed], variant)
                 if stored is not None:
                     _store(stored, measured)
             else:
@@ -208,17 +202,17 @@ class Measured:
         return compare(self.expected, self.actual, state=self.state)
 
 
-def _measure(bench: Bench, variant: Variant, before: float) -> Measured:
+def _measure(bench: Bench, variant: Variant) -> Measured:
     from edgec.reference import Reference
     from edgec.samples import feeds_of_steps
 
-    model, judges = bench.make(variant)
+    model, judges = bench.make(variant), bench.judges
     run = Reference(model, "none").run
     expected = [step for sample in judges.expected for step in sample]
     actual = [
         outputs for sample in judges.samples for _, outputs in feeds_of_steps(sample, bench.contract, bench.state, run)
     ]
-    return Measured(before, bench.accuracy(model), tuple(bench.state), expected, actual)
+    return Measured(bench.before, bench.accuracy(model), tuple(bench.state), expected, actual)
 
 
 def _store(path: Path, measured: Measured) -> None:
@@ -266,7 +260,9 @@ def table(found: Sequence[Outcome]) -> str:
 
 def misses(found: Sequence[Outcome]) -> Iterator[str]:
     """Bad variants that passed, the worst first, then good ones that were refused, and why."""
-    passed = sorted((item for item in found if item.passed and not item.good), key=lambda item: item.after - item.before)
+    passed = sorted(
+        (item for item in found if item.passed and not item.good), key=lambda item: item.after - item.before
+    )
     for item in passed:
         yield (
             f"passed though it loses {item.before - item.after:.2%}: {item.model} {item.variant}"
@@ -274,13 +270,16 @@ def misses(found: Sequence[Outcome]) -> Iterator[str]:
         )
     for item in found:
         if item.good and not item.passed:
-            yield f"refused though it loses {item.before - item.after:.2%}: {item.model} {item.variant} ({item.failures[0]})"
+            lost = item.before - item.after
+            yield f"refused though it loses {lost:.2%}: {item.model} {item.variant} ({item.failures[0]})"
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("models", nargs="*", metavar="MODEL", default=list(MODELS))
-    parser.add_argument("--seeds", type=int, default=2, help="divisions of the calibration data (default: 2)")
+    parser.add_argument(
+        "--seeds", type=int, default=2, help="how often calibration and test data are drawn (default: 2)"
+    )
     parser.add_argument("--keep", type=Path, help="a folder for the outputs of all variants")
     parser.add_argument("--json", type=Path, help="write every outcome there")
     arguments = parser.parse_args()
@@ -289,7 +288,11 @@ def main() -> None:
         for outcome in outcomes(name, arguments.seeds, arguments.keep):
             found.append(outcome)
             said = "passes " if outcome.passed else "refuses"
-            print(f"{name:16} {said} {outcome.after - outcome.before:+8.2%}  {outcome.variant}", file=sys.stderr, flush=True)
+            print(
+                f"{name:16} {said} {outcome.after - outcome.before:+8.2%}  {outcome.variant}",
+                file=sys.stderr,
+                flush=True,
+            )
     print(table(found), *misses(found), sep="\n")
     if arguments.json is not None:
         arguments.json.write_text(json.dumps([asdict(item) for item in found], indent=1) + "\n", encoding="utf-8")

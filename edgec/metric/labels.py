@@ -79,31 +79,30 @@ def match(labels: Labels, rows: Sequence[Row], total: int) -> list[Any]:
             )
         return [labels.by_position[row.position] for row in rows]
     known = labels.by_name or {}
-    best: tuple[int, Callable[[str], str]] = (-1, _FORMS[0])
+    most: tuple[int, Callable[[str], str]] = (0, _FORMS[0])
     for form in _FORMS:
         keys = [form(row.name) for row in rows]
         hits = sum(key in known for key in keys)
-        if hits == len(keys) and len(set(keys)) == len(keys):
+        if hits == len(keys):
+            if len(set(keys)) < len(keys):
+                raise CalibrationDataError(
+                    f"{labels.where} does not say which sample is which",
+                    f"Its names fit several of the samples {', '.join(row.name for row in rows[:_SHOWN])}.",
+                    "Write the whole path relative to the data folder as the name. " + _PAGE,
+                )
             return [known[key] for key in keys]
-        best = max(best, (hits if len(set(keys)) == len(keys) else -1, form), key=lambda item: item[0])
-    raise _unmatched(labels, rows, best[1])
+        most = max(most, (hits, form), key=lambda item: item[0])
+    raise _unmatched(labels, rows, most[1])
 
 
 def _unmatched(labels: Labels, rows: Sequence[Row], form: Callable[[str], str]) -> EdgecError:
     known = list(labels.by_name or {})
-    missing = [row.name for row in rows if form(row.name) not in (labels.by_name or {})]
+    missing = [row.name for row in rows if form(row.name) not in known]
     more = f" and {len(missing) - _SHOWN} more" if len(missing) > _SHOWN else ""
-    guess = did_you_mean(missing[0], known) if missing else ""
-    if not missing:
-        return CalibrationDataError(
-            f"{labels.where} does not say which sample is which",
-            f"Names of files are not unique among the samples: {', '.join(row.name for row in rows[:_SHOWN])}.",
-            "Write the whole path relative to the data folder as the name. " + _PAGE,
-        )
     return CalibrationDataError(
         f"{labels.where} has no label for {len(missing)} of {len(rows)} samples",
-        f"It lacks: {', '.join(missing[:_SHOWN])}{more}.{guess} It names: {', '.join(known[:_SHOWN])}"
-        f"{' and others' if len(known) > _SHOWN else ''}.",
+        f"It lacks: {', '.join(missing[:_SHOWN])}{more}.{did_you_mean(missing[0], known)} It names: "
+        f"{', '.join(known[:_SHOWN])}{' and others' if len(known) > _SHOWN else ''}.",
         "Names are paths relative to the data folder; the suffix may be left out. " + _PAGE,
     )
 

@@ -198,4 +198,6 @@ def _failed(source: FunctionSource, what: str, error: BaseException) -> UsageErr
     fix = f"Correct it; {_SIGNATURE[0].lower()}{_SIGNATURE[1:]}"
     if isinstance(error, ValueError) and "read-only" in str(error):
         fix = "Outputs can't be written to, since others are compared with them: copy an array before changing it."
-    return UsageError(what, "\n".join([*lines, said]), fix, {"metric_traceback": "".join(traceback.format_exception(error))})
+    return UsageError(
+        what, "\n".join([*lines, said]), fix, {"metric_traceback": "".join(traceback.format_exception(error))}
+    )

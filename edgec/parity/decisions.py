@@ -16,6 +16,12 @@ CLEAR = 0.25
 MASK_FLOOR = 1e-4
 """Masks that cover less than this share of a map in both runs have no Dice coefficient worth reporting."""
 
+FEW = 300
+"""With fewer confident decisions than this, counting flips says little: how far margins shift is looked at, too."""
+
+_REMEMBERED = 4096  # decisions whose shifts of margin are kept
+_LEAST_PROBABILITY = 1e-7
+
 MOST_LABELS = 256
 """Integers of more different values than this are not taken for classes."""
 
@@ -59,6 +65,7 @@ class Choices:
 
     def __init__(self, axis: int) -> None:
         self.axis = axis
+        self._shifts: list[tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]] | None = []
         self._margins: list[np.ndarray] = []
         self._flipped: list[np.ndarray] = []
         self.chosen: set[int] = set()
@@ -74,6 +81,7 @@ class Choices:
         choice = a.argmax(axis=1)
         self._margins.append((top_two[:, 1] - top_two[:, 0]).astype(np.float32))
         self._flipped.append(choice != b.argmax(axis=1))
+        self._remember(top_two, b, choice)
         self.chosen.update(np.unique(choice).tolist())
         self.tops.append(top_two[:, 1].astype(np.float32))
         self.largest_sum_error = max(self.largest_sum_error, float(np.abs(a.sum(axis=1) - 1).max(initial=0.0)))
@@ -87,6 +95,40 @@ class Choices:
         margins, flipped = np.concatenate(self._margins), np.concatenate(self._flipped)
         confident = margins > MARGIN_SHARE * float(np.median(margins))
         return Flips(float(1 - flipped.mean()), int(flipped[confident].sum()), int(confident.sum()))
+
+    def _remember(self, top_two: np.ndarray, candidate: np.ndarray, choice: np.ndarray) -> None:
+        """Winner and runner-up of the reference; the same class and its strongest rival in the candidate."""
+        if self._shifts is None or self.decisions > _REMEMBERED:
+            self._shifts = None
+            return
+        rows = np.arange(len(candidate))
+        rivals = candidate.copy()
+        rivals[rows, choice] = -np.inf
+        self._shifts.append((top_two[:, 1], top_two[:, 0], candidate[rows, choice], rivals.max(axis=1)))
+
+    def expected_flips(self, probabilities: bool) -> float | None:
+        """The share of confident decisions that should flip, were each one's margin to shift as any other's did.
+
+        Among n decisions a flip is seen at best once in n; how far margins shift is seen n times. Every confident
+        margin is set against every shift, n^2 pairs, which supposes that shifts do not depend on margins. So that they
+        do not where values are probabilities (which saturate), margins are then taken between logarithms. The largest
+        shift is left out: one accident is no rate.
+
+        None with FEW or more confident decisions: those flip often enough to be counted.
+        """
+        if not self._shifts:
+            return None
+        winner, second, kept, rival = (np.concatenate(parts) for parts in zip(*self._shifts, strict=True))
+        if probabilities:
+            winner, second, kept, rival = (
+                np.log(np.maximum(values, _LEAST_PROBABILITY)) for values in (winner, second, kept, rival)
+            )
+        margins = winner - second
+        shifts = np.sort(margins - (kept - rival))[:-1]
+        confident = margins[margins > MARGIN_SHARE * float(np.median(margins))]
+        if not 0 < len(confident) < FEW or not len(shifts):
+            return None
+        return float(np.mean(1 - np.searchsorted(shifts, confident, side="right") / len(shifts)))
 
     def median_top(self) -> float:
         """The median of the winning values."""

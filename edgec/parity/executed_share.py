@@ -1,45 +1,25 @@
 """Whether an engine computes in INT8 what the quantized reference declares as INT8.
 
 A layer that falls back to float gives the right numbers, so no comparison of outputs sees it: only what the backend
-found in the compiled payload (`lost_int8` in lower.json) does.
+found in the compiled payload does.
 """
 
 from __future__ import annotations
 
-import json
-from pathlib import Path
+from collections.abc import Mapping
+from typing import Any
 
-from edgec.onnx_graph.cost import macs
-from edgec.onnx_graph.graph import Graph, load_model
 from edgec.parity.gates import Verdict
 from edgec.parity.thresholds import Gate
 
 
-def executed_int8_share(quantized: Path, lowered: Path) -> float | None:
-    """The share, 0 to 1, of the multiply-accumulates declared as INT8 that run in INT8.
+def executed_int8_share(facts: Mapping[str, Any]) -> float | None:
+    """The share, 0 to 1, of the multiply-accumulates declared as INT8 that INT8 kernels compute.
 
-    quantized: qdq.onnx. lowered: lower.json. None where nothing is declared, the backend does not tell, or there is no
-    quantized graph.
+    facts: of a payload, as in lower.json. None where nothing is declared, or the backend does not tell.
     """
-    facts = json.loads((lowered / "lower.json").read_text(encoding="utf-8"))["facts"]
-    if "lost_int8" not in facts or not (quantized / "qdq.onnx").is_file():
-        return None
-    graph = Graph(load_model(quantized / "qdq.onnx"))
-    cost = macs(graph)
-    declared = {
-        node.name: cost[node.name]
-        for node in graph.nodes
-        if node.name in cost
-        and all(
-            (maker := graph.producer.get(name)) is not None and maker.op_type == "DequantizeLinear"
-            for name in node.input[:2]
-        )
-    }
-    total = sum(declared.values())
-    if not total:
-        return None
-    lost = sum(declared.get(name, 0) for name in facts["lost_int8"])
-    return 1 - lost / total
+    declared, executed = (facts.get(f"int8_mac_fraction_{what}") for what in ("declared", "executed"))
+    return min(1.0, float(executed) / float(declared)) if declared and executed is not None else None
 
 
 def judge_executed_share(share: float | None, gate: Gate) -> Verdict:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 
 from edgec.parity.channels import DEAD_DB
 from edgec.parity.decisions import lower_bound, upper_bound
-from edgec.parity.metrics import OutputComparison
+from edgec.parity.metrics import OutputComparison, Slice
 from edgec.parity.thresholds import Gate
 
 
@@ -111,6 +111,8 @@ def _judge_one(item: OutputComparison, gate: Gate) -> tuple[list[str], list[str]
         return failed, warned
     _judge_decisions(item, gate, failed, warned)
     _judge_channels(item, gate, failed, warned)
+    for part in item.slices:
+        _judge_slice(part, gate, failed, warned)
     if item.kind == "map" and item.dice_mean is not None and item.dice_worst is not None:
         if item.dice_mean < gate.dice_mean:
             failed.append(f"masks overlap by a Dice of {item.dice_mean:.3f} in the mean (at least {gate.dice_mean:g})")
@@ -143,6 +145,11 @@ def _judge_decisions(item: OutputComparison, gate: Gate, failed: list[str], warn
         warned.append(text + ": too few decisions to call it a rate")
     elif item.confident_flips > gate.confident_flips_warn:
         warned.append(text)
+    if item.expected_flips is not None and item.expected_flips > gate.expected_flips:
+        failed.append(
+            f"{_percent(item.expected_flips)} of confident decisions are expected to change, by how far margins shift "
+            f"(at most {_percent(gate.expected_flips)}); {item.flips} of {item.decisions} did"
+        )
     unseen = upper_bound(item.flips, item.decisions)
     if item.confident_flips <= gate.confident_flips_warn and unseen > 2 * gate.confident_flips:
         warned.append(
@@ -176,6 +183,24 @@ def _judge_channels(item: OutputComparison, gate: Gate, failed: list[str], warne
             f"its weak channels (fifth percentile) have an SQNR of {item.channel_sqnr_p05_db:.1f} dB "
             f"(at least {gate.channel_sqnr_p05:g} dB)"
         )
+
+
+def _judge_slice(part: Slice, gate: Gate, failed: list[str], warned: list[str]) -> None:
+    """Channels that are unlike the others of their output: boxes must not speak for scores."""
+    where = f"channels {part.channels} (values up to {part.largest:.3g})"
+    if part.sqnr_centred_db < DEAD_DB and gate.dead_channels < 1:
+        failed.append(f"{where} are dead: what they tell has an SQNR of {part.sqnr_centred_db:.1f} dB")
+    if part.flips is None or not part.decisions:
+        return
+    rate = min(1.0, part.flips / part.decisions)
+    text = (
+        f"{where}: {part.flips} of {part.decisions} confident decisions change ({_percent(rate)}; "
+        f"at most {_percent(gate.confident_flips)})"
+    )
+    if lower_bound(part.flips, part.decisions) > gate.confident_flips:
+        failed.append(text)
+    elif rate > gate.confident_flips_warn:
+        warned.append(text)
 
 
 def loss(comparisons: Sequence[OutputComparison]) -> float:

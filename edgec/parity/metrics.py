@@ -26,6 +26,23 @@ Outputs = Mapping[str, np.ndarray]
 
 
 @dataclass(frozen=True)
+class Slice:
+    """Channels of an output that are unlike its others, and are judged for themselves.
+
+    channels: which, in words ("0-3"). largest: the reference's largest absolute value there.
+    sqnr_centred_db: of all of them together, each about its own mean.
+    flips, decisions: of scores (values within 0..1), how many confident decisions at one half change, and how many
+        confident yeses there are; None for other values.
+    """
+
+    channels: str
+    largest: float
+    sqnr_centred_db: float
+    flips: int | None
+    decisions: int | None
+
+
+@dataclass(frozen=True)
 class OutputComparison:
     """One output, reference against candidate, over all steps. dB figures are clamped to ±120.
 
@@ -39,6 +56,9 @@ class OutputComparison:
     cosine, cosine_p01: mean and first percentile of the rows' cosines (the whole step where there are no rows).
     top1_agreement: share of decisions that stay (argmax; or yes/no at one half for probabilities).
     confident_flips: share of confident decisions that change; flips and decisions are the counts behind it.
+    expected_flips: share of confident decisions that should change, by how far margins shift; None where decisions are
+        no choices of a class, or enough of them to be counted.
+    slices: where channels are unlike things (boxes beside scores), each kind of them.
     channel_axis, channels: what a channel is here. silent_channels: how many carried no signal and were not judged.
     channel_sqnr_p05_db: fifth percentile of the channels' centred SQNR; None with too few values a channel.
     dead_channels: share of the judged channels below 3 dB. worst_channels: (index, dB), the worst first.
@@ -79,6 +99,8 @@ class OutputComparison:
     exact_share: float | None
     rare: int | None = None
     rare_share: float | None = None
+    expected_flips: float | None = None
+    slices: tuple[Slice, ...] = ()
     notes: tuple[str, ...] = ()
 
     def to_json(self) -> dict[str, Any]:
@@ -91,6 +113,7 @@ class OutputComparison:
         fields = dict(document)
         fields["worst_channels"] = tuple((int(index), float(value)) for index, value in fields["worst_channels"])
         fields["notes"] = tuple(fields["notes"])
+        fields["slices"] = tuple(Slice(**item) for item in fields["slices"])
         return cls(**fields)
 
 
@@ -204,7 +227,8 @@ class _Output:
         energy, noise = sum(e for e, _ in self.samples), sum(n for _, n in self.samples)
         channels = self._channels(kind)
         sqnr = None if channels is None else channels.sqnr()
-        judged = np.zeros(0, bool) if channels is None else channels.judged()
+        parts = channels.slices() if channels is not None and kind == "features" else []
+        judged = np.zeros(0, bool) if channels is None else channels.judged(parts)
         flips = self._flips(kind)
         rows = np.array(self.cosines) if channels is None or not self.evidence.has_rows else channels.cosines()
         worst: tuple[tuple[int, float], ...] = ()
@@ -250,6 +274,8 @@ class _Output:
             exact_share=self.equal / max(self.values, 1) if kind == "integer" else None,
             rare=rare[1] if rare else None,
             rare_share=1 - rare[0] / rare[1] if rare and rare[1] else None,
+            expected_flips=self._expected_flips(kind),
+            slices=() if channels is None else tuple(_slice(channels, part) for part in parts),
             notes=self.evidence.notes(kind, self.choices),
         )
 
@@ -268,6 +294,12 @@ class _Output:
             return self.thresholds.flips()
         return None
 
+    def _expected_flips(self, kind: Kind) -> float | None:
+        if kind != "classes" or self.choices is None:
+            return None
+        sums = self.evidence.within_unit and self.choices.largest_sum_error <= SUM_TOLERANCE
+        return self.choices.expected_flips(probabilities=sums)
+
     def _nsr(self) -> float:
         """Noise over signal, the mean over steps, each clipped to 1 so that no single step can dominate.
 
@@ -281,9 +313,37 @@ class _Output:
         return sum(min(1.0, noise / max(energy, typical / 10)) for energy, noise in self.samples) / len(self.samples)
 
 
+def _slice(channels: AxisStatistics, part: np.ndarray) -> Slice:
+    scores = channels.reads_like_scores(part)
+    return Slice(
+        channels=_ranges(part.tolist()),
+        largest=float(np.maximum(np.abs(channels.minimum[part]), np.abs(channels.maximum[part])).max()),
+        sqnr_centred_db=channels.pooled_sqnr_of(part),
+        flips=int(channels.flipped[part].sum()) if scores else None,
+        decisions=int(channels.clear_yes[part].sum()) if scores else None,
+    )
+
+
+def _ranges(indices: Sequence[int]) -> str:
+    """[0, 1, 2, 5] as "0-2, 5"; long lists are cut."""
+    runs: list[list[int]] = []
+    for index in indices:
+        if runs and index == runs[-1][1] + 1:
+            runs[-1][1] = index
+        else:
+            runs.append([index, index])
+    shown = [str(first) if first == last else f"{first}-{last}" for first, last in runs[:_RUNS]]
+    return ", ".join(shown) + (" and others" if len(runs) > _RUNS else "")
+
+
+_RUNS = 6  # ranges of channels that are written out
+
+
 def _rounded(value: Any) -> Any:
     if isinstance(value, float):
         return float(f"{value:.6g}") if math.isfinite(value) else math.copysign(CAP_DB, value)
     if isinstance(value, tuple | list):
         return [_rounded(item) for item in value]
+    if isinstance(value, dict):
+        return {key: _rounded(item) for key, item in value.items()}
     return value

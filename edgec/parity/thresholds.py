@@ -31,6 +31,12 @@ class Gate:
         0.05, "most confident decisions that may change, as a share, with 90 % confidence", off=1.0
     )
     confident_flips_warn: float = _limit(0.03, "share of changed confident decisions that is worth a warning", off=1.0)
+    expected_flips: float = _limit(
+        0.01,
+        "most confident decisions that may be expected to change by how far margins shift, as a share, where fewer "
+        "than 300 were seen",
+        off=1.0,
+    )
     cosine_p01: float = _limit(
         0.95, "least cosine of the rows of embeddings and regressions, first percentile", off=-1.0
     )

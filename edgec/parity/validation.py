@@ -90,7 +90,7 @@ def validate(
 
     write_golden(out / "golden.npz", golden.kept, steps)
     results = [comparer.result() for comparer in (quantization, lowering, total)]
-    share = executed_int8_share(quantized, lowered) if quantized else None
+    share = executed_int8_share(_read(lowered / "lower.json")["facts"]) if quantized else None
     gate = Gate.from_overrides(params.gate)
 
     def judged(by: Gate) -> Verdict:

@@ -30,7 +30,7 @@ SECONDS_PER_SAMPLE = 10.0
 class ValidateParams:
     """target: where the payload will run. state: (output, input) pairs. gate: overrides of the parity gate.
 
-    precision: what the artifact claims to be; it decides which gate judges it.
+    precision: what was asked for; it decides which gate judges the artifact, and what its reference is called.
     timeout: seconds after which the engine is taken to hang.
     """
 

@@ -9,11 +9,13 @@ import pytest
 
 from edgec.errors import UsageError
 from edgec.parity.decisions import lower_bound, upper_bound
-from edgec.parity.gates import judge
+from edgec.parity.gates import eased, judge
 from edgec.parity.metrics import compare
 from edgec.parity.thresholds import Gate
 
 RNG = np.random.default_rng(3)
+VALUES = RNG.normal(size=(40, 6))
+MASKS = (RNG.random((12, 1, 8, 8)) < 0.3) * 0.9
 
 
 def scores(count, flips, classes=4):
@@ -173,3 +175,72 @@ def test_rare_booleans_count_too():
     reference[0, :5] = True
     (found,) = compare([{"y": reference}], [{"y": np.zeros_like(reference)}])
     assert (found.rare, found.rare_share) == (5, 0)
+
+
+def shifted(count, spread, margin=4.0):
+    """Scores of two classes with margins of about `margin`, and a candidate whose margins shift by chance."""
+    winner = np.arange(count) % 2
+    margins = margin * RNG.uniform(0.5, 1.5, count)
+    moved = margins + RNG.normal(0, spread, count)
+
+    def scores_of(values):
+        rows = np.zeros((count, 1, 2))
+        rows[np.arange(count), 0, winner] = values
+        return [{"logits": row} for row in rows]
+
+    return compare(scores_of(margins), scores_of(moved))
+
+
+def test_how_far_margins_shift_tells_what_a_few_decisions_do_not():
+    """Of 20 decisions none or one may flip by luck, where one in ten of all decisions will."""
+    shaky, steady = shifted(20, 2.0), shifted(20, 0.3)
+    assert judge(shaky, Gate.from_overrides([("expected_flips", 1)])).passed
+    assert any("expected to change" in text for text in judge(shaky).failures)
+    assert judge(steady).passed
+
+
+def test_enough_decisions_are_counted_not_estimated():
+    (item,) = shifted(2000, 2.0)
+    assert item.expected_flips is None and item.flips > 0
+
+
+def test_expected_flips_of_probabilities_and_of_their_logits_are_the_same():
+    logits = RNG.normal(0, 3, (40, 5))
+    noisy = logits + RNG.normal(0, 1, logits.shape)
+
+    def softmax(x):
+        return np.exp(x) / np.exp(x).sum(1, keepdims=True)
+
+    pairs = [(logits, noisy), (softmax(logits), softmax(noisy))]
+    found = [compare(*([{"logits": row[None]} for row in side] for side in pair))[0] for pair in pairs]
+    assert found[0].expected_flips == pytest.approx(found[1].expected_flips, abs=1e-3)
+    assert found[0].expected_flips > 0
+
+
+def test_with_a_metric_as_the_judge_only_the_limits_that_were_given_hold():
+    pair = compare(*scores(400, 60))
+    gate = Gate.from_overrides([("top1_agreement", 0.5)])
+    verdict = eased(judge(pair, gate), judge(pair, gate.relaxed(["top1_agreement"])))
+    assert verdict.passed
+    assert any("confident decisions change" in text and "your metric decides" in text for text in verdict.warnings)
+    strict = Gate.from_overrides([("top1_agreement", 0.99)])
+    verdict = eased(judge(pair, strict), judge(pair, strict.relaxed(["top1_agreement"])))
+    assert [text for text in verdict.failures if "decisions stay" in text] == list(verdict.failures) != []
+
+
+def test_no_metric_makes_up_for_nan_or_for_data_that_proves_nothing():
+    reference, candidate = scores(50, 0)
+    candidate[3]["y"] = np.full_like(candidate[3]["y"], np.nan)
+    constant = [{"y": np.ones((1, 3))}] * 9
+    for pair in ((reference, candidate), (constant, constant)):
+        comparisons = compare(*pair)
+        assert not eased(judge(comparisons), judge(comparisons, Gate().relaxed([]))).passed
+
+
+def test_a_relaxed_gate_lets_everything_through_but_what_no_metric_sees():
+    relaxed = Gate().relaxed([])
+    for outputs in (VALUES, np.abs(np.sin(VALUES[:, :1])), MASKS):
+        reference = [{"y": row[None]} for row in outputs]
+        candidate = [{"y": row[None]} for row in RNG.permutation(outputs)]
+        assert judge(compare(reference, candidate), relaxed).passed
+    assert (relaxed.float_sqnr, relaxed.executed_int8) == (Gate().float_sqnr, Gate().executed_int8)

@@ -272,3 +272,60 @@ def test_a_feature_map_is_not_a_choice_of_classes():
 def test_kinds(name, array, kind):
     (comparison,) = compare(steps(array, name), steps(array, name))
     assert comparison.kind == kind
+
+
+def head(scores, boxes=None, count=8, anchors=60):
+    """`count` outputs of a detector, 4 + C channels: boxes in pixels, then scores."""
+    boxes = RNG.uniform(0, 640, (count, 4, anchors)) if boxes is None else boxes
+    return np.concatenate([boxes, scores], 1)
+
+
+def test_boxes_and_scores_of_one_output_are_judged_apart():
+    scores = np.where(RNG.random((8, 3, 60)) < 0.1, 0.9, 0.01)
+    both = head(scores)
+    result = only(both, both)
+    assert [part.channels for part in result.slices] == ["0-3", "4-6"]
+    assert result.slices[0].flips is None
+    assert result.slices[1].decisions == int((scores > 0.75).sum())
+    text = json.dumps(result.to_json(), allow_nan=False)
+    assert OutputComparison.from_json(json.loads(text)).to_json() == result.to_json()
+
+
+@pytest.mark.parametrize("spread", [1.0, 6.0], ids=["scores", "logits"])
+def test_dead_scores_fail_however_good_the_boxes_are(spread):
+    """As probabilities or as logits, for every class or for one of them: the whole output is at 30 dB and above."""
+    scores = RNG.beta(0.3, 0.3, (8, 5, 60)) if spread == 1 else RNG.normal(0, spread, (8, 5, 60))
+    boxes = RNG.uniform(0, 640, (8, 4, 60))
+    dead = np.broadcast_to(scores.mean(axis=(0, 2), keepdims=True), scores.shape).copy()
+    one_dead = scores.copy()
+    one_dead[:, 2] = dead[:, 2]
+    noisy = boxes + RNG.normal(0, 0.5, boxes.shape)
+    good, bad, partly = (only(head(scores, boxes), head(each, noisy)) for each in (scores * 1.01, dead, one_dead))
+    assert min(item.sqnr_db for item in (good, bad, partly)) > 30
+    assert judge([good]).passed
+    assert any("channels 4-8" in text and "dead" in text for text in judge([bad]).failures)
+    assert not judge([partly]).passed
+    assert partly.worst_channels[0][0] == 6
+
+
+def test_quiet_classes_of_a_detector_are_not_called_dead():
+    scores = np.where(RNG.random((8, 4, 60)) < 0.1, 0.9, 0.01)
+    scores[:, 2] = RNG.uniform(0, 1e-3, (8, 60))
+    candidate = scores.copy()
+    candidate[:, 2] = 0
+    boxes = RNG.uniform(0, 640, (8, 4, 60))
+    assert judge([only(head(scores, boxes), head(candidate, boxes))]).passed
+
+
+def test_scores_that_decide_otherwise_fail_beside_perfect_boxes():
+    scores = np.where(RNG.random((8, 3, 200)) < 0.2, 0.9, 0.05)
+    boxes = RNG.uniform(0, 640, (8, 4, 200))
+    other = np.where((scores > 0.5) & (RNG.random(scores.shape) < 0.15), 0.45, scores)
+    result = only(head(scores, boxes), head(other, boxes))
+    assert any("channels 4-6" in text and "decisions change" in text for text in judge([result]).failures)
+
+
+def test_like_channels_are_one_thing():
+    assert only(RNG.normal(size=(9, 8, 20)), RNG.normal(size=(9, 8, 20))).slices == ()
+    embedding = RNG.normal(size=(40, 64)) * np.linspace(0.5, 5, 64)
+    assert only(embedding, embedding).slices == ()
