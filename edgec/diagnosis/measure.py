@@ -1,4 +1,7 @@
-"""Measuring every layer: both models on the same samples, layer by layer."""
+"""Measuring every layer: both models on the same samples, layer by layer.
+
+Of a tensor whose readers saturate, only what they tell apart is measured: a range that was cut there costs nothing.
+"""
 
 from __future__ import annotations
 
@@ -11,6 +14,7 @@ from edgec.contract import Contract
 from edgec.diagnosis.causes import Parts
 from edgec.diagnosis.layers import Layer, Twins, channel_axis
 from edgec.diagnosis.meters import ErrorMeter, RangeMeter, histogram
+from edgec.diagnosis.useful import as_read
 from edgec.diagnosis.walk import Step, Values, Walker
 from edgec.parity.channels import decibels
 from edgec.parity.metrics import Comparer, OutputComparison
@@ -62,7 +66,7 @@ def measure(
             for name, value in feeds.items():
                 _count_input(walker.twins, ranges, name, value)
             for step in walker.steps({**floats, **feeds}, {**twin, **feeds}):
-                _count(walker.twins, figures, ranges, step)
+                _count(walker, figures, ranges, step)
                 before.update({n: v for n, v in step.floats.items() if n in walker.twins.floats.outputs})
                 after.update({n: v for n, v in step.accumulated.items() if n in walker.twins.floats.outputs})
             outputs.add({n: before[n] for n in walker.twins.floats.outputs if n in before}, after)
@@ -85,12 +89,12 @@ def _count_input(twins: Twins, ranges: dict[str, RangeMeter], name: str, value: 
     ranges[name].add(value)
 
 
-def _count(twins: Twins, figures: dict[int, LayerFigures], ranges: dict[str, RangeMeter], step: Step) -> None:
-    layer = step.layer
+def _count(walker: Walker, figures: dict[int, LayerFigures], ranges: dict[str, RangeMeter], step: Step) -> None:
+    layer, twins = step.layer, walker.twins
     name = next((name for name, value in step.floats.items() if value.dtype == np.float32), None)
     if name is None or not step.floats[name].size:
         return
-    value = step.floats[name]
+    value = as_read(step.floats[name], name, walker.useful)
     if layer.index not in figures:
         axis = channel_axis(layer, value.shape)
         grid = layer.output_grids.get(name)
@@ -101,9 +105,9 @@ def _count(twins: Twins, figures: dict[int, LayerFigures], ranges: dict[str, Ran
         figures[layer.index] = LayerFigures(layer, ErrorMeter(axis), isolated, ranges[name])
     found = figures[layer.index]
     found.output_range.add(value)
-    found.accumulated.add(value, step.accumulated[name])
+    found.accumulated.add(value, as_read(step.accumulated[name], name, walker.useful))
     if found.isolated is not None and step.isolated is not None:
-        found.isolated.add(value, step.isolated[name])
+        found.isolated.add(value, as_read(step.isolated[name], name, walker.useful))
 
 
 class OutputError:
@@ -179,7 +183,7 @@ class CloseLook:
     def _look(self, step: Step, meters: dict[tuple[int, str], ErrorMeter]) -> None:
         layer, figures = step.layer, self.figures[step.layer.index]
         name = next(name for name, value in step.floats.items() if value.dtype == np.float32)
-        value = step.floats[name]
+        value = as_read(step.floats[name], name, self.walker.useful)
         made: dict[str, np.ndarray] = {}
         if layer.grids:
             rounded = {n: layer.grids[n].rounded(v) if n in layer.grids else v for n, v in step.reads.items()}
@@ -189,7 +193,9 @@ class CloseLook:
         if has_integer_constants(layer, self.walker.twins):
             made["weights_db"] = self.walker.with_rounded_constants(layer, step.reads)[name]
         for kind, candidate in made.items():
-            meters.setdefault((layer.index, kind), ErrorMeter(figures.accumulated.axis)).add(value, candidate)
+            meters.setdefault((layer.index, kind), ErrorMeter(figures.accumulated.axis)).add(
+                value, as_read(candidate, name, self.walker.useful)
+            )
         seen = figures.output_range
         if np.isfinite([seen.low, seen.high]).all() and seen.high > seen.low:
             low, high = span(seen)

@@ -15,6 +15,7 @@ import onnx
 from onnx import NodeProto, helper
 
 from edgec.diagnosis.layers import DEQUANTIZE, QUANTIZE, Layer, Twins, names_read
+from edgec.diagnosis.useful import useful_intervals
 from edgec.onnx_graph.graph import Graph
 from edgec.reference import open_session
 
@@ -34,10 +35,11 @@ class Step:
 
 
 class Walker:
-    """Runs the layers of `twins`."""
+    """Runs the layers of `twins`. useful: the values of a tensor that its readers tell apart, where not all."""
 
     def __init__(self, twins: Twins) -> None:
         self.twins = twins
+        self.useful = useful_intervals(twins.floats)
         self._sessions: dict[tuple[int, str], tuple[Any, list[str], list[str]]] = {}
         last = {name: layer.index for layer in twins.layers for name in layer.reads}
         self._dying: dict[int, list[str]] = {}
