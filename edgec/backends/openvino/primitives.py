@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from edgec.onnx_graph.cost import macs
 from edgec.onnx_graph.graph import MAC_OPS, Graph
+from edgec.quantization.given_legality import objections
 
 if TYPE_CHECKING:
     import onnx
@@ -59,7 +60,7 @@ def facts(primitives: list[Primitive], names: Mapping[str, str], model: onnx.Mod
     names: the IR's node names to those of the ONNX nodes that they come from, as `rename_nodes` returned them.
     model: the ONNX model, in whose terms layers are named and multiply-accumulates are counted.
 
-    "int8_mac_fraction_declared" is the share of multiply-accumulates that the model has between DequantizeLinear nodes,
+    "int8_mac_fraction_declared" is the share of multiply-accumulates that the model has in INT8,
     "int8_mac_fraction_executed" the share that INT8 kernels compute here. A node that OpenVINO does not list counts as
     lost.
     """
@@ -71,9 +72,10 @@ def facts(primitives: list[Primitive], names: Mapping[str, str], model: onnx.Mod
     makers = {output: node.name or output for node in model.graph.node for output in node.output}
     float_layers = [_origins(item, names, makers)[0] for item in products if not item.is_int8]
     executed = {name for item in products if item.is_int8 for name in _origins(item, names, makers)}
-    cost = macs(Graph(model))
+    graph = Graph(model)
+    cost = macs(graph)
     total = sum(cost.values())
-    declared = declared_int8(model)
+    declared = declared_int8(graph)
     lost = [name for name in declared if name not in executed]
 
     def share(nodes: Sequence[str]) -> float:
@@ -92,25 +94,11 @@ def facts(primitives: list[Primitive], names: Mapping[str, str], model: onnx.Mod
     }
 
 
-def declared_int8(model: onnx.ModelProto) -> list[str]:
-    """Names of the nodes that multiply and accumulate what DequantizeLinear nodes make of integers: INT8 as the graph
-    says it. In the graph's order."""
-    makers = {output: node for node in model.graph.node for output in node.output}
-    plain = {item.name for item in model.graph.initializer}
-
-    def dequantized(name: str) -> bool:
-        return name in makers and makers[name].op_type == "DequantizeLinear"
-
-    def of_weights(name: str) -> bool:
-        return makers[name].input[0] in plain
-
-    return [
-        node.name or node.output[0]
-        for node in model.graph.node
-        if node.op_type in MAC_OPS
-        and all(dequantized(name) for name in node.input[:2])
-        and not all(of_weights(name) for name in node.input[:2])
-    ]
+def declared_int8(graph: Graph) -> list[str]:
+    """Names of the nodes that multiply and accumulate in INT8, as the graph says it: between DequantizeLinear nodes of
+    a form that INT8 kernels take. In the graph's order."""
+    against = {item.node for item in objections(graph)}
+    return [node.name for node in graph.nodes if node.op_type in MAC_OPS and node.name not in against]
 
 
 def _origins(primitive: Primitive, names: Mapping[str, str], makers: Mapping[str, str]) -> list[str]:
