@@ -58,16 +58,24 @@ def into_layer_before(work: Workpiece, node: NodeProto) -> Rewrite | None:
         changed = _with(work, direct, node.op_type, values, node.output[0])
         return Rewrite({**changed, node.name: ()}, direct.node.name)
     found = _through(work, node, tensor, value)
-    if found is None or node.output[0] in work.exposed:
-        return None
-    replaced, into = found
-    return Rewrite({**replaced, node.name: ()}, into, {node.output[0]: tensor})
+    return None if found is None else _ending_as(work, node, tensor, *found)
+
+
+def _ending_as(
+    work: Workpiece, node: NodeProto, tensor: str, replaced: dict[str, tuple[NodeProto, ...]], into: str
+) -> Rewrite:
+    """Leave `node` out: what makes `tensor`, which only `node` reads, makes its output from now on."""
+    maker = work.producer[tensor]
+    renamed = NodeProto()
+    renamed.CopyFrom(maker)
+    renamed.output[list(maker.output).index(tensor)] = node.output[0]
+    return Rewrite({maker.name: (renamed,), **replaced, node.name: ()}, into)
 
 
 def scaled_scores(work: Workpiece, node: NodeProto) -> Rewrite | None:
     """A scalar that multiplies a product of two activations, into the layer that makes one of them."""
     step = _constant_step(work, node)
-    if step is None or node.op_type != "Mul" or step[1].size != 1 or node.output[0] in work.exposed:
+    if step is None or node.op_type != "Mul" or step[1].size != 1:
         return None
     tensor, value = step
     scores = work.private(tensor, "MatMul")
@@ -77,8 +85,7 @@ def scaled_scores(work: Workpiece, node: NodeProto) -> Rewrite | None:
         if work.only_reader(operand) is not None:
             found = _through(work, node, operand, value.reshape(()), also_direct=True)
             if found is not None:
-                replaced, into = found
-                return Rewrite({**replaced, node.name: ()}, into, {node.output[0]: tensor})
+                return _ending_as(work, node, tensor, *found)
     return None
 
 
