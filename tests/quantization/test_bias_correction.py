@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 
+from edgec.onnx_graph.canonicalization import canonical
 from edgec.onnx_graph.graph import Graph
 from edgec.quantization.bias_correction import shift_of_outputs
-from edgec.quantization.canonical import canonical
 from edgec.quantization.emit import emit
 from edgec.quantization.placement import place
 from edgec.quantization.qparams import quantize_weights, weight_scales
@@ -69,7 +69,7 @@ def test_the_emitted_graph_has_the_right_mean():
     )
     feeds = skewed(1, 6, 9, 7)
     statistics = statistics_of(model, feeds)
-    graph = Graph(canonical(model))
+    graph = Graph(canonical(model).model)
     placement = place(graph, "islands")
     scales = choose_scales(graph, placement, statistics, "minmax")
 

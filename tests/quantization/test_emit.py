@@ -8,8 +8,8 @@ import onnx
 import pytest
 from onnx import TensorProto, numpy_helper
 
+from edgec.onnx_graph.canonicalization import canonical
 from edgec.onnx_graph.graph import Graph
-from edgec.quantization.canonical import canonical
 from edgec.quantization.emit import emit
 from edgec.quantization.held_out import serialized
 from edgec.quantization.placement import place
@@ -193,7 +193,7 @@ CASES = {
 def quantized(model, profile="strict", keep_float=None, correct=True, limit=127, feeds=None):
     """(graph, placement, scales, emitted) of a model, calibrated on random data."""
     statistics = statistics_of(model, feeds or random_feeds(model, 32))
-    graph = Graph(canonical(model, keep_float or ()))
+    graph = Graph(canonical(model, without=("no-effect",)).model)
     placement = place(graph, profile, keep_float, statistics)
     scales = choose_scales(graph, placement, statistics, "minmax")
     return graph, placement, scales, emit(graph, placement, scales.slots, statistics if correct else None, limit=limit)
@@ -344,7 +344,7 @@ def test_padding_is_on_the_grid_of_what_it_pads():
 def test_minus_infinity_as_padding_becomes_the_lowest_step():
     case = after_conv("Pad", ("pads", ints(0, 0, 1, 1, 0, 0, 1, 1)), ("value", F(-np.inf)))
     statistics = statistics_of(W_CONV := network([conv()], X, ["c"], W), random_feeds(W_CONV))
-    graph = Graph(canonical(case))
+    graph = Graph(canonical(case).model)
     placement = place(graph, "strict", None, statistics)
     scales = choose_scales(graph, placement, statistics, "minmax")
     emitted = emit(graph, placement, scales.slots)

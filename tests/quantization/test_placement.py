@@ -5,8 +5,8 @@ import onnx
 import pytest
 from onnx import TensorProto, helper
 
+from edgec.onnx_graph.canonicalization import canonical
 from edgec.onnx_graph.graph import Graph
-from edgec.quantization.canonical import canonical
 from edgec.quantization.emit import emit
 from edgec.quantization.placement import place
 from edgec.quantization.qparams import QParams
@@ -28,7 +28,7 @@ def conv(source="x", target="c", w="w", name="conv", **attributes):
 
 def placed(nodes, outputs, constants=None, profile="strict", keep_float=None, inputs=None, **kwargs):
     model = network(nodes, inputs or X, outputs, {**W, **(constants or {})}, **kwargs)
-    graph = Graph(canonical(model, keep_float or ()))
+    graph = Graph(canonical(model).model)
     return graph, place(graph, profile, keep_float)
 
 
@@ -37,7 +37,7 @@ def runs(nodes, outputs, constants=None, profile="strict", keep_float=None, inpu
     model = network(nodes, inputs or X, outputs, {**W, **(constants or {})}, **kwargs)
     feeds = random_feeds(model)
     statistics = statistics_of(model, feeds)
-    graph = Graph(canonical(model, keep_float or ()))
+    graph = Graph(canonical(model).model)
     placement = place(graph, profile, keep_float, statistics)
     scales = choose_scales(graph, placement, statistics, "minmax")
     emitted = emit(graph, placement, scales.slots, statistics)
@@ -150,7 +150,7 @@ def test_an_op_of_a_foreign_domain_is_named():
 
 def test_a_loop_is_left_alone():
     body = helper.make_graph(
-        [node("Add", ["state", "c"], ["next"]), node("Identity", ["going"], ["still"])],
+        [node("Add", ["state", "c"], ["next"], "inner"), node("Identity", ["going"], ["still"], "go")],
         "body",
         [
             helper.make_tensor_value_info("i", TensorProto.INT64, []),

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from onnx import helper
 
+from edgec.onnx_graph.canonicalization import canonical
 from edgec.onnx_graph.graph import Graph
-from edgec.quantization.canonical import canonical
 from edgec.quantization.placement import place
 from edgec.quantization.qparams import affine, on_grid
 from edgec.quantization.scales import choose_scales
@@ -23,7 +23,7 @@ INF = math.inf
 def useful(nodes, outputs, constants=(), opset=17, profile="strict", tensor="c"):
     """The useful range of what a Conv puts out, when `nodes` read it."""
     conv = node("Conv", ["x", "w"], ["c"], "conv")
-    graph = Graph(canonical(network([conv, *nodes], X, outputs, {**W, **dict(constants)}, opset=opset)))
+    graph = Graph(canonical(network([conv, *nodes], X, outputs, {**W, **dict(constants)}, opset=opset)).model)
     return useful_range(graph, place(graph, profile), tensor)
 
 
@@ -101,7 +101,7 @@ def test_clipping_pays_where_it_should():
     model = network(nodes, X, ["y"], {"w": np.full((4, 4, 1, 1), 20, np.float32)})
     feeds = random_feeds(model)
     statistics = statistics_of(model, feeds)
-    graph = Graph(canonical(model))
+    graph = Graph(canonical(model).model)
     placement = place(graph, "strict")
     whole = choose_scales(graph, placement, statistics, "minmax", clip=False)
     cut = choose_scales(graph, placement, statistics, "minmax", clip=True)
