@@ -21,6 +21,7 @@ from edgec.backends.base import Backend, Precision
 from edgec.backends.support import require_backend, require_precision
 from edgec.calibration_data.sources import open_source, random_source, spool
 from edgec.contract import Contract
+from edgec.diagnosis.command import explain
 from edgec.errors import CalibrationDataError, EdgecError, ParityGateError, UsageError, as_edgec_errors
 from edgec.events import Listener, ignore
 from edgec.metric.request import MetricRequest
@@ -334,7 +335,8 @@ class _TargetPath:
             )
         worst = self.quantized.read_json("quantize.json").get("worst_layers", []) if self.quantized else []
         why = "\n".join([*failures, *(["The worst layers:"] if worst else []), *map(_layer_line, worst)])
-        raise ParityGateError(what, why, _remedy(self.spec.precision), {"failures": failures, "worst_layers": worst})
+        fix = f"{_remedy(self.spec.precision)}\n{explain(self.spec, self.target.name)}"
+        raise ParityGateError(what, why, fix, {"failures": failures, "worst_layers": worst})
 
 
 def _remedy(precision: Precision) -> str:

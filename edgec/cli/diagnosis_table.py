@@ -41,7 +41,7 @@ def print_diagnosis(found: Diagnosis, everything: bool) -> None:
         shown = document["layers"] if everything else wording.worst_first(document["layers"])[:WORST]
         console.print(escape(_table(shown)))
     if (lowering := document.get("lowering")) and lowering["tensors"]:
-        console.print(f"  {'lowering':<9}{escape(wording.lowering_line(lowering))}")
+        console.print(f"  {'lowering':<9}{escape(wording.lowering_line(document))}")
     console.print(f"  {'report':<9}{escape(str(found.report))}")
 
 

@@ -51,13 +51,14 @@ def smallest_part(smallest: Mapping[str, Any]) -> str:
     )
 
 
-def lowering_line(lowering: Mapping[str, Any]) -> str:
-    """The engine's inner tensors in one sentence."""
+def lowering_line(document: Mapping[str, Any]) -> str:
+    """The engine's inner tensors in one sentence; where they depart first is of interest where lowering is at fault."""
+    lowering = document["lowering"]
     tensors, first = lowering["tensors"], lowering["first"]
-    if first is None:
+    if first is None or document["loss"]["where"] != "lowering":
         worst = min(tensors, key=lambda row: float(row["sqnr_db"]))
         level = decibel(worst["sqnr_db"])
-        return f"{len(tensors)} inner tensors of the engine agree; the worst, {worst['name']}, at {level}"
+        return f"{len(tensors)} inner tensors of the engine were compared; the worst, {worst['name']}, at {level}"
     return f"the engine first departs at {first['node']} ({first['op']}): {decibel(first['sqnr_db'])}"
 
 

@@ -50,7 +50,7 @@ def render_diagnosis(found: Mapping[str, Any]) -> str:
             every=_rows(layers),
             histograms=_histograms(document["histograms"]),
             clipped=_clipped(layers),
-            lowering=_lowering(document.get("lowering")),
+            lowering=_lowering(document),
             notes=[formats.clean(note) for note in document["notes"]],
             unseen=[formats.clean(name) for name in document.get("unseen") or ()],
             facts=_facts(found),
@@ -148,8 +148,9 @@ def _clipped(layers: Sequence[Mapping[str, Any]]) -> Markup | None:
     return figures.bars(rows, f"Share of values beyond the range: {words}.") if rows else None
 
 
-def _lowering(lowering: Mapping[str, Any] | None) -> str:
-    return formats.clean(wording.lowering_line(lowering)) if lowering and lowering["tensors"] else ""
+def _lowering(document: Mapping[str, Any]) -> str:
+    lowering = document.get("lowering")
+    return formats.clean(wording.lowering_line(document)) if lowering and lowering["tensors"] else ""
 
 
 def _facts(found: Mapping[str, Any]) -> list[tuple[str, str]]:
