@@ -114,7 +114,8 @@ def from_rows(node: NodeProto, operand: int, rows: Values, shape: tuple[int, ...
     """The inverse of `rows_of`: weights of `shape`."""
     if node.op_type in ("Gemm", "MatMul"):
         units_first = operand == 0 or (node.op_type == "Gemm" and attribute(node, "transB", 0))
-        return rows[0] if units_first else rows[0].T
+        matrix: Values = rows[0] if units_first else rows[0].T
+        return matrix
     inputs, outputs = shape[0] // len(rows), rows.shape[1]
     weights: Values = rows if node.op_type == "Conv" else rows.reshape(len(rows), outputs, inputs, -1).swapaxes(1, 2)
     found: Values = weights.reshape(shape)
