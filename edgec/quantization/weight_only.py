@@ -36,6 +36,13 @@ lie below 2^-14, more is lost, since float16 has fewer bits there."""
 
 LARGEST_HALF = 65504.0
 
+_GLANCE = 32
+"""Weights of a channel that are looked at before all of them are."""
+
+_NEARLY = 1e-4
+"""Steps that a weight may be off a grid: less than a fortieth of what rounding to 127 steps costs at worst, so that a
+grid which is met by chance does no harm."""
+
 
 @dataclass(frozen=True)
 class StoredWeight:
@@ -162,7 +169,7 @@ def _as_int8(tensor: TensorProto, data: Data | None, role: Role, names: Names) -
     if 2 * after > 4 * size:
         return f"a scale for each of its {channels} channels would take more than int8 saves"
     values = _read(tensor, data)
-    scales = weight_scales(values, role.axis)
+    scales = own_scales(values, role.axis)
 
     def integers() -> bytes:
         return quantize_weights(_read(tensor, data), scales, role.axis).values.tobytes()
@@ -178,6 +185,34 @@ def _as_int8(tensor: TensorProto, data: Data | None, role: Role, names: Names) -
         {quantized: Made(size, integers)},
         StoredWeight(name, role.node, role.op, "int8", role.axis, 4 * size, after, _sqnr(values, rounded)),
     )
+
+
+def own_scales(values: Float32, axis: int) -> Float32:
+    """Scales for int8, float32, one for each index along `axis`: those of the grid that a channel lies on already, else
+    its largest magnitude / 127.
+
+    Weights that were int8 before somebody made them float32 again (other tools store them behind a Cast and a Mul) go
+    back to what they were, instead of being rounded a second time.
+    """
+    rows = np.moveaxis(values, axis, 0).reshape(values.shape[axis], -1)
+    scales = weight_scales(values, axis)
+    peaks = np.abs(rows).max(axis=1, initial=0.0)
+    waiting = np.flatnonzero(peaks > np.finfo(np.float32).tiny * 127)
+    few = rows[:, :_GLANCE]
+    for largest in range(127, 0, -1):  # what the largest weight of a channel may have been
+        inverse = (np.float32(largest) / peaks[waiting])[:, None]
+        likely = _whole(few[waiting] * inverse)
+        sure = np.zeros_like(likely)
+        sure[likely] = _whole(rows[waiting[likely]] * inverse[likely])
+        scales[waiting[sure]] = peaks[waiting[sure]] / np.float32(largest)
+        waiting = waiting[~sure]
+    return scales
+
+
+def _whole(steps: Float32) -> np.ndarray:
+    """For each row, whether all of it is whole numbers, but for float32 rounding of 127 steps."""
+    whole: np.ndarray = (np.abs(steps - np.rint(steps)) <= _NEARLY).all(axis=1)
+    return whole
 
 
 def _as_half(graph: Graph, tensor: TensorProto, data: Data | None, role: Role | None, names: Names) -> _Packed | str:

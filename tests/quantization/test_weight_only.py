@@ -101,7 +101,18 @@ def test_an_int8_weight_is_off_by_half_a_step_of_its_channel_at_most(tmp_path_fa
     scales = tensors["w_scale"].reshape(-1, 1, 1, 1)
     error = np.abs(tensors["w_quantized"] * scales - values)
     assert (error <= scales * 0.5 * (1 + 1e-5)).all()
+    assert scales.shape == (8, 1, 1, 1)
     np.testing.assert_allclose(scales.ravel(), np.abs(values).max(axis=(1, 2, 3)) / 127, rtol=1e-6)
+
+
+@settings(max_examples=20, deadline=None)
+@given(st.integers(0, 2**32 - 1), st.integers(1, 127), st.booleans())
+def test_weights_that_were_int8_go_back_to_what_they_were(tmp_path_factory, seed, largest, per_tensor):
+    rng = np.random.default_rng(seed)
+    scales = np.float32(0.013) if per_tensor else rng.uniform(1e-4, 3, (8, 1, 1, 1)).astype(np.float32)
+    values = rng.integers(-largest, largest + 1, (8, 6, 3, 3)).astype(np.float32) * scales
+    found, _ = made(one_conv(values), "int8-weights", tmp_path_factory.mktemp("model"))
+    assert found.stored[0].sqnr_db >= 119
 
 
 def test_a_float16_weight_is_the_nearest_float16(tmp_path):

@@ -1,0 +1,92 @@
+"""Whole builds of the other precisions, and of models that came quantized."""
+
+from __future__ import annotations
+
+import zipfile
+
+import numpy as np
+import onnx
+import pytest
+
+import edgec
+import edgec.runtime
+from edgec.errors import UsageError
+from edgec.store import Store
+from tests.quantization import given_models
+
+
+def payload(path):
+    with zipfile.ZipFile(path) as archive:
+        return {name: archive.read(name) for name in archive.namelist() if name.startswith("payload/")}
+
+
+@pytest.mark.parametrize(("precision", "times"), [("int8-weights", 3.3), ("fp16", 1.9)])
+@pytest.mark.parametrize("with_data", [True, False])
+def test_smaller_weights_need_no_data_and_really_are_smaller(digits, tmp_path, precision, times, with_data):
+    data = {"calibration": digits.calibration, "preprocess": digits.recipe} if with_data else {}
+    (built,) = edgec.build(digits.model, precision=precision, output=tmp_path, **data).builds
+    (plain,) = edgec.build(digits.model, precision="float", output=tmp_path / "float").builds
+    sizes = [len(payload(each.artifact.path)["payload/model.bin"]) for each in (plain, built)]
+    assert sizes[0] / sizes[1] > times
+    assert built.precision == precision
+    assert edgec.runtime.load(built.artifact.path).manifest["precision"] == precision
+    assert built.parity["passed"]
+    assert min(item["sqnr_db"] for item in built.parity["lowering"]["outputs"]) > 60
+    assert ("No samples were given" in built.parity["note"]) == (not with_data)
+    assert "float arithmetic" in (tmp_path / "digits_cnn-host.report.md").read_text()
+
+
+def test_a_backend_that_lacks_a_precision_refuses_it_before_any_work(digits, tmp_path, monkeypatch):
+    from edgec.backends.openvino.backend import OpenVINO
+
+    monkeypatch.setattr("edgec.backends.openvino.BACKEND", OpenVINO(precisions=("int8", "mixed", "float")))
+    with pytest.raises(UsageError, match="makes no fp16 artifacts"):
+        edgec.build(digits.model, precision="fp16", output=tmp_path)
+
+
+def test_what_edgec_quantized_builds_to_the_same_weights(digits, tmp_path, own_store):
+    """The reference of one build, given to another: nothing is left to rewrite, and the same numbers come out."""
+    (first,) = edgec.build(
+        digits.model, calibration=digits.calibration, preprocess=digits.recipe, output=tmp_path
+    ).builds
+    (entry,) = (entry for entry in Store(own_store).entries() if entry.stage == "quantize")
+    onnx.save(onnx.load(entry.path / "qdq.onnx"), tmp_path / "digits_cnn.onnx")
+    (again,) = edgec.build(tmp_path / "digits_cnn.onnx", output=tmp_path / "again").builds
+    assert payload(again.artifact.path)["payload/model.bin"] == payload(first.artifact.path)["payload/model.bin"]
+    assert again.int8_mac_fraction == first.int8_mac_fraction
+    assert again.quantization["rewrites"] == []
+    images = [np.random.default_rng(seed).random((1, 1, 8, 8), np.float32) for seed in range(5)]
+    models = [edgec.runtime.load(each.artifact.path) for each in (first, again)]
+    for image in images:
+        one, other = (model.run({model.manifest["inputs"][0]["name"]: image}) for model in models)
+        for name, value in one.items():
+            np.testing.assert_array_equal(other[name], value)
+
+
+@pytest.mark.parametrize(
+    ("make", "precision"),
+    [
+        (given_models.static, "int8"),
+        (lambda folder: given_models.static(folder, operators=True), "mixed"),
+        (given_models.dynamic, "int8-weights"),
+    ],
+    ids=["pairs", "operators", "dynamic"],
+)
+def test_models_that_came_quantized_are_built_as_they_are(tmp_path, make, precision):
+    model = make(tmp_path)
+    onnx.save(model, tmp_path / "given.onnx")
+    (built,) = edgec.build(tmp_path / "given.onnx", output=tmp_path).builds
+    assert built.precision == precision
+    assert built.parity["passed"]
+    assert min(item["sqnr_db"] for item in built.parity["total"]["outputs"]) > 40
+    assert any("came quantized" in note.text for note in built.notes if note.level == "warning")
+
+
+def test_with_data_the_rounding_of_its_activations_is_measured_and_not_refused(tmp_path):
+    model = given_models.static(tmp_path)
+    onnx.save(model, tmp_path / "given.onnx")
+    samples = [given_models.feeds(model, seed) for seed in range(24)]
+    (built,) = edgec.build(tmp_path / "given.onnx", calibration=samples, output=tmp_path).builds
+    (output,) = built.quantization["outputs"]
+    assert 10 < output["sqnr_db"] < 60
+    assert any("Rounding its activations costs" in text for text in built.quantization["warnings"])
