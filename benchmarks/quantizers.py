@@ -87,16 +87,23 @@ def prepare(case: Case, folder: Path) -> None:
     simplify.run(ingested=folder / "ingest", params=simplify.SimplifyParams(), context=context)
     # Some peers skip, without a word, whatever has a tensor of unknown shape.
     onnx.save(onnx.shape_inference.infer_shapes(onnx.load(folder / "model.onnx")), folder / "model.onnx")
-    contract = Contract.from_json(json.loads((folder / "contract.json").read_text()))
-    recipe = load_recipe(case.recipe) if case.recipe else None
     (folder / "feeds").mkdir()
-    samples = (sample.steps for sample in open_source(Path(case.calibration), contract, recipe).read())
-    steps = _with_states(case, folder / "model.onnx") if case.state else (feeds for steps in samples for feeds in steps)
+    steps = _with_states(case, folder / "model.onnx") if case.state else _samples(case, folder / "contract.json")
     for index, feeds in enumerate(steps):
         np.savez(folder / "feeds" / f"{index:05}.npz", **feeds)  # type: ignore[arg-type]
     calibration = case.calibration if case.state else folder / "feeds"
     options = {"calibration": str(calibration), "state": dict(case.state), "name": case.name}
     (folder / "build.json").write_text(json.dumps(options))
+
+
+def _samples(case: Case, contract: Path) -> Iterator[Mapping[str, np.ndarray]]:
+    """The calibration data as the model's inputs."""
+    source = open_source(
+        Path(case.calibration),
+        Contract.from_json(json.loads(contract.read_text())),
+        load_recipe(case.recipe) if case.recipe else None,
+    )
+    return (sample.steps[0] for sample in source.read())
 
 
 def _with_states(case: Case, model: Path) -> Iterator[Mapping[str, np.ndarray]]:
@@ -107,7 +114,7 @@ def _with_states(case: Case, model: Path) -> Iterator[Mapping[str, np.ndarray]]:
             sequence = dict(stored)
         carried = {into: np.zeros(case.shapes[into], np.float32) for into in case.state.values()}
         for step in range(len(next(iter(sequence.values())))):
-            feeds = {**carried, **{key: values[step] for key, values in sequence.items()}}
+            feeds = {**carried, **{key: np.asarray(values[step]) for key, values in sequence.items()}}
             if step % _EVERY == 0:
                 yield feeds
             outputs = run(feeds)
@@ -187,6 +194,8 @@ def summary(results: Mapping[str, list[Row]]) -> str:
         assert nearest.scores is not None
         behind = best.scores["accuracy"] - ours.scores["accuracy"]
         verdict = "yes" if behind <= 0 else f"no, {behind * 100:.2f} points less"
+        if behind > 0 and ours.scores["accuracy_drop"] <= 0:
+            verdict = f"nothing lost to float; {best.name} is above float"
         lines.append(
             f"| {model} | {ours.scores['accuracy']:.2%} | {best.scores['accuracy']:.2%} ({best.name}) | {verdict} "
             f"| {ours.scores['sqnr_db']:.1f}, {nearest.scores['sqnr_db']:.1f} ({nearest.name}) |"

@@ -66,16 +66,19 @@ def test_only_products_of_bytes_count(
 
 def test_the_summary_compares_what_is_comparable(quantizers: ModuleType) -> None:
     def row(name: str, accuracy: float, share: float = 1.0) -> object:
-        return quantizers.Row(name, int8_share=share, scores={"accuracy": accuracy, "sqnr_db": 20.0})
+        scores = {"accuracy": accuracy, "sqnr_db": 20.0, "accuracy_drop": 0.91 - accuracy}
+        return quantizers.Row(name, int8_share=share, scores=scores)
 
     results = {
         "ahead": [row("edgec", 0.90), row("peer", 0.90), row("lazy", 0.99, share=0.2)],
         "behind": [row("edgec", 0.90), row("peer", 0.92), quantizers.Row("broken", failure="out of memory")],
+        "lucky": [row("edgec", 0.91), row("peer", 0.92)],
         "refused": [quantizers.Row("edgec", failure="refused"), row("peer", 0.9)],
     }
-    ahead, behind, refused = quantizers.summary(results).splitlines()[2:]
+    ahead, behind, lucky, refused = quantizers.summary(results).splitlines()[2:]
     assert "90.00% (peer) | yes" in ahead
     assert "no, 2.00 points less" in behind
+    assert "nothing lost to float; peer is above float" in lucky
     assert "| no model | | no |" in refused
 
 

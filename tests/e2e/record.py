@@ -1,4 +1,10 @@
-"""Measure real models anew and write accuracy.toml: `python tests/e2e/record.py [MODEL...]`, all by default.
+"""Measure real models anew and write accuracy.toml.
+
+    python tests/e2e/record.py [MODEL...] [--seeds 0,1,2] [--jobs 2] [--anew]
+
+Every model and seed is measured in a process of its own, on one thread. What this very code has measured before is
+taken from .cache/e2e, so a run that was interrupted goes on where it was; --anew measures all of it again. At the end
+everything that is asked for is shown beside what was measured.
 
 Run it after an improvement that a test reports, and look at the difference before committing it: a record may go down
 only for a reason that the commit states.
@@ -6,36 +12,141 @@ only for a reason that the commit states.
 
 from __future__ import annotations
 
+import argparse
+import hashlib
+import json
+import os
+import subprocess
 import sys
 import tempfile
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import asdict, replace
+from importlib.metadata import version
 from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
-sys.path[:0] = [str(HERE), str(HERE.parents[1] / "examples")]
+ROOT = HERE.parents[1]
+sys.path[:0] = [str(HERE), str(ROOT), str(ROOT / "examples")]
 
-from measurement import Measurement, Record, measure, read_records, write_records  # noqa: E402
+from measurement import (  # noqa: E402
+    UNEXPLAINED,
+    Measurement,
+    Record,
+    measure,
+    read_records,
+    short_of,
+    write_records,
+)
 from model_zoo.fetch import CASES  # noqa: E402
+
+ONE_THREAD = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
 
 
 def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("models", nargs="*", metavar="MODEL", help=f"default: all; of {', '.join(CASES)}")
+    parser.add_argument("--seeds", default="0,1,2", help="default: 0,1,2")
+    parser.add_argument("--jobs", type=int, default=1, help="so many at a time (default: 1)")
+    parser.add_argument("--anew", action="store_true", help="measure also what this code has measured before")
+    parser.add_argument("--child", nargs=3, help=argparse.SUPPRESS)
+    arguments = parser.parse_args()
+    if arguments.child:
+        name, seed, profile = arguments.child
+        _measure_here(name, int(seed), profile)
+        return
+    if unknown := set(arguments.models) - set(CASES):
+        parser.error(f"no such model: {', '.join(sorted(unknown))}")
     records = read_records()
-    for name in sys.argv[1:] or records:
-        with tempfile.TemporaryDirectory() as output:
-            measured = measure(CASES[name](), Path(output))
-        if name in records:
-            _show(name, records[name].measurement, measured)
-            records[name] = replace(records[name], measurement=measured)
-        else:
-            print(f"{name}: {measured}\nnew: set its tolerance, and say why")
-            records[name] = Record(measured, 0.0, "say why")
+    names = arguments.models or list(CASES)
+    wanted = [(name, int(seed)) for seed in arguments.seeds.split(",") for name in names]
+    failed = []
+    for name, seed, measured in _measurements(wanted, records, arguments.jobs, arguments.anew):
+        if isinstance(measured, str):
+            failed.append(f"{name}, seed {seed}: {measured}")
+            print(f"FAILED {failed[-1]}", flush=True)
+            continue
+        record = records.get(name, Record())
+        _show(name, seed, record.measured.get(seed), measured)
+        records[name] = _explained(replace(record, measured={**record.measured, seed: measured}))
         write_records(records)
+    print("\n" + table({name: records[name] for name in names if name in records}))
+    if failed:
+        sys.exit("\n".join(["", "not measured:", *failed]))
 
 
-def _show(name: str, before: Measurement, after: Measurement) -> None:
-    old = asdict(before)
-    changes = [f"  {key}: {old[key]} -> {value}" for key, value in asdict(after).items() if value != old[key]]
-    print("\n".join([f"{name}: {len(changes)} changes", *changes]))
+def table(records: dict[str, Record]) -> str:
+    """Markdown: what is asked for beside what each seed reached."""
+    lines = ["| model | profile | asked | by seed | |", "|---|---|---|---|---|"]
+    for name, record in records.items():
+        for figure, limit in record.asked.items():
+            reached = [
+                f"{measured.figures[figure]:g}" if figure in measured.figures else measured.precision
+                for _, measured in sorted(record.measured.items())
+            ]
+            short = any(short_of({figure: limit}, measured) for measured in record.measured.values())
+            verdict = f"short of what is asked: {record.short}" if short else "reached"
+            lines.append(f"| {name} | {record.profile} | {figure} {limit} | {' / '.join(reached)} | {verdict} |")
+    return "\n".join(lines)
+
+
+def _measurements(
+    wanted: list[tuple[str, int]], records: dict[str, Record], jobs: int, anew: bool
+) -> Iterator[tuple[str, int, Measurement | str]]:
+    """(model, seed, what was measured or why it could not be), as they come."""
+    profiles = {name: records.get(name, Record()).profile for name, _ in wanted}
+    with ThreadPoolExecutor(jobs) as pool:
+        running = {
+            pool.submit(_measured_in_child, name, seed, profiles[name], anew): (name, seed) for name, seed in wanted
+        }
+        for done in as_completed(running):
+            yield *running[done], done.result()
+
+
+def _measured_in_child(name: str, seed: int, profile: str, anew: bool) -> Measurement | str:
+    kept = ROOT / ".cache" / "e2e" / _code_digest() / f"{name}-{seed}-{profile}.json"
+    if anew or not kept.is_file():
+        command = [sys.executable, str(Path(__file__).resolve()), "--child", name, str(seed), profile]
+        with tempfile.TemporaryDirectory() as store:
+            environment = {**os.environ, **ONE_THREAD, "EDGEC_CACHE_DIR": store}
+            done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+        if done.returncode:
+            return "\n".join(done.stderr.strip().splitlines()[-4:]) or f"exit code {done.returncode}"
+        kept.parent.mkdir(parents=True, exist_ok=True)
+        partial = kept.with_suffix(".partial")
+        partial.write_text(done.stdout.splitlines()[-1])
+        partial.rename(kept)
+    return Measurement(**json.loads(kept.read_text()))
+
+
+def _measure_here(name: str, seed: int, profile: str) -> None:
+    with tempfile.TemporaryDirectory() as output:
+        print(json.dumps(asdict(measure(CASES[name](seed=seed), profile, Path(output)))))
+
+
+def _code_digest() -> str:
+    """Of all that a measurement depends on: the product, the models and their data, the tools."""
+    digest = hashlib.sha256()
+    for folder in ("edgec", "targets", "calibration", "examples/model_zoo", "examples/mnist", "examples/digits"):
+        for path in sorted((ROOT / folder).rglob("*")):
+            if path.is_file() and "__pycache__" not in path.parts:
+                digest.update(path.relative_to(ROOT).as_posix().encode() + b"\0" + path.read_bytes())
+    digest.update((HERE / "measurement.py").read_bytes())
+    digest.update("".join(version(name) for name in ("numpy", "onnx", "onnxruntime", "onnxsim", "openvino")).encode())
+    return digest.hexdigest()[:16]
+
+
+def _explained(record: Record) -> Record:
+    """With a place for the reason where something is short of what is asked, and without one where nothing is."""
+    short = any(short_of(record.asked, measured) for measured in record.measured.values())
+    return replace(record, short=(record.short or UNEXPLAINED) if short else "")
+
+
+def _show(name: str, seed: int, before: Measurement | None, after: Measurement) -> None:
+    known = {**before.figures, "precision": before.precision} if before else {}
+    new = {**after.figures, "precision": after.precision}
+    changes = [f"  {key}: {known.get(key, 'new')} -> {value}" for key, value in new.items() if value != known.get(key)]
+    print("\n".join([f"{name}, seed {seed}: {len(changes)} changes", *changes]), flush=True)
 
 
 if __name__ == "__main__":

@@ -1,92 +1,147 @@
 """Real models on real tasks, built as a user builds them, must stay as good as they were.
 
-accuracy.toml holds what each model reached. Worse than that is a regression and fails. Better is reported, with the
-command that raises the record.
+accuracy.toml holds what each model reached on the data of three seeds, beside what is asked for. Worse than the record
+is a regression and fails, and so does a limit that was kept and is no longer. Better is reported, with the command that
+raises the record.
+
+Seed 0 is run for every model, the other two only for models whose build takes less than 15 CPU seconds by the record:
+the rest is skipped, and says so. `EDGEC_ALL_SEEDS=1 pytest tests/e2e/test_real_models.py` runs all.
 """
 
 from __future__ import annotations
 
+import os
 import warnings
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from model_zoo.fetch import CASES
 
-from .measurement import Measurement, Record, measure, read_records
+from .measurement import UNEXPLAINED, Measurement, Record, measure, read_records, short_of, write_records
 
 RECORDS = read_records()
+_QUICK = 15  # CPU seconds of a build
+_SLACK = {"sqnr_db": 2.0, "int8_mac_fraction": 0.005, "agreement": 0.02, "dice": 0.01, "margin": 0.01, "photos": 0.05}
+"""By how much figures may fall, unless the record names a tolerance: engines round differently on other CPUs."""
 _FP32_SLACK = 0.011  # ONNX Runtime's float kernels differ between CPUs: one decision in a hundred may go the other way
-_SQNR_SLACK_DB = 2.0  # kernels of the engine differ between CPUs; the samples are the same
-_MAC_SLACK = 0.005
+_PRECISIONS = ("refused", "float", "mixed", "int8")
 
 
 @pytest.mark.network
 @pytest.mark.slow
-@pytest.mark.parametrize("name", sorted(RECORDS))
+@pytest.mark.parametrize(
+    ("name", "seed"), [(name, seed) for name, record in sorted(RECORDS.items()) for seed in sorted(record.measured)]
+)
 def test_model_is_as_accurate_as_it_was(
-    name: str, fetched: Callable, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    name: str, seed: int, fetched: Callable, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    case = fetched(CASES[name])
+    record = RECORDS[name]
+    seconds = record.measured[seed].figures["cpu_seconds"]
+    if seed and seconds >= _QUICK and os.environ.get("EDGEC_ALL_SEEDS") != "1":
+        pytest.skip(f"takes {seconds:.0f} CPU seconds, and seed 0 is run: EDGEC_ALL_SEEDS=1 runs this one too")
+    case = fetched(lambda: CASES[name](seed=seed))
     monkeypatch.setenv("EDGEC_CACHE_DIR", str(tmp_path / "store"))
-    measured = measure(case, tmp_path)
-    assert regressions(RECORDS[name], measured) == []
-    if improved := improvements(RECORDS[name], measured):
+    measured = measure(case, record.profile, tmp_path)
+    assert regressions(record, seed, measured) == []
+    if improved := improvements(record, seed, measured):
         advice = f"run `python tests/e2e/record.py {name}` and commit accuracy.toml"
-        warnings.warn(f"{name} became better ({', '.join(improved)}): {advice}", stacklevel=1)
+        warnings.warn(f"{name}, seed {seed} became better ({', '.join(improved)}): {advice}", stacklevel=1)
 
 
-def regressions(record: Record, measured: Measurement) -> list[str]:
-    """In words, what is worse than the record by more than may be."""
-    known = record.measurement
+def regressions(record: Record, seed: int, measured: Measurement) -> list[str]:
+    """In words, what is worse than the record by more than may be, or no longer what is asked for."""
+    known = record.measured[seed]
     found = []
-    if abs(measured.fp32_accuracy - known.fp32_accuracy) > _FP32_SLACK:
-        found.append(f"the original's accuracy is {measured.fp32_accuracy}, not {known.fp32_accuracy}: other data")
-    if measured.int8_accuracy < known.int8_accuracy - record.tolerance - 1e-9:
-        found.append(f"accuracy {measured.int8_accuracy} < {known.int8_accuracy} - {record.tolerance}")
-    if measured.sqnr_db < known.sqnr_db - _SQNR_SLACK_DB:
-        found.append(f"SQNR {measured.sqnr_db} dB < {known.sqnr_db} - {_SQNR_SLACK_DB} dB")
-    if measured.int8_mac_fraction < known.int8_mac_fraction - _MAC_SLACK:
-        found.append(f"INT8 share of the work {measured.int8_mac_fraction} < {known.int8_mac_fraction}")
+    if _PRECISIONS.index(measured.precision) < _PRECISIONS.index(known.precision):
+        found.append(f"precision {measured.precision}, not {known.precision}")
+    if abs(measured.figures["fp32_accuracy"] - known.figures["fp32_accuracy"]) > _FP32_SLACK:
+        found.append(f"the original's accuracy is {measured.figures['fp32_accuracy']}, not as recorded: other data")
+    for name, slack in {**_SLACK, **record.tolerance}.items():
+        if name in known.figures and measured.figures.get(name, 0.0) < known.figures[name] - slack - 1e-9:
+            found.append(f"{name} {measured.figures.get(name)} < {known.figures[name]} - {slack}")
+    if not short_of(record.asked, known):
+        found += short_of(record.asked, measured)
     return found
 
 
-def improvements(record: Record, measured: Measurement) -> list[str]:
+def improvements(record: Record, seed: int, measured: Measurement) -> list[str]:
     """In words, what is better than the record by more than noise."""
-    known = record.measurement
+    known = record.measured[seed]
     found = []
-    if measured.int8_accuracy > known.int8_accuracy + record.tolerance + 1e-9:
-        found.append(f"accuracy {known.int8_accuracy} -> {measured.int8_accuracy}")
-    if measured.sqnr_db > known.sqnr_db + _SQNR_SLACK_DB:
-        found.append(f"SQNR {known.sqnr_db} -> {measured.sqnr_db} dB")
-    if measured.int8_mac_fraction > known.int8_mac_fraction + _MAC_SLACK:
-        found.append(f"INT8 share {known.int8_mac_fraction} -> {measured.int8_mac_fraction}")
+    if _PRECISIONS.index(measured.precision) > _PRECISIONS.index(known.precision):
+        found.append(f"precision {known.precision} -> {measured.precision}")
+    for name, slack in {**_SLACK, **record.tolerance}.items():
+        if name in known.figures and measured.figures.get(name, 0.0) > known.figures[name] + slack + 1e-9:
+            found.append(f"{name} {known.figures[name]} -> {measured.figures[name]}")
+    if short_of(record.asked, known) and not short_of(record.asked, measured):
+        found.append("all that is asked for is reached")
     return found
 
 
-KNOWN = Measurement(fp32_accuracy=0.97, int8_accuracy=0.96, precision="int8", sqnr_db=30.0, int8_mac_fraction=1.0)
+FIGURES = {"accuracy": 0.96, "fp32_accuracy": 0.97, "accuracy_drop": 0.01, "sqnr_db": 30.0, "int8_mac_fraction": 1.0}
+KNOWN = Measurement("int8", FIGURES)
+RECORD = Record(tolerance={"accuracy": 0.01}, reason="a test", measured={0: KNOWN})
+
+
+def _measured(precision: str = "int8", **figures: float) -> Measurement:
+    return Measurement(precision, {**FIGURES, **figures})
 
 
 @pytest.mark.parametrize(
     ("measured", "word"),
     [
-        (Measurement(0.97, 0.90, "int8", 30.0, 1.0), "accuracy"),
-        (Measurement(0.97, 0.96, "int8", 20.0, 1.0), "SQNR"),
-        (Measurement(0.97, 0.96, "mixed", 30.0, 0.5), "INT8 share"),
-        (Measurement(0.50, 0.96, "int8", 30.0, 1.0), "other data"),
+        (_measured(accuracy=0.90), "accuracy"),
+        (_measured(sqnr_db=20.0), "sqnr_db"),
+        (_measured(precision="mixed", int8_mac_fraction=0.5), "int8_mac_fraction"),
+        (_measured(precision="mixed"), "precision"),
+        (_measured(fp32_accuracy=0.50), "other data"),
+        (Measurement("refused", {"fp32_accuracy": 0.97}), "refused"),
     ],
 )
 def test_what_is_worse_than_the_record_is_a_regression(measured: Measurement, word: str) -> None:
-    record = Record(KNOWN, 0.01, "a test")
-    assert regressions(record, KNOWN) == []
-    assert word in " ".join(regressions(record, measured))
+    assert regressions(RECORD, 0, KNOWN) == []
+    assert word in " ".join(regressions(RECORD, 0, measured))
+
+
+def test_what_is_asked_for_and_was_reached_must_stay_reached() -> None:
+    asked = replace(RECORD, asked={"accuracy_drop": "<= 0.01"})
+    worse = _measured(accuracy=0.955, accuracy_drop=0.015)
+    assert regressions(RECORD, 0, worse) == []  # within the tolerance
+    assert regressions(asked, 0, worse) == ["accuracy_drop 0.015, asked <= 0.01"]
+
+
+def test_what_is_asked_for_and_was_not_reached_is_held_to_the_record_alone() -> None:
+    short = replace(RECORD, asked={"sqnr_db": ">= 40"})
+    assert short_of(short.asked, KNOWN) == ["sqnr_db 30, asked >= 40"]
+    assert regressions(short, 0, KNOWN) == []
+    assert "sqnr_db" in " ".join(regressions(short, 0, _measured(sqnr_db=27.0)))
+    assert "all that is asked for is reached" in improvements(short, 0, _measured(sqnr_db=41.0))
 
 
 def test_what_is_better_than_the_record_is_reported() -> None:
-    record = Record(KNOWN, 0.005, "a test")
-    assert improvements(record, KNOWN) == []
-    assert len(improvements(record, Measurement(0.97, 0.97, "int8", 40.0, 1.0))) == 2
+    assert improvements(RECORD, 0, KNOWN) == []
+    assert len(improvements(RECORD, 0, _measured(accuracy=0.98, sqnr_db=40.0))) == 2
+    refused = replace(RECORD, measured={0: Measurement("refused", {"fp32_accuracy": 0.97})})
+    assert improvements(refused, 0, KNOWN) == ["precision refused -> int8"]
 
 
-def test_every_record_says_why_it_tolerates_what_it_tolerates() -> None:
+def test_records_are_read_as_they_were_written(tmp_path: Path) -> None:
+    records = {"one": replace(RECORD, asked={"accuracy": ">= 0.9"}, short='the "rest" is'), "two": RECORD}
+    write_records(records, tmp_path / "accuracy.toml")
+    assert read_records(tmp_path / "accuracy.toml") == records
+
+
+def test_every_record_says_why_it_tolerates_what_it_tolerates_and_why_it_falls_short() -> None:
     assert {name for name, record in RECORDS.items() if len(record.reason) < 20} == set()
+    for name, record in RECORDS.items():
+        short = any(short_of(record.asked, measured) for measured in record.measured.values())
+        assert bool(record.short) == short, name
+        assert record.short != UNEXPLAINED, name
+
+
+def test_every_model_is_recorded_for_three_seeds() -> None:
+    assert {(name, seed) for name, record in RECORDS.items() for seed in record.measured} == {
+        (name, seed) for name in CASES for seed in (0, 1, 2)
+    }
