@@ -21,6 +21,12 @@ LITTLE_DATA = 5000
 SPARSE = 30.0
 UNLIKE = 10.0
 CLIPPED = 1e-3
+BEYOND = 0.05
+"""What lies outside by less than this share of the range is cut by a few steps only, and hardly missed."""
+
+ALIVE = 1e-6
+"""Channels whose values never exceed this share of the widest one's are dead: their range says nothing."""
+
 CLEAR = 3.0
 """Decibels by which one part of an error must be worse than another to be called the reason."""
 
@@ -30,7 +36,8 @@ class TensorFacts:
     """What is known of one tensor.
 
     spread: root of the mean square. peaks: largest magnitude of each channel. count: elements that the range was
-    learned from; steps: runs. clipped: share of the judged values beyond the grid, None when not measured.
+    learned from; steps: runs. clipped: share of the judged values beyond the grid, None when not measured; beyond: how
+    far the farthest one lies outside, as a share of the grid's width.
     """
 
     name: str
@@ -41,6 +48,7 @@ class TensorFacts:
     count: int = 0
     steps: int = 0
     clipped: float | None = None
+    beyond: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -166,7 +174,7 @@ def _near_dead(facts: LayerFacts) -> Finding | None:
 
 
 def _saturation(facts: LayerFacts) -> Finding | None:
-    measured = [item for item in facts.tensors if item.clipped is not None and item.clipped > CLIPPED]
+    measured = [item for item in facts.tensors if (item.clipped or 0.0) > CLIPPED and item.beyond > BEYOND]
     worst = max(measured, key=lambda item: item.clipped or 0.0, default=None)
     if worst is None or worst.clipped is None:
         return None
@@ -182,9 +190,12 @@ def _saturation(facts: LayerFacts) -> Finding | None:
 def _outlier(facts: LayerFacts) -> Finding | None:
     worst: tuple[float, int, str] | None = None
     for item in facts.tensors:
-        if item.peaks is None or len(item.peaks) < 4:
+        if item.peaks is None:
             continue
-        ratio = float(item.peaks.max() / max(float(np.median(item.peaks)), 1e-12))
+        alive = item.peaks[item.peaks > ALIVE * item.peaks.max(initial=0.0)]
+        if len(alive) < 4:
+            continue
+        ratio = float(alive.max() / np.median(alive))
         if ratio > OUTLIER and (worst is None or ratio > worst[0]):
             worst = ratio, int(item.peaks.argmax()), item.name
     if worst is None:

@@ -12,6 +12,9 @@ from edgec.quantization.statistics import TensorStatistics
 BEYOND = 0.01
 """Share of an input's values beyond the calibrated range from which it is other data."""
 
+FAR, FOREIGN = 0.05, 1.0
+"""How far beyond it they lie at least, as a share of that range; from FOREIGN on, a single value tells."""
+
 NARROW = 0.125
 """Share of the calibrated range that the judged data must use at least."""
 
@@ -44,7 +47,7 @@ def about_data(graph: Graph, measured: Measured, learned: Mapping[str, TensorSta
             f"the input {name!r} was calibrated on values from {low:.4g} to {high:.4g}, but is judged on values from "
             f"{seen.low:.4g} to {seen.high:.4g}"
         )
-        if seen.clipped_share > BEYOND or beyond > 1.0:
+        if (seen.clipped_share > BEYOND and beyond > FAR) or beyond > FOREIGN:
             cut = f", and {100 * seen.clipped_share:.2g} % of them are cut off" if seen.clipped_share else ""
             text = f"{both}{cut}: another domain, or prepared otherwise"
             found.append(Finding("data-mismatch", None, text, evidence))

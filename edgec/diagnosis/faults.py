@@ -148,6 +148,7 @@ class Witness:
             learned.count if learned is not None else 0,
             learned.steps if learned is not None else 0,
             seen.clipped_share if seen.grid is not None else None,
+            seen.beyond,
         )
 
     def _joined(self, layer: Layer) -> tuple[str, float, str, str] | None:

@@ -49,7 +49,8 @@ class Grid:
 class Layer:
     """One layer of both models.
 
-    name, op: of its first node that computes. nodes, twin: its nodes in the float and in the quantized model, in order.
+    name, op: of its first node that computes.
+    nodes, twin: its nodes in the float and in the quantized model, in order.
     reads: tensors of the float model that it takes. outputs: tensors that it hands on, by their names in the float
         model; `handed_on` has the name of each one's value in the twin (behind a Q/DQ pair that all readers read).
     grids: of the quantized tensors that it reads; `output_grids` of those that it hands on.
@@ -155,13 +156,17 @@ class Twins:
         if any(reader.op_type != QUANTIZE for reader in readers):
             return tensor
         behind = self.quantized.consumers.get(readers[0].output[0], [])
-        return str(behind[0].output[0]) if behind and behind[0].op_type == DEQUANTIZE else tensor
+        if not behind or behind[0].op_type != DEQUANTIZE or behind[0].output[0] in self.cuts:
+            return tensor  # what lies behind the pair is a tensor of the float model, too: a layer of its own
+        return str(behind[0].output[0])
 
     def _layer(self, index: int, outputs: tuple[str, ...]) -> Layer:
         handed_on = {name: self._handed_on(name) for name in outputs}
         nodes, reads = self._back(self.floats, outputs, set(outputs))
         twin, also = self._back(self.quantized, handed_on.values(), set(outputs))
-        computing = next((node for node in nodes if node.op_type not in ("Constant", "Identity")), nodes[-1])
+        known = {node.name for node in twin}
+        named = [node for node in nodes if node.name in known] or nodes
+        computing = next((node for node in named if node.op_type not in ("Constant", "Identity")), nodes[-1])
         grids: dict[str, Grid] = {}
         rounding = [node for node in twin if node.op_type == QUANTIZE]
         for node in rounding:

@@ -129,6 +129,13 @@ class RangeMeter:
         return self.clipped / self.count if self.count else 0.0
 
     @property
+    def beyond(self) -> float:
+        """How far the farthest value lies outside of the grid, as a share of the grid's width; 0 for none."""
+        if self.grid is None or not self.count:
+            return 0.0
+        return max(self.grid.low - self.low, self.high - self.grid.high, 0.0) / (self.grid.high - self.grid.low)
+
+    @property
     def steps_used(self) -> int:
         """Steps of the grid between the least and the greatest value, those on the grid counted."""
         if self.grid is None or not self.count:
