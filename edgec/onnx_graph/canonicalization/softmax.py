@@ -12,8 +12,8 @@ from edgec.onnx_graph.graph import attribute
 from edgec.onnx_graph.operators import STANDARD
 
 BOUND = -100.0
-"""What hides an entry. As long as the scores of a row lie within 70 of each other, a hidden one weighs less than exp(-30),
-and even half a million of them add less than 2^-24 to the row's sum, which float32 rounds away."""
+"""What hides an entry. As long as the scores of a row lie within 70 of each other, a hidden one weighs less than
+exp(-30), and even half a million of them add less than 2^-24 to the row's sum, which float32 rounds away."""
 
 _HIDES = -1000.0
 """Constants up to this one are masks. A score is none of that size."""
