@@ -31,13 +31,17 @@ class StageFinished:
 
 @dataclass(frozen=True)
 class Progress:
-    """`done` of `total` units of work of the running stage; the listener works out the time left."""
+    """`done` of `total` units of work of the running stage; the listener works out the time left.
+
+    detail: what is being done, for people; with it, `total` is a guess.
+    """
 
     stage: str
     done: int
     total: int
     unit: str
     target: str | None = None
+    detail: str = ""
 
 
 @dataclass(frozen=True)

@@ -16,14 +16,17 @@ class StageContext:
     """Where a running stage leaves its result, and whom it tells what it does.
 
     out: an empty folder; the files left in it are the stage's result.
+    journal: a folder that need not exist yet and outlives a run that was killed: the next run of the same stage on the
+        same inputs finds in it what the stage has written there. Gone once the result is stored. None: there is none.
     """
 
     stage: str
     out: Path
     emit: Listener
+    journal: Path | None = None
 
-    def progress(self, done: int, total: int, unit: str) -> None:
-        self.emit(Progress(self.stage, done, total, unit))
+    def progress(self, done: int, total: int, unit: str, detail: str = "") -> None:
+        self.emit(Progress(self.stage, done, total, unit, detail=detail))
 
     def info(self, text: str) -> None:
         self.emit(Note(self.stage, text))

@@ -106,7 +106,14 @@ class StageRunner:
             self.listener(StageStarted(stage.name, self.target))
             worker.call(
                 _run_stage,
-                {"run": stage.run, "inputs": values, "params": params, "stage": stage.name, "out": folder},
+                {
+                    "run": stage.run,
+                    "inputs": values,
+                    "params": params,
+                    "stage": stage.name,
+                    "out": folder,
+                    "journal": self.store.journal(key),
+                },
                 emit_as="emit",
                 listener=listen,
             )
@@ -121,9 +128,11 @@ class StageRunner:
         return entry
 
 
-def _run_stage(run: Any, inputs: Mapping[str, Any], params: Any, stage: str, out: Path, emit: Listener) -> None:
+def _run_stage(
+    run: Any, inputs: Mapping[str, Any], params: Any, stage: str, out: Path, journal: Path, emit: Listener
+) -> None:
     try:
-        run(**inputs, params=params, context=StageContext(stage, out, emit))
+        run(**inputs, params=params, context=StageContext(stage, out, emit, journal))
     except Exception as error:
         # Native libraries have words of their own for a full disk, and may remove what they could not finish.
         if isinstance(error, OutputError) or shutil.disk_usage(out).free > _room_for(inputs.values()):

@@ -3,6 +3,7 @@
     $EDGEC_CACHE_DIR (default: ~/.cache/edgec)
       v1/entries/KEY/     the files of one result, and entry.json which lists them with their digests
       v1/making/          results in the making; renamed into entries/ when they are whole
+      v1/journals/KEY/    what the maker of KEY wants to find again if it is killed; gone once the result is there
       v1/locks/KEY        held while KEY is made, so that two builds make it once
       v1/in-use           held (shared) by every build, so that gc takes nothing away from one
 
@@ -54,7 +55,7 @@ class Store:
     def __init__(self, root: Path) -> None:
         self.root = root.absolute() / "v1"
         try:
-            for name in ("entries", "making", "locks"):
+            for name in ("entries", "making", "journals", "locks"):
                 (self.root / name).mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise OutputError(
@@ -81,6 +82,10 @@ class Store:
         """An empty folder for the length of a build; what a killed build leaves there, gc removes."""
         with tempfile.TemporaryDirectory(prefix="scratch-", dir=self.root / "making") as folder:
             yield Path(folder)
+
+    def journal(self, key: str) -> Path:
+        """A folder for whoever makes `key`, which outlives them until the result is stored. It may not exist yet."""
+        return self.root / "journals" / key
 
     def find(self, key: str) -> Entry | None:
         """The result of `key`, every byte of it checked; None when there is none, or it was damaged."""
@@ -118,6 +123,7 @@ class Store:
                 started = time.monotonic()
                 notes = fill(folder)
                 self._seal(folder, key, stage, time.monotonic() - started, notes)
+                shutil.rmtree(self.journal(key), ignore_errors=True)
             except BaseException:
                 shutil.rmtree(folder, ignore_errors=True)
                 raise
@@ -172,7 +178,8 @@ class Store:
                 return None
             removed = freed = 0
             limit = time.time() - unused_for
-            for folder in [*(self.root / "entries").iterdir(), *(self.root / "making").iterdir()]:
+            left_behind = [folder for name in ("making", "journals") for folder in (self.root / name).iterdir()]
+            for folder in [*(self.root / "entries").iterdir(), *left_behind]:
                 if folder.parent.name == "entries" and folder.stat().st_mtime > limit:
                     continue
                 freed += sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())

@@ -30,6 +30,10 @@ def _label(event: StageStarted | StageFinished) -> str:
     return f"{event.stage} for {event.target}" if event.target else event.stage
 
 
+def _count(done: int, total: int, unit: str, detail: str) -> str:
+    return f"{done} of {'about ' if detail else ''}{total} {unit}"
+
+
 class _Lines:
     """Plain lines, for logs: a line a stage, and now and then how far it got."""
 
@@ -52,12 +56,13 @@ class _Lines:
                 self._say(f"{_label(event)}: found in the store")
             case StageFinished(seconds=seconds):
                 self._say(f"{_label(event)}: done in {seconds:.1f} s")
-            case Progress(stage, done, total, unit):
+            case Progress(stage, done, total, unit, _, detail):
                 now = time.monotonic()
                 if now - self._last >= _EVERY and done:
                     left = (now - self._began) * (total - done) / done
                     self._last = now
-                    self._say(f"{stage}: {done} of {total} {unit}, {left:.0f} s left")
+                    passed = f"{detail}, {now - self._began:.0f} s" if detail else f"{left:.0f} s left"
+                    self._say(f"{stage}: {_count(done, total, unit, detail)}, {passed}")
 
     @staticmethod
     def _say(text: str) -> None:
@@ -108,6 +113,7 @@ class _Bars:
                     self._bars.remove_task(task)
                 how = "[dim]found in the store[/]" if cached else f"{seconds:.1f} s"
                 say(f"  [green]✓[/] {_label(event):<24} {how}", highlight=False)
-            case Progress(_, done, total, unit):
+            case Progress(_, done, total, unit, _, detail):
                 if key in self._tasks:
-                    self._bars.update(self._tasks[key], completed=done, total=total, count=f"{done} of {total} {unit}")
+                    count = ", ".join(filter(None, [_count(done, total, unit, detail), detail]))
+                    self._bars.update(self._tasks[key], completed=done, total=total, count=escape(count))

@@ -22,7 +22,7 @@ from edgec.quantization.placement import Edge, Kernel, Placement, Slot
 from edgec.quantization.qparams import QParams, QuantizedBias, QuantizedWeights, affine, on_grid, quantize
 from edgec.quantization.rules import Kind
 from edgec.quantization.statistics import TensorStatistics
-from edgec.quantization.weights import MacConstants, mac_constants
+from edgec.quantization.weights import MacConstants, WeightRounding, mac_constants, nearest
 
 
 @dataclass(frozen=True)
@@ -43,7 +43,7 @@ class Emitted:
         """The document qparams.json."""
         return {
             "tensors": {
-                name: {"scale": params.scale, "zero_point": params.zero_point, "dtype": "int8"}
+                name: {"scale": params.scale, "zero_point": params.zero_point, "dtype": str(params.dtype)}
                 for name, params in self.tensors.items()
             },
             "weights": {
@@ -60,13 +60,15 @@ def emit(
     correction: Mapping[str, TensorStatistics] | None = None,
     *,
     limit: int = 127,
+    rounding: WeightRounding = nearest,
 ) -> Emitted:
     """Write the QDQ graph of `graph`, which stays as it is.
 
     correction: statistics of the inputs of MAC kernels, with means; None writes biases as they are.
     limit: largest weight in steps: 127, or 63 where pairs of products must not saturate 16 bits.
+    rounding: how weights become integers.
     """
-    return _Emitter(graph, placement, scales, correction or {}, limit).run()
+    return _Emitter(graph, placement, scales, correction or {}, limit, rounding).run()
 
 
 @dataclass
@@ -78,6 +80,7 @@ class _Emitter:
     scales: Mapping[Slot, QParams]
     correction: Mapping[str, TensorStatistics]
     limit: int
+    rounding: WeightRounding
     nodes: list[NodeProto] = field(default_factory=list)
     constants: dict[str, np.ndarray] = field(default_factory=dict)
     tensors: dict[str, QParams] = field(default_factory=dict)
@@ -125,7 +128,7 @@ class _Emitter:
     def _grid(self, name: str, params: QParams) -> tuple[str, str]:
         return (
             self._constant(f"{name}_scale", np.array(params.scale, np.float32)),
-            self._constant(f"{name}_zero_point", np.array(params.zero_point, np.int8)),
+            self._constant(f"{name}_zero_point", np.array(params.zero_point, params.dtype)),
         )
 
     # --- nodes ---
@@ -184,7 +187,7 @@ class _Emitter:
         key = (name, params)
         if key not in self._written:
             self.tensors[_numbered(self.tensors, name)] = params
-            zero_point = np.array(params.zero_point, np.int8)
+            zero_point = np.array(params.zero_point, params.dtype)
             scale = np.array(params.scale, np.float32)
             self._written[key] = self._dequantized(name, quantize(value, params), scale, zero_point)
         return self._written[key]
@@ -203,13 +206,15 @@ class _Emitter:
         if len(data) != 1:
             return None
         statistics = self.correction.get(self.placement.slots[data[0]])
-        made = mac_constants(self.graph, kernel, self.scales[data[0]].scale, statistics, limit=self.limit)
+        scale = self.scales[data[0]].scale
+        made = mac_constants(self.graph, kernel, scale, statistics, limit=self.limit, rounding=self.rounding)
         if made is not None and made.bias is not None:
             self.saturated += made.bias.saturated
         return made
 
     def _weights(self, name: str, weights: QuantizedWeights) -> str:
-        key = (name, weights.axis, weights.scales.tobytes())  # two readers may need different scales
+        # Two readers may need different scales, and may have rounded to different integers.
+        key = (name, weights.axis, weights.scales.tobytes(), weights.values.tobytes())
         if key not in self._written:
             self.weights[_numbered(self.weights, name)] = weights
             zero_point = np.zeros(weights.scales.shape, np.int8)

@@ -7,68 +7,70 @@ first, and each is kept only if the held-out loss falls.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Iterator
-from dataclasses import replace
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 
-from edgec.onnx_graph.cost import macs
 from edgec.quantization.placement import Kernel, Placement
+from edgec.quantization.recipe import Recipe
 from edgec.quantization.rules import Kind
-from edgec.quantization.search import Recipe, Trial, Workshop
 from edgec.quantization.sensitivity import isolated_errors
-
-BUDGET = 0.10
-"""At most this share of the model's multiplications may end up in float: beyond it, it is no INT8 model any more."""
+from edgec.quantization.workshop import Workshop
 
 FIRST = 3
 TOP = (1, 2, 4, 8, 16)
 SINGLES = 8
 
-
-def float_layers(workshop: Workshop, best: Trial) -> Iterable[Recipe]:
-    """Recipes that keep more in float than `best`: named sets and the most sensitive kernels, the cheapest set first,
-    then what helped, together."""
-    cost = macs(workshop.graph)
-    total = sum(cost.values())
-    base = best.recipe.keep_float
-
-    def share(names: frozenset[str]) -> float:
-        return sum(cost.get(name, 0) for name in names) / max(total, 1)
-
-    placement = workshop.place(best.recipe)
-    ranking = [item.kernel for item in isolated_errors(workshop, best.recipe)]
-    singles = [_names(_with_neighbours(workshop, placement, kernel)) for kernel in ranking[:SINGLES]]
-    sets = [_names(ranking[:count]) for count in TOP]
-    sets += [squeezed(workshop, best.recipe), tail(workshop, best.recipe), first_convolutions(workshop, best.recipe)]
-    wanted = list(dict.fromkeys(names for names in [*singles, *sets] if names and share(base | names) <= BUDGET))
-    wanted.sort(key=share)  # stable: equal shares stay in the order above
-    helped: list[tuple[float, frozenset[str]]] = []
-    for names in wanted:
-        recipe = replace(best.recipe, keep_float=base | names)
-        yield recipe
-        trial = workshop.attempt(recipe)  # what the caller has just tried
-        if trial.loss < best.loss:
-            helped.append((trial.loss, names))
-    yield from _together(best.recipe, helped, share)
+CURVE = (0.25, 0.5, 0.75)
+"""Shares of multiplications in float at which the price of accuracy is shown, when no allowed share buys enough."""
 
 
-def _together(
-    recipe: Recipe, helped: list[tuple[float, frozenset[str]]], share: Callable[[frozenset[str]], float]
-) -> Iterator[Recipe]:
-    """Unions of the sets that helped most, as far as the budget goes."""
-    union = recipe.keep_float
-    for _, names in sorted(helped, key=lambda item: item[0]):
-        if not names <= union and share(union | names) <= BUDGET:
-            union = union | names
-            yield replace(recipe, keep_float=union)
+@dataclass(frozen=True)
+class FloatSets:
+    """Sets of nodes that may go to float on top of a recipe, the cheapest first."""
+
+    proposed: tuple[frozenset[str], ...]
+    cost: Mapping[str, int]
+    total: int
+
+    def share(self, names: frozenset[str]) -> float:
+        """The share of multiplications that is in float when these nodes are."""
+        return sum(self.cost.get(name, 0) for name in names) / max(self.total, 1)
 
 
-def _with_neighbours(workshop: Workshop, placement: Placement, kernel: Kernel) -> list[Kernel]:
+def float_sets(workshop: Workshop, recipe: Recipe, most: float) -> FloatSets:
+    """Named sets and the most sensitive kernels, as far as at most a share `most` of multiplications is in float."""
+    sets = FloatSets((), workshop.cost, workshop.macs)
+    base = recipe.keep_float
+    placement = workshop.place(recipe)
+    ranking = [item.kernel for item in isolated_errors(workshop, recipe)]
+    wanted = [_names(_with_neighbours(workshop, recipe, placement, kernel)) for kernel in ranking[:SINGLES]]
+    wanted += [_names(ranking[:count]) for count in TOP]
+    wanted += [squeezed(workshop, recipe), tail(workshop, recipe), first_convolutions(workshop, recipe)]
+    found = [names for names in dict.fromkeys(wanted) if names and sets.share(base | names) <= most]
+    found.sort(key=sets.share)  # stable: equal shares stay in the order above
+    return FloatSets(tuple(found), sets.cost, sets.total)
+
+
+def priced_sets(workshop: Workshop, recipe: Recipe) -> list[frozenset[str]]:
+    """The most sensitive kernels that make up about the shares of CURVE: what accuracy would cost."""
+    sets = FloatSets((), workshop.cost, workshop.macs)
+    found: list[frozenset[str]] = []
+    names: frozenset[str] = frozenset()
+    for item in isolated_errors(workshop, recipe):
+        names = names | _names([item.kernel])
+        if len(found) < len(CURVE) and sets.share(names) >= CURVE[len(found)]:
+            found.append(names)
+    return list(dict.fromkeys(found))
+
+
+def _with_neighbours(workshop: Workshop, recipe: Recipe, placement: Placement, kernel: Kernel) -> list[Kernel]:
     """A kernel and the arithmetic right before and behind it, which costs no multiplications: a node in float between
     two in INT8 would have its operands and its result rounded all the same."""
+    graph = workshop.variant(recipe).graph
     owner = {node.name: other for other in placement.kernels.values() for node in other.nodes}
-    made_by = [workshop.graph.producer.get(kernel.anchor.input[i]) for i in kernel.rule.inputs(kernel.anchor)]
+    made_by = [graph.producer.get(kernel.anchor.input[i]) for i in kernel.rule.inputs(kernel.anchor)]
     near = [node for node in made_by if node is not None]
-    near += [node for name in kernel.outputs for node in workshop.graph.consumers.get(name, [])]
+    near += [node for name in kernel.outputs for node in graph.consumers.get(name, [])]
     found = [owner[node.name] for node in near if node.name in owner]
     return [kernel, *(other for other in found if other.rule.kind is Kind.ARITHMETIC)]
 
@@ -80,9 +82,10 @@ def _names(kernels: Iterable[Kernel]) -> frozenset[str]:
 def squeezed(workshop: Workshop, recipe: Recipe) -> frozenset[str]:
     """Convolutions on a single position, as in squeeze-and-excitation: next to no work, and one value a channel and
     image to calibrate on."""
+    graph = workshop.variant(recipe).graph
 
     def single(kernel: Kernel) -> bool:
-        shape = workshop.graph.shape(kernel.anchor.output[0])
+        shape = graph.shape(kernel.anchor.output[0])
         return kernel.anchor.op_type == "Conv" and shape is not None and math.prod(shape[2:]) == 1
 
     return _names(kernel for kernel in workshop.place(recipe).kernels.values() if single(kernel))
@@ -90,12 +93,13 @@ def squeezed(workshop: Workshop, recipe: Recipe) -> frozenset[str]:
 
 def tail(workshop: Workshop, recipe: Recipe) -> frozenset[str]:
     """What lies between the last layers that multiply and accumulate and the outputs: decoders of boxes and scores."""
+    graph = workshop.variant(recipe).graph
     kernels = {node.name: kernel for kernel in workshop.place(recipe).kernels.values() for node in kernel.nodes}
     found: list[Kernel] = []
-    pending = list(workshop.graph.outputs)
+    pending = list(graph.outputs)
     seen: set[str] = set()
     while pending:
-        node = workshop.graph.producer.get(pending.pop())
+        node = graph.producer.get(pending.pop())
         if node is None or node.name in seen:
             continue
         seen.add(node.name)

@@ -9,16 +9,14 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Literal
 
 from onnx import AttributeProto, GraphProto, NodeProto
 
 from edgec.onnx_graph.graph import Graph
+from edgec.quantization.profiles import Profile
 from edgec.quantization.qparams import QParams
 from edgec.quantization.rules import FUSED_ACTIVATIONS, FUSES_ACTIVATION, Kind, Rule, objection, rule_for
 from edgec.quantization.ties import Ties
-
-Profile = Literal["strict", "islands"]
 
 Edge = tuple[str, int]
 """Name of the reading node, position of the input."""

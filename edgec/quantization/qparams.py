@@ -8,6 +8,7 @@ Rounding is half to even, as ONNX prescribes. Zero is always exactly representab
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -25,20 +26,26 @@ BIAS_LIMIT = 2.0**30
 
 @dataclass(frozen=True)
 class QParams:
-    """Scale (a float32 value) and zero point of an int8 tensor."""
+    """Scale (a float32 value) and zero point of an int8 tensor, or (bits=16) of an int16 tensor."""
 
     scale: float
     zero_point: int
+    bits: int = 8
 
     @property
     def low(self) -> float:
         """The smallest real value that can be represented."""
-        return (-128 - self.zero_point) * self.scale
+        return (-(2 ** (self.bits - 1)) - self.zero_point) * self.scale
 
     @property
     def high(self) -> float:
         """The largest real value that can be represented."""
-        return (127 - self.zero_point) * self.scale
+        return (2 ** (self.bits - 1) - 1 - self.zero_point) * self.scale
+
+    @property
+    def dtype(self) -> np.dtype[np.signedinteger[Any]]:
+        """The type of the integers."""
+        return np.dtype(np.int8 if self.bits == 8 else np.int16)
 
 
 def affine(low: float, high: float) -> QParams:
@@ -53,10 +60,17 @@ def affine(low: float, high: float) -> QParams:
     return QParams(scale, zero_point)
 
 
+def symmetric16(low: float, high: float) -> QParams:
+    """Parameters that spread the steps of int16 evenly around zero, as engines with 16-bit activations want them."""
+    largest = max(abs(float(low)), abs(float(high)))
+    return QParams(float(np.float32(max(largest / 32767, SMALLEST_SCALE))), 0, 16)
+
+
 def quantize(x: Float32, params: QParams) -> np.ndarray:
-    """QuantizeLinear: int8 of the shape of `x`."""
+    """QuantizeLinear: int8 (or int16) of the shape of `x`."""
     steps = np.rint(np.asarray(x, np.float32) / np.float32(params.scale))
-    integers: np.ndarray = np.clip(steps + np.float32(params.zero_point), -128, 127).astype(np.int8)
+    limits = np.iinfo(params.dtype)
+    integers: np.ndarray = np.clip(steps + np.float32(params.zero_point), limits.min, limits.max).astype(params.dtype)
     return integers
 
 

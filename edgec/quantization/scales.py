@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -10,7 +10,7 @@ import numpy as np
 from edgec.errors import InternalError
 from edgec.onnx_graph.graph import Graph
 from edgec.quantization.placement import Placement, Slot
-from edgec.quantization.qparams import QParams, affine
+from edgec.quantization.qparams import QParams, affine, symmetric16
 from edgec.quantization.ranges import Method, choose_range
 from edgec.quantization.rules import Kind
 from edgec.quantization.statistics import TensorStatistics, merged
@@ -32,12 +32,22 @@ class Scales:
 
 
 def choose_scales(
-    graph: Graph, placement: Placement, statistics: Mapping[str, TensorStatistics], method: Method, *, clip: bool = True
+    graph: Graph,
+    placement: Placement,
+    statistics: Mapping[str, TensorStatistics],
+    method: Method,
+    *,
+    clip: bool = True,
+    methods: Mapping[str, Method] | None = None,
+    int16: Collection[str] = (),
 ) -> Scales:
     """Scales for all slots of a placement.
 
     method: how a range is taken from a histogram. clip: leave out what every reader saturates on.
+    methods: other methods for single tensors. int16: tensors with 16 bits. Either holds for all that share the scale;
+        a scale that a kernel prescribes stays.
     """
+    methods = methods or {}
     slots: dict[Slot, QParams] = {}
     clipped: list[str] = []
     constants = _constants_on(graph, placement)
@@ -45,10 +55,12 @@ def choose_scales(
         params = placement.fixed.get(root)
         if params is None:
             sources = sources_of(graph, placement, members)
-            low, high, cut = _range(graph, placement, statistics, sources, method, clip)
+            tensors = dict.fromkeys(placement.slots[slot] for slot in [*sources, *members])
+            own = next((methods[tensor] for tensor in tensors if tensor in methods), method)
+            low, high, cut = _range(graph, placement, statistics, sources, own, clip)
             for value in constants.get(root, []):
                 low, high = min(low, float(value.min())), max(high, float(value.max()))
-            params = affine(low, high)
+            params = symmetric16(low, high) if any(tensor in int16 for tensor in tensors) else affine(low, high)
             if cut:
                 clipped += [placement.slots[slot] for slot in sources]
         slots.update((slot, params) for slot in members)

@@ -1,215 +1,303 @@
-"""The search for a quantization that passes the gate.
+"""The search for a quantization that keeps the model's results.
 
-A recipe says how a model is quantized; a trial is a recipe, carried out and judged on held-out samples. A pass proposes
-recipes that differ from the best one so far in one respect, and whatever lowers the loss is kept. The ladder is the
-list of passes: to add a recovery technique is to add a pass and a field of the recipe.
-
-Nothing here depends on time: the number of trials is limited, and equal inputs take the same path.
+It begins with the recipe that is safest on unseen data (every value that calibration saw fits, ranges are cut only
+where readers saturate, biases are corrected) and lets the recovery passes climb from there, on one profile after the
+other. Whatever lowers the held-out loss is kept. Nothing here depends on time, unless the user limits it: the budget
+counts multiplications, and equal inputs take the same path.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
+from typing import Any, Literal
 
-import onnx
+from edgec.errors import UsageError
+from edgec.quantization.climb import WORTHWHILE, Budget, Climb, better, comfortable
+from edgec.quantization.pass_names import PassName
+from edgec.quantization.profiles import Profile
+from edgec.quantization.recipe import Recipe
+from edgec.quantization.recovery import AGAIN, PASSES, RecoveryPass
+from edgec.quantization.workshop import Trial, Workshop
 
-from edgec.onnx_graph.graph import Graph
-from edgec.parity.channels import decibels
-from edgec.parity.gates import Verdict, judge, loss
-from edgec.parity.metrics import OutputComparison
-from edgec.parity.thresholds import Gate
-from edgec.quantization.canonical import canonical
-from edgec.quantization.emit import Emitted, emit
-from edgec.quantization.held_out import HeldOut
-from edgec.quantization.normalization import normalizations, squares
-from edgec.quantization.placement import Placement, Profile, place
-from edgec.quantization.ranges import Method
-from edgec.quantization.scales import Scales, choose_scales
-from edgec.quantization.statistics import TensorStatistics
+SMALL_GAIN_DB = 0.3
+"""When the last step that was kept won less than this, and all gates pass with room to spare, enough is enough."""
 
-ON_REQUEST = "kept in float on request"
-TOO_COSTLY = "kept in float: on held-out samples, INT8 cost too much here"
+GOOD_LOSS = 1e-3
+"""The loss of an SQNR of 30 dB: beyond it, no gain is worth its trials."""
 
-WORTHWHILE = 0.95
-"""A proposal is kept when it brings the loss below this multiple of the best. Smaller gains are within the noise of a
-few dozen samples, and passes propose the safer choices first."""
+FINALISTS = 4
+"""Steps of the climb, the start among them, that are judged again on samples that the search did not see."""
+
+Status = Literal["accepted", "rejected", "forced", "forbidden", "not needed", "not available"]
 
 
 @dataclass(frozen=True)
-class Recipe:
-    """How a model is quantized.
+class Rules:
+    """What the user asks of the search.
 
-    method: how ranges are taken from histograms. clip: cut ranges where every reader saturates.
-    bias_correction: let biases make up for the mean shift of rounded weights. keep_float: nodes to leave alone.
+    force, forbid: passes that the result has in any case, or never. int16: why there are no 16-bit activations; ""
+    where there are. max_float_macs: share of multiplications that may move to float. min_int8_macs: share that must be
+    in INT8. seconds: of CPU time, instead of the default budget.
     """
 
-    profile: Profile
-    method: Method = "minmax"
-    clip: bool = True
-    bias_correction: bool = True
-    keep_float: frozenset[str] = frozenset()
+    force: frozenset[str] = frozenset()
+    forbid: frozenset[str] = frozenset()
+    int16: str = ""
+    max_float_macs: float = 0.10
+    min_int8_macs: float = 0.0
+    seconds: float | None = None
 
 
 @dataclass(frozen=True)
-class Trial:
-    """A recipe and what came of it."""
+class Step:
+    """What became of one pass; `before` and `after` are the best trials without and with it."""
 
-    recipe: Recipe
-    comparisons: tuple[OutputComparison, ...]
-    verdict: Verdict
-    loss: float
+    name: PassName
+    status: Status
+    before: Trial | None = None
+    after: Trial | None = None
+    reason: str = ""
 
-    @property
-    def sqnr_db(self) -> float:
-        """SQNR of the worst output that proves anything, in dB."""
-        return worst_sqnr_db(self.comparisons)
+    def to_json(self) -> dict[str, Any]:
+        def loss(trial: Trial | None) -> float | None:
+            return None if trial is None else float(f"{trial.loss:.6g}")
+
+        def sqnr(trial: Trial | None) -> float | None:
+            return None if trial is None else round(trial.sqnr_db, 3)
+
+        return {
+            "pass": self.name,
+            "status": self.status,
+            "loss_before": loss(self.before),
+            "loss_after": loss(self.after),
+            "sqnr_before_db": sqnr(self.before),
+            "sqnr_after_db": sqnr(self.after),
+            "reason": self.reason,
+        }
 
 
-def worst_sqnr_db(comparisons: Sequence[OutputComparison]) -> float:
-    """The lowest SQNR of all outputs that prove something, in dB; states count only when there is nothing else.
+@dataclass(frozen=True)
+class Outcome:
+    """The best trial, what each pass did for it, and how the finalists did on samples that the search did not see.
 
-    Integers have no SQNR (class 7 is no closer to 8 than to 1). Where there is nothing else, the share of those that
-    change stands in for noise over signal.
+    untried: what the budget left undone, in words.
     """
-    values = [item for item in comparisons if item.kind != "integer"]
-    if not values:
-        return min((decibels(1.0, 1.0 - (item.exact_share or 0.0)) for item in comparisons), default=0.0)
-    proving = [item for item in values if item.degenerate is None] or values
-    telling = [item for item in proving if item.kind != "state"] or proving
-    return min(item.sqnr_db for item in telling)
+
+    best: Trial
+    steps: tuple[Step, ...]
+    fresh: tuple[tuple[Trial, Trial], ...] = ()
+    untried: tuple[str, ...] = ()
 
 
 @dataclass
-class Workshop:
-    """A model, its statistics and its judges: makes quantized models from recipes, and tries them."""
+class Ascent:
+    """The climb on one profile. trail: the trials that were the best one after another, since the last forced pass."""
 
-    graph: Graph
-    statistics: Mapping[str, TensorStatistics]
-    held_out: HeldOut
-    gate: Gate
-    limit: int = 127
-    asked: frozenset[str] = frozenset()
-    trials: list[Trial] = field(default_factory=list)
-    on_trial: Callable[[], None] = lambda: None
-
-    @classmethod
-    def open(
-        cls,
-        model: onnx.ModelProto,
-        statistics: Mapping[str, TensorStatistics],
-        held_out: HeldOut,
-        gate: Gate,
-        limit: int = 127,
-        keep_float: Collection[str] = (),
-    ) -> Workshop:
-        """limit: largest weight in steps (127, or 63 where products must not saturate 16 bits).
-
-        keep_float: nodes that must stay in float, whatever the recipe.
-        """
-        graph = Graph(canonical(model, keep_float))
-        return cls(graph, statistics, held_out, gate, limit, frozenset(keep_float))
-
-    def place(self, recipe: Recipe, alone: str | None = None) -> Placement:
-        """Where a recipe quantizes; `alone` leaves only the kernel of that anchor in INT8."""
-        reasons = {name: ON_REQUEST if name in self.asked else TOO_COSTLY for name in sorted(recipe.keep_float)}
-        return place(self.graph, recipe.profile, reasons, self.statistics, alone)
-
-    def scales(self, recipe: Recipe, placement: Placement) -> Scales:
-        """The scales that a recipe chooses for a placement."""
-        return choose_scales(self.graph, placement, self.statistics, recipe.method, clip=recipe.clip)
-
-    def make(self, recipe: Recipe) -> tuple[Placement, Scales, Emitted]:
-        """Carry out a recipe."""
-        placement = self.place(recipe)
-        scales = self.scales(recipe, placement)
-        correction = self.statistics if recipe.bias_correction else None
-        return placement, scales, emit(self.graph, placement, scales.slots, correction, limit=self.limit)
-
-    def attempt(self, recipe: Recipe) -> Trial:
-        """Carry out a recipe and judge it; what was tried before is not tried again."""
-        for trial in self.trials:
-            if trial.recipe == recipe:
-                return trial
-        comparisons = self.held_out.compare(self.make(recipe)[2].model)
-        trial = Trial(recipe, tuple(comparisons), judge(comparisons, self.gate), loss(comparisons))
-        self.trials.append(trial)
-        self.on_trial()
-        return trial
+    best: Trial
+    trail: list[Trial] = field(default_factory=list)
+    steps: dict[PassName, Step] = field(default_factory=dict)
 
 
-Pass = Callable[[Workshop, Trial], Iterable[Recipe]]
-"""Proposes recipes, given the best trial so far."""
-
-
-def other_methods(_: Workshop, best: Trial) -> Iterable[Recipe]:
-    """No method of choosing ranges is the best for every model. The more a method cuts off, the later it comes: it
-    looks best on samples that resemble those it was calibrated on."""
-    methods: tuple[Method, ...] = ("minmax", "mse", "percentile")
-    return [replace(best.recipe, method=method) for method in methods if method != best.recipe.method]
-
-
-def without_clipping(_: Workshop, best: Trial) -> Iterable[Recipe]:
-    """Clipping where readers saturate is free in theory; a tied tensor may see it otherwise."""
-    return [replace(best.recipe, clip=False)]
-
-
-def without_bias_correction(_: Workshop, best: Trial) -> Iterable[Recipe]:
-    """Means measured on few samples may be wrong."""
-    return [replace(best.recipe, bias_correction=False)]
-
-
-def normalizations_in_float(workshop: Workshop, best: Trial) -> Iterable[Recipe]:
-    """The parts of a decomposed normalization: its squares alone, or all of it."""
-    placement = workshop.place(best.recipe)
-    sets = [squares(placement), normalizations(workshop.graph, placement)]
-    kept = best.recipe.keep_float
-    return [replace(best.recipe, keep_float=kept | names) for names in dict.fromkeys(sets) if names]
-
-
-LADDER: tuple[Pass, ...] = (normalizations_in_float, other_methods, without_clipping, without_bias_correction)
-
-ROUNDS = 3
-"""How often the ladder is climbed at most: what did not pay at first may pay after another step did."""
-
-
-def search(workshop: Workshop, profiles: Sequence[Profile], fallback: Sequence[Pass] = ()) -> Trial:
+def search(
+    workshop: Workshop,
+    profiles: Sequence[Profile],
+    rules: Rules | None = None,
+    on_pass: Callable[[str, Trial], None] = lambda name, best: None,
+) -> Outcome:
     """The first profile whose best recipe passes the gate with room to spare; or else the best that passes; or else the
-    best of all recipes, after the fallback passes.
+    best of all recipes.
 
-    profiles: in the order of preference. fallback: passes that cost integer arithmetic, climbed only when nothing else
-        passes, and only until something does.
+    profiles: in the order of preference. on_pass: hears which pass begins, and what is the best so far.
+
+    Raises UsageError when a pass was forced that can't be had.
     """
-    gate = workshop.gate
-    comfortable = replace(gate, confident_flips=min(gate.confident_flips, gate.confident_flips_warn))
-    bests: list[Trial] = []
-    for profile in profiles:
-        best = workshop.attempt(Recipe(profile, keep_float=workshop.asked))
-        for _ in range(ROUNDS):
-            before = best
-            for climb in LADDER:
-                best = _climb(workshop, best, climb(workshop, best))
-            if best is before:
+    return _Search(workshop, rules or Rules(), on_pass).run(profiles)
+
+
+class _Search:
+    def __init__(self, workshop: Workshop, rules: Rules, on_pass: Callable[[str, Trial], None]) -> None:
+        self.workshop = workshop
+        self.rules = rules
+        self.on_pass = on_pass
+        self.budget = Budget.of(workshop, rules.seconds)
+        self.untried: list[str] = []
+        if "16-bit" in rules.force and rules.int16:
+            raise _not_to_be_had("16-bit", rules.int16)
+
+    def run(self, profiles: Sequence[Profile]) -> Outcome:
+        ascents: list[Ascent] = []
+        for profile in profiles:
+            ascents.append(self._ascend(profile))
+            if self._nothing_to_judge_by(ascents[-1].best) or comfortable(ascents[-1].best, self.workshop.gate):
                 break
-        if judge(best.comparisons, comfortable).passed:
-            return best
-        bests.append(best)
-    best = min(bests, key=lambda trial: (not trial.verdict.passed, trial.loss))
-    if best.verdict.passed:
-        return best
-    for climb in fallback:
-        best = _climb(workshop, best, climb(workshop, best), until_passed=True)
-        if best.verdict.passed:
-            break
-    return best
+            if self.budget.exhausted(self.workshop.spent):
+                self.untried += [f"profile {name}" for name in profiles[len(ascents) :]]
+                break
+        chosen = ascents[0]
+        for ascent in ascents[1:]:
+            if better(ascent.best, chosen.best):
+                chosen = ascent
+        if comfortable(ascents[-1].best, self.workshop.gate):
+            chosen = ascents[-1]
+        for recovery in PASSES:
+            if recovery.when != "always":
+                self._consider(chosen, recovery)
+        fresh = self._judge_again(chosen)
+        steps = tuple(chosen.steps[recovery.name] for recovery in PASSES)
+        for step in steps:
+            if step.name in self.rules.force and step.status != "forced":
+                raise _not_to_be_had(step.name, step.reason)
+        return Outcome(chosen.best, steps, fresh, tuple(self.untried))
+
+    def _ascend(self, profile: Profile) -> Ascent:
+        """All passes that cost no integer arithmetic worth the name."""
+        recipe = Recipe(profile, keep_float=self.workshop.asked)
+        for recovery in PASSES:
+            if recovery.without is not None and recovery.name in self.rules.forbid:
+                recipe = recovery.without(recipe)
+        best = self.workshop.attempt(recipe)
+        ascent = Ascent(best, [best])
+        always = [recovery for recovery in PASSES if recovery.when == "always"]
+        for recovery in always:
+            self._consider(ascent, recovery)
+        if ascent.steps["rescale"].status in ("accepted", "forced"):
+            for recovery in always:
+                if recovery.name in AGAIN and ascent.steps[recovery.name].status in ("accepted", "rejected"):
+                    self._again(ascent, recovery)
+        return ascent
+
+    def _consider(self, ascent: Ascent, recovery: RecoveryPass) -> None:
+        """One pass on one ascent; leaves its step there."""
+        name, before = recovery.name, ascent.best
+        self.on_pass(name, before)
+        if name in self.rules.forbid:
+            step = Step(name, "forbidden", before, before)
+        elif reason := self._needless(ascent, recovery):
+            step = Step(name, "not needed", before, before, reason)
+        elif name == "16-bit" and self.rules.int16:
+            step = Step(name, "not available", before, before, self.rules.int16)
+        elif recovery.without is not None:
+            step = self._doubted(ascent, recovery)
+        else:
+            step = self._proposed(ascent, recovery)
+        ascent.steps[name] = step
+
+    def _needless(self, ascent: Ascent, recovery: RecoveryPass) -> str | None:
+        if recovery.name in self.rules.force:
+            return None
+        best = ascent.best
+        if self._nothing_to_judge_by(best):
+            return "nothing can be judged on this data"
+        if recovery.when == "failing" and best.verdict.passed:
+            return "the gates pass without"
+        if recovery.when == "uneasy" and comfortable(best, self.workshop.gate):
+            if best.loss <= GOOD_LOSS:
+                return "all gates pass with room to spare"
+            if recovery.name == "16-bit" or _last_gain_db(ascent) < SMALL_GAIN_DB:
+                return "all gates pass with room to spare, and the last steps won little"
+        return None
+
+    def _doubted(self, ascent: Ascent, recovery: RecoveryPass) -> Step:
+        """A pass that is part of the start: does the model do better without?"""
+        assert recovery.without is not None
+        best = ascent.best
+        if (reason := recovery.idle(self.workshop, best.recipe)) is not None:
+            return Step(recovery.name, "not needed", best, best, reason)
+        if self.budget.exhausted(self.workshop.spent):
+            self.untried.append(f"{recovery.name}: what the result is without it")
+            return Step(recovery.name, "accepted", None, best, "part of the start; the budget ended before a trial")
+        trial = self.workshop.attempt(recovery.without(best.recipe))
+        if recovery.name in self.rules.force:
+            return Step(recovery.name, "forced", trial, best)
+        if better(trial, best):
+            ascent.best = trial
+            ascent.trail.append(trial)
+            return Step(recovery.name, "rejected", best, trial, "the loss is lower without it")
+        reason = "" if best.loss <= trial.loss else "without it the loss is lower, but by less than chance may explain"
+        return Step(recovery.name, "accepted", trial, best, reason)
+
+    def _proposed(self, ascent: Ascent, recovery: RecoveryPass) -> Step:
+        assert recovery.run is not None
+        name, before = recovery.name, ascent.best
+        climb = Climb(self.workshop, before, self.budget, self._float_budget(before), forced=name in self.rules.force)
+        reason = recovery.run(climb)
+        if climb.untried:
+            self.untried.append(f"{name}: {climb.untried} of {climb.untried + climb.offers} proposals")
+        if reason is not None and not climb.taken:
+            return Step(name, "not needed", before, before, reason)
+        if climb.taken:
+            ascent.best = climb.best
+            if climb.forced:
+                ascent.trail = [climb.best]
+                return Step(name, "forced", before, climb.best)
+            ascent.trail.append(climb.best)
+            return Step(name, "accepted", before, climb.best)
+        if not climb.offers:
+            return Step(name, "rejected", before, before, "the budget ended before a trial")
+        return Step(name, "rejected", before, climb.closest or before, "no proposal lowered the loss enough")
+
+    def _again(self, ascent: Ascent, recovery: RecoveryPass) -> None:
+        """A pass once more; its step shows the gain of both times together, as far as there was one."""
+        first = ascent.steps[recovery.name]
+        step = self._proposed(ascent, recovery)
+        if step.status == "accepted":
+            ascent.steps[recovery.name] = step if first.status == "rejected" else replace(first, after=step.after)
+
+    def _float_budget(self, best: Trial) -> float:
+        """The share of multiplications that nodes named in a recipe may have in float."""
+        kept = sum(self.workshop.cost.get(name, 0) for name in best.recipe.keep_float) / max(1, self.workshop.macs)
+        return min(self.rules.max_float_macs, kept + max(0.0, best.int8_macs - self.rules.min_int8_macs))
+
+    def _nothing_to_judge_by(self, trial: Trial) -> bool:
+        failures = trial.verdict.failures
+        return bool(failures) and all("calibration-domain" in text for text in failures)
+
+    def _judge_again(self, ascent: Ascent) -> tuple[tuple[Trial, Trial], ...]:
+        """Judge the last steps on fresh samples; go back to an earlier one where all samples together say so.
+
+        Returns pairs of trials, on the samples of the search and on fresh ones.
+        """
+        trail = [trial for trial in ascent.trail if trial.verdict.passed or not ascent.best.verdict.passed]
+        finalists = [*trail[:1], *trail[1:][-(FINALISTS - 1) :]]
+        if ascent.best not in finalists:
+            finalists.append(ascent.best)
+        pairs = []
+        for trial in finalists:
+            fresh = self.workshop.on_fresh_samples(trial.recipe)
+            if fresh is None:
+                return ()
+            pairs.append((trial, fresh))
+
+        def together(pair: tuple[Trial, Trial]) -> float:
+            return sum(trial.loss * len(trial.samples) for trial in pair) / sum(len(trial.samples) for trial in pair)
+
+        last = pairs[-1]
+        winner = min(reversed(pairs), key=together)
+        if together(winner) < WORTHWHILE * together(last):
+            self._go_back(ascent, winner[0])
+        return tuple(pairs)
+
+    def _go_back(self, ascent: Ascent, trial: Trial) -> None:
+        """Take back every step after `trial`."""
+        later = ascent.trail[ascent.trail.index(trial) + 1 :]
+        ascent.best = trial
+        for name, step in ascent.steps.items():
+            if step.status == "accepted" and step.after in later and step.before is not None:
+                reason = "on samples that the search had not seen, it made the loss larger"
+                ascent.steps[name] = replace(step, status="rejected", reason=reason)
 
 
-def _climb(workshop: Workshop, best: Trial, proposals: Iterable[Recipe], *, until_passed: bool = False) -> Trial:
-    for recipe in proposals:
-        trial = workshop.attempt(recipe)
-        better = trial.loss < best.loss * WORTHWHILE
-        if (trial.verdict.passed, better) > (best.verdict.passed, False):
-            best = trial
-        if until_passed and best.verdict.passed:
-            break
-    return best
+def _last_gain_db(ascent: Ascent) -> float:
+    """What the last step that was kept has won, in dB."""
+    if len(ascent.trail) < 2:
+        return 0.0
+    return ascent.trail[-1].sqnr_db - ascent.trail[-2].sqnr_db
+
+
+def _not_to_be_had(name: str, reason: str) -> UsageError:
+    return UsageError(
+        f"The recovery pass {name!r} was forced, and can't be had here",
+        f"{reason[:1].upper()}{reason[1:]}.",
+        f"Leave out --force {name}.",
+    )

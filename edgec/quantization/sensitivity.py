@@ -8,13 +8,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from edgec.onnx_graph.cost import macs
-from edgec.quantization.emit import emit
+import onnx
+
 from edgec.quantization.held_out import MACS_PER_TRIAL
 from edgec.quantization.placement import Kernel
+from edgec.quantization.recipe import Recipe
 from edgec.quantization.rules import Kind
 from edgec.quantization.scales import Scales
-from edgec.quantization.search import Recipe, Workshop, worst_sqnr_db
+from edgec.quantization.workshop import Workshop
 
 MOST_KERNELS, FEWEST_KERNELS = 64, 8
 SAMPLES = 4
@@ -39,7 +40,7 @@ def isolated_errors(workshop: Workshop, recipe: Recipe, most: int = MOST_KERNELS
     placement = workshop.place(recipe)
     scales = workshop.scales(recipe, placement)
     computing = [kernel for kernel in placement.kernels.values() if kernel.rule.kind is not Kind.TIED]
-    cost = sum(macs(workshop.graph).values()) * workshop.held_out.steps_per_sample * SAMPLES
+    cost = workshop.macs * workshop.held_out.steps_per_sample * SAMPLES
     count = max(FEWEST_KERNELS, min(most, int(BUDGET // max(1, cost))))
     if len(computing) > count:
         last = count // 4
@@ -49,11 +50,11 @@ def isolated_errors(workshop: Workshop, recipe: Recipe, most: int = MOST_KERNELS
 
 
 def _isolated(workshop: Workshop, recipe: Recipe, scales: Scales, kernel: Kernel) -> Sensitivity:
-    placement = workshop.place(recipe, alone=kernel.name)
-    own = dict(workshop.scales(recipe, placement).slots)
-    own.update((slot, params) for slot, params in scales.slots.items() if slot in own)
-    correction = workshop.statistics if recipe.bias_correction else None
-    model = emit(workshop.graph, placement, own, correction, limit=workshop.limit).model
-    comparisons = workshop.held_out.compare(model, SAMPLES)
-    workshop.on_trial()
-    return Sensitivity(kernel, worst_sqnr_db(comparisons))
+    def candidate() -> onnx.ModelProto:
+        placement = workshop.place(recipe, alone=kernel.name)
+        own = dict(workshop.scales(recipe, placement).slots)
+        own.update((slot, params) for slot, params in scales.slots.items() if slot in own)
+        return workshop.emitted(recipe, placement, Scales(own, ())).model
+
+    question = {"alone": kernel.name, "recipe": recipe.to_json()}
+    return Sensitivity(kernel, workshop.measured(question, candidate, SAMPLES).sqnr_db)

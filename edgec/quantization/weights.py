@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -31,6 +32,15 @@ class MacConstants:
     bias: QuantizedBias | None
 
 
+WeightRounding = Callable[[Kernel, Float32, Float32, int | None, int], QuantizedWeights]
+"""From a kernel, its weights, their scales, the axis of the scales and the limit to integers on that grid."""
+
+
+def nearest(_: Kernel, weights: Float32, scales: Float32, axis: int | None, limit: int) -> QuantizedWeights:
+    """Every weight to the step nearest to it."""
+    return quantize_weights(weights, scales, axis, limit)
+
+
 def mac_constants(
     graph: Graph,
     kernel: Kernel,
@@ -38,12 +48,14 @@ def mac_constants(
     statistics: TensorStatistics | None,
     *,
     limit: int = 127,
+    rounding: WeightRounding = nearest,
 ) -> MacConstants | None:
     """Quantize the weights and the bias of a kernel; None for a MatMul of two activations.
 
     input_scale: the scale of the kernel's one quantized input.
     statistics: of that input; when given, the bias also makes up for the mean shift that rounding the weights causes.
     limit: largest weight in steps: 127, or 63 where pairs of products must not saturate 16 bits.
+    rounding: how weights become integers on the grid of their scales.
     """
     operand = weight_operand(graph, kernel)
     if operand is None:
@@ -58,7 +70,7 @@ def mac_constants(
         scales = weight_scales(weights, axis, limit)
         if wanted is not None:
             scales = _floored(graph, kernel, scales, wanted, input_scale)
-        quantized = quantize_weights(weights, scales, axis, limit)
+        quantized = rounding(kernel, weights, scales, axis, limit)
         if statistics is not None and (shift := shift_of_outputs(node, weights, quantized, statistics)) is not None:
             wanted = np.asarray(-shift if given is None else given - shift, np.float32)
         if wanted is None:

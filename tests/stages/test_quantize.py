@@ -113,10 +113,10 @@ def test_a_model_that_is_easy_to_quantize(folders, tmp_path):
     assert report["precision"] == "int8" and report["int8_mac_fraction"] == 1.0
     assert report["nodes"] == {"int8": 5, "float": 0} and report["float_nodes"] == []
     assert report["profile"] == "strict" and report["method"] in ("minmax", "mse", "percentile")
-    assert report["held_out"] == 10
+    assert report["held_out"] == 20
     assert report["outputs"][0]["name"] == "scores" and report["outputs"][0]["sqnr_db"] > 25
     assert {"profile", "method", "bias_correction", "sqnr_db", "loss", "passed"} <= report["candidates"][0].keys()
-    assert {"node", "op", "sqnr_db", "cause"} == report["worst_layers"][0].keys()
+    assert {"node", "op", "sqnr_db", "cause"} <= report["worst_layers"][0].keys()
     progress = [event for event in events if isinstance(event, Progress)]
     assert [event.done for event in progress] == sorted(event.done for event in progress)
     assert all(event.done <= event.total for event in progress)
@@ -182,7 +182,7 @@ def test_reduced_range(folders, tmp_path):
 
 
 def test_islands(folders, tmp_path):
-    report, _ = run(folders, tmp_path / "out", profile="islands")
+    report, _ = run(folders, tmp_path / "out", profiles=("islands",))
     assert report["profile"] == "islands"
     assert {item["name"] for item in report["float_nodes"]} == {"pool"}
 
@@ -213,6 +213,8 @@ def test_a_quantized_model_passes_through_without_calibration(folders, tmp_path)
     model = quantization_aware(folders, tmp_path)
     (tmp_path / "given").mkdir()
     onnx.save(model, tmp_path / "given" / "model.onnx")
+    contract = (folders[0] / "contract.json").read_text()
+    (tmp_path / "given" / "contract.json").write_text(contract)
     report, events = run((tmp_path / "given", None, folders[2]), tmp_path / "out")
     assert report["passed"] and report["profile"] == "given" and report["precision"] == "int8"
     assert report["int8_mac_fraction"] == 1.0
