@@ -30,6 +30,10 @@ WeightPrecision = Literal["int8-weights", "fp16"]
 LEAST = 256
 """Elements below which a tensor stays as it is: a node more costs more than it saves."""
 
+LEAST_TABLE = 1 << 14
+"""The same for int8 tables that only Gather reads: a row passes on its error as it is, where a sum evens it out, and a
+small table saves nothing worth that."""
+
 MOST_LOSS = 0.01
 """Share of a channel (root of its energy) that float16 may lose. Normal numbers lose at most 2^-11 each. Where weights
 lie below 2^-14, more is lost, since float16 has fewer bits there."""
@@ -165,6 +169,8 @@ def _read(tensor: TensorProto, data: Data | None) -> Float32:
 def _as_int8(tensor: TensorProto, data: Data | None, role: Role, names: Names) -> _Packed | str:
     """int8 with a scale for each index along the role's axis. Where the scales would eat up what is saved: why not."""
     size, channels = numpy_size(tensor), int(tensor.dims[role.axis])
+    if role.op == "Gather" and size < LEAST_TABLE:
+        return f"it is a table of {size:,} numbers: too small to be worth the error"
     after = size + 4 * channels
     if 2 * after > 4 * size:
         return f"a scale for each of its {channels} channels would take more than int8 saves"

@@ -41,7 +41,7 @@ def one_conv(values, **attributes):
 def everything():
     """One of each layer that has weights worth storing; (model, weights by name with the axis of their scales)."""
     net = Net()
-    shapes = {"c": (16, 4, 3, 3), "t": (16, 16, 2, 2), "g": (20, 16), "m": (20, 24), "e": (200, 24)}
+    shapes = {"c": (16, 4, 3, 3), "t": (16, 16, 2, 2), "g": (20, 16), "m": (20, 24), "e": (700, 24)}
     shapes |= {"w": (1, 64, 24), "r": (1, 64, 16)}
     for name, shape in shapes.items():
         net.constant(name, net.weights(name, shape))
@@ -162,6 +162,17 @@ def test_weights_of_a_node_that_is_kept_in_float_stay(tmp_path):
     found, _ = made(model, "int8-weights", tmp_path, keep_float=["conv.conv", "lstm"])
     assert {item.name for item in found.stored} == set(axes) - {"c", "w", "r"}
     assert {item.reason for item in found.left} == {"it was asked to stay float"}
+
+
+def test_a_small_table_that_is_only_looked_up_stays(tmp_path):
+    net = Net()
+    net.constant("table", net.weights("table", (100, 32)))
+    net.constant("w", net.weights("w", (32, 32)))
+    net.add("Gather", ["table", "tokens"], "rows")
+    net.add("MatMul", ["rows", "w"], "y")
+    found, _ = made(net.model({"tokens": (TensorProto.INT64, [3])}, {"y": (1, [3, 32])}), "int8-weights", tmp_path)
+    assert [item.name for item in found.stored] == ["w"]
+    assert "too small" in found.left[0].reason
 
 
 def test_small_tensors_and_those_whose_scales_outweigh_them_stay(tmp_path):
