@@ -7,6 +7,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
+from edgec.quantization.profiles import Profile
+
 if TYPE_CHECKING:
     from edgec.targets import Target
 
@@ -78,6 +80,9 @@ class Backend(Protocol):
 
     precisions: tuple[Precision, ...]
     """What it can make. A build that asks for another is refused before any work."""
+
+    profiles: tuple[Profile, ...]
+    """The ways to place quantization that it can lower, the one that suits it best first."""
 
     activation_bits: tuple[int, ...]
     """Widths of the integer activations that its kernels multiply with int8 weights: (8,), or (8, 16)."""

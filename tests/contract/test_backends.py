@@ -6,6 +6,7 @@ import hashlib
 import json
 import subprocess
 import sys
+from typing import get_args
 
 import numpy as np
 import onnx
@@ -14,6 +15,7 @@ import pytest
 from edgec.backends.base import LowerJob
 from edgec.backends.support import require_precision
 from edgec.errors import UsageError
+from edgec.quantization.profiles import Profile
 from edgec.reference import Reference
 from edgec.targets import load_target
 from tests.contract import models
@@ -274,3 +276,10 @@ def test_asking_for_a_backend_imports_nothing_heavy(backend):
     )
     done = subprocess.run([sys.executable, "-c", code, backend.name], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+def test_it_says_which_profiles_suit_it_the_best_first(backend):
+    assert backend.profiles
+    assert len(set(backend.profiles)) == len(backend.profiles)
+    assert set(backend.profiles) <= set(get_args(Profile))
+    assert 8 in backend.activation_bits

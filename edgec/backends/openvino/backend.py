@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, Any
 from edgec.backends.base import Availability, LowerJob, OpVerdict, Payload, Precision
 from edgec.errors import InternalError
 
+from edgec.quantization.profiles import Profile
+
 if TYPE_CHECKING:
     from edgec.backends.openvino.primitives import Primitive
     from edgec.targets import Target
@@ -31,6 +33,7 @@ class OpenVINO:
     name: str = "openvino"
     tools: tuple[str, ...] = ("openvino",)
     precisions: tuple[Precision, ...] = ("int8", "mixed", "int8-weights", "fp16", "float")
+    profiles: tuple[Profile, ...] = ("strict", "islands")
     activation_bits: tuple[int, ...] = (8,)
 
     def availability(self) -> Availability:
