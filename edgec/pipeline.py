@@ -289,6 +289,7 @@ class _TargetPath:
         spec, front = self.spec, self.front
         samples = self._samples()
         state = _pairs(spec.state)
+        judge = front.metric if front.metric is not None and front.metric.max_drop is not None else None
         if not front.came_quantized:
             assert front.samples is not None
             self.calibrated = self.runner.run(
@@ -299,7 +300,12 @@ class _TargetPath:
             )
         self.quantized = self.runner.run(
             quantize.STAGE,
-            {"simplified": front.canonical, "calibrated": self.calibrated, "samples": samples},
+            {
+                "simplified": front.canonical,
+                "calibrated": self.calibrated,
+                "samples": samples,
+                **({"metric": (judge.digest, judge)} if judge is not None else {}),
+            },
             quantize.QuantizeParams(
                 profiles=backend.profiles if spec.profile == "auto" else (spec.profile,),
                 keep_float=tuple(spec.keep_float),

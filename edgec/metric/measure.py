@@ -107,11 +107,13 @@ class Measure:
         limit = self.request.max_drop
         return limit is None or self.drop(value) <= limit + ROUNDING
 
-    def complaint(self, value: float) -> str:
-        """Why `value` does not hold, as a sentence for a verdict."""
+    def complaints(self, value: float) -> tuple[str, ...]:
+        """Why `value` does not hold, as a sentence for a verdict; none where it does."""
+        if self.holds(value):
+            return ()
         return (
             f"the metric {self.metric.name} falls from {self.original:.6g} to {value:.6g} on {len(self)} samples, by "
-            f"{self.drop(value):.4g} (at most {self.request.max_drop:g})"
+            f"{self.drop(value):.4g} (at most {self.request.max_drop:g})",
         )
 
     def _outputs(self, run: Run) -> list[Any]:

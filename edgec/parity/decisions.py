@@ -149,6 +149,7 @@ class Thresholds:
         self.clear_yes = 0
         self.clear_no = 0
         self.yes = 0
+        self.coverage: list[float] = []
         self.dice: list[float] = []
 
     def add(self, reference: np.ndarray, candidate: np.ndarray) -> None:
@@ -159,6 +160,7 @@ class Thresholds:
         marked, found = int(yes.sum()), int(answer.sum())
         self.values += yes.size
         self.yes += marked
+        self.coverage.append(marked / max(1, yes.size))
         self.same += int((yes == answer).sum())
         self.flipped += int(((yes != answer) & clear).sum())
         self.clear_yes += int((yes & clear).sum())

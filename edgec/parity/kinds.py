@@ -37,6 +37,13 @@ SUM_TOLERANCE = 1e-2
 _UNIT = 1e-4  # how far from 0..1, from a sum of 1, or from unit length values may stray and still count
 _SURE = 0.999  # a probability that can't grow
 _MAP_COVERAGE = 1e-3  # a map with fewer yeses has found nothing
+_FINDS = 0.25  # of the samples; where a detector finds something in fewer, the data is hardly what it is made for
+_HARDLY = 1e-3  # of the energy; where less is different from sample to sample, all inputs look alike to the model
+_ENOUGH_STEPS = 8
+_LOOKED_AT = 64  # samples after which it is known whether they differ
+
+
+_DOUBT = "is it the kind of data that the model was trained on, preprocessed the same way?"
 
 
 class Evidence:
@@ -53,6 +60,9 @@ class Evidence:
         self.unit_rows = self.rank in (2, 3) and shape[-1] >= 2
         self.non_finite: str | None = None
         self._first: np.ndarray | None = None
+        self._sums: np.ndarray | None = None
+        self._looked_at = 0
+        self._energy = 0.0
         self.varies = False
 
     def saw_non_finite(self, values: np.ndarray) -> None:
@@ -70,6 +80,10 @@ class Evidence:
         self.maximum = max(self.maximum, float(values.max()))
         if self.unit_rows:
             self.unit_rows = bool(np.abs(np.linalg.norm(values, axis=-1) - 1).max() < _UNIT)
+        if self._looked_at < _LOOKED_AT:
+            self._looked_at += 1
+            self._sums = values.copy() if self._sums is None else self._sums + values
+            self._energy += float((values * values).sum())
         if self._first is None:
             self._first = values.astype(np.float32)
         elif not self.varies:
@@ -79,6 +93,13 @@ class Evidence:
     @property
     def within_unit(self) -> bool:
         return not self.integer and self.minimum >= -_UNIT and self.maximum <= 1 + _UNIT
+
+    def variation(self) -> float | None:
+        """The share of the energy that differs from sample to sample, 0 to 1; None with too few samples."""
+        if self._sums is None or self._looked_at < _ENOUGH_STEPS or self._energy <= 0:
+            return None
+        common = float((self._sums * self._sums).sum()) / self._looked_at
+        return max(0.0, 1 - common / self._energy)
 
     @property
     def has_rows(self) -> bool:
@@ -108,16 +129,28 @@ class Evidence:
         axis = self.channel_axes()[0] if self.rank == 4 else self.rank - 1
         return axis if self.shape[axis] >= 2 else None
 
-    def notes(self, kind: Kind, choices: Choices | None) -> tuple[str, ...]:
-        """What the user should know about how the output was read, in words."""
+    def notes(self, kind: Kind, choices: Choices | None, thresholds: Thresholds | None = None) -> tuple[str, ...]:
+        """What the user should know about how the output was read, and about the data, in words."""
         found = []
+        variation = self.variation()
+        if variation is not None and variation < _HARDLY and kind not in ("integer", "state") and self.varies:
+            found.append(
+                f"the original hardly tells samples apart ({100 * variation:.2g} % of its values' energy differs): "
+                f"{_DOUBT}"
+            )
+        if kind == "map" and thresholds is not None and len(thresholds.coverage) >= _ENOUGH_STEPS:
+            finds = sum(share > _MAP_COVERAGE for share in thresholds.coverage)
+            if finds < _FINDS * len(thresholds.coverage):
+                found.append(
+                    f"the original finds something in only {finds} of {len(thresholds.coverage)} samples: {_DOUBT}"
+                )
         if kind == "classes" and choices is not None:
             if len(choices.chosen) == 1 and choices.decisions > 1:
                 found.append("the original chooses the same class for every sample")
             elif self.within_unit and choices.largest_sum_error <= SUM_TOLERANCE and choices.median_top() < 0.3:
                 found.append(
                     f"the original is rarely sure on this data (median top probability {choices.median_top():.2f}): "
-                    "is it the kind of data that the model was trained on, preprocessed the same way?"
+                    f"{_DOUBT}"
                 )
         return tuple(found)
 

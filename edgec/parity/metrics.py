@@ -276,7 +276,7 @@ class _Output:
             rare_share=1 - rare[0] / rare[1] if rare and rare[1] else None,
             expected_flips=self._expected_flips(kind),
             slices=() if channels is None else tuple(_slice(channels, part) for part in parts),
-            notes=self.evidence.notes(kind, self.choices),
+            notes=self.evidence.notes(kind, self.choices, self.thresholds),
         )
 
     def _channels(self, kind: Kind) -> AxisStatistics | None:

@@ -154,7 +154,7 @@ def _measured(
         "labels": None if measure.request.labels is None else str(measure.request.labels),
         "evaluation": "own" if measure.request.evaluation is not None else "held out",
     }
-    return document, (measure.complaint(last),) if last is not None and not measure.holds(last) else ()
+    return document, () if last is None else measure.complaints(last)
 
 
 def _open_payload(lowered: Path) -> Runner:

@@ -329,3 +329,20 @@ def test_like_channels_are_one_thing():
     assert only(RNG.normal(size=(9, 8, 20)), RNG.normal(size=(9, 8, 20))).slices == ()
     embedding = RNG.normal(size=(40, 64)) * np.linspace(0.5, 5, 64)
     assert only(embedding, embedding).slices == ()
+
+
+def test_a_detector_that_finds_something_in_one_sample_of_many_is_told_to_be_on_the_wrong_data():
+    """Photos for a text detector: what little it finds is in the only one with a street sign."""
+    maps = RNG.random((16, 1, 20, 20)) * 0.1
+    maps[3, 0, :8, :8] = 0.9
+    (note,) = only(maps, maps).notes
+    assert "finds something in only 1 of 16 samples" in note
+    maps[::2, 0, :8, :8] = 0.9
+    assert only(maps, maps).notes == ()
+
+
+def test_outputs_that_hardly_differ_are_told():
+    features = RNG.normal(size=32) + 1e-3 * RNG.normal(size=(20, 32))
+    (note,) = only(features, features).notes
+    assert "hardly tells samples apart" in note
+    assert only(RNG.normal(size=(20, 32)), RNG.normal(size=(20, 32))).notes == ()
