@@ -52,6 +52,7 @@ from edgec.store import Entry, Store
 from edgec.targets import Target, load_target
 
 _RANDOM_SAMPLES = 16
+_CURVE_LINES = 6
 _QUANTIZED = {"QuantizeLinear", "DequantizeLinear", "DynamicQuantizeLinear"} | {
     *("QLinearConv", "QLinearMatMul", "ConvInteger", "MatMulInteger")
 }
@@ -339,10 +340,15 @@ class _TargetPath:
                 "Give more and other samples: at least 4, better 64, like those of real use, not of one class only.",
                 {"failures": failures, "worst_layers": []},
             )
-        worst = self.quantized.read_json("quantize.json").get("worst_layers", []) if self.quantized else []
-        why = "\n".join([*failures, *(["The worst layers:"] if worst else []), *map(_layer_line, worst)])
+        found = self.quantized.read_json("quantize.json") if self.quantized else {}
+        worst, curve = found.get("worst_layers", []), found.get("curve", [])
+        why = [*failures]
+        if worst:
+            why += ["The worst layers:", *map(_layer_line, worst)]
+        if curve:
+            why += ["What INT8 costs, at best:", *map(_curve_line, curve[:_CURVE_LINES])]
         fix = f"{_remedy(self.spec.precision)}\n{explain(self.spec, self.target.name)}"
-        raise ParityGateError(what, why, fix, {"failures": failures, "worst_layers": worst})
+        raise ParityGateError(what, "\n".join(why), fix, {"failures": failures, "worst_layers": worst, "curve": curve})
 
 
 def _remedy(precision: Precision) -> str:
@@ -364,6 +370,14 @@ def _remedy(precision: Precision) -> str:
 
 def _layer_line(layer: Mapping[str, Any]) -> str:
     return f"  {layer['sqnr_db']:5.1f} dB  {layer['node']} ({layer['op']}): {layer['cause']}"
+
+
+def _curve_line(point: Mapping[str, Any]) -> str:
+    held = "passes" if point["passed"] else "fails"
+    share = 100 * point["int8_mac_fraction"]
+    return (
+        f"  {point['sqnr_db']:5.1f} dB  with {share:.3g} % of the multiplications in INT8: {held} the gates of outputs"
+    )
 
 
 def _build_target(spec: BuildSpec, target: Target, front: _Front) -> TargetBuild:

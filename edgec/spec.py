@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from edgec.errors import UsageError
+from edgec.quantization.pass_names import check_passes
 
 Profile = Literal["auto", "strict", "islands"]
 Precision = Literal["int8", "int8-weights", "fp16", "float"]
@@ -33,7 +34,7 @@ class BuildSpec:
     profile: "strict" quantizes every op that has a rule, "islands" only those that multiply and accumulate; "auto"
         takes the first that passes the gate.
     gate: limits of the parity gate that replace the defaults, by name.
-    force, forbid: recovery passes (`edgec.quantization.recovery`) that every candidate gets, or none does, by name.
+    force, forbid: recovery passes (`edgec.quantization.pass_names`) that every candidate gets, or none does, by name.
     search_seconds: CPU seconds after which the search for a quantization tries nothing new; None: its own stop rule.
     max_float_macs: most multiply-accumulates that recovery may leave in float, as a share.
     min_int8_macs: least share of multiply-accumulates in INT8; a build that stays below is refused.
@@ -76,6 +77,7 @@ class BuildSpec:
             )
         if self.precision != "int8":
             self._refuse_what_only_int8_has()
+        check_passes(self.force, self.forbid)
         self._check_metric()
 
     def _check_metric(self) -> None:

@@ -404,6 +404,11 @@ def test_an_array_of_samples_is_an_iterable_too(digits, tmp_path):
         ({"precision": "float", "profile": "strict"}, "--precision float"),
         ({"precision": "float", "keep_float": ["linear"]}, "--precision float"),
         ({"gate": {"sqrn": 3}}, "Did you mean 'sqnr'"),
+        ({"force": ["gptk"]}, "Did you mean 'gptq'"),
+        ({"forbid": ["bias"]}, "no recovery pass called 'bias'"),
+        ({"force": ["gptq"], "forbid": ["gptq"]}, "both forced and forbidden"),
+        ({"force": ["16-bit"]}, "8 bits only"),
+        ({"force": ["normalizations-in-float"]}, "can't be had"),
         ({"keep_float": ["linera"]}, "linear"),
     ],
 )

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 import pytest
 
 from edgec import stage_runner
+from edgec.errors import UsageError
 from edgec.events import ignore
 from edgec.stage import Stage
 from edgec.stage_runner import StageRunner
@@ -50,3 +51,23 @@ def test_tools_code_and_processor_are_part_of_the_key(key, monkeypatch, name, an
     before = key()
     monkeypatch.setattr(stage_runner, name, answer)
     assert key() != before
+
+
+def leaves_a_note(params, context):
+    context.journal.mkdir(parents=True, exist_ok=True)
+    note = context.journal / "note"
+    if not note.exists():
+        note.write_text("begun")
+        raise UsageError("The first run ends early")
+    (context.out / "result.txt").write_text(note.read_text())
+
+
+def test_a_journal_outlives_a_run_that_failed_and_goes_when_the_result_is_there(tmp_path):
+    store = Store(tmp_path)
+    runner = StageRunner(store, ignore)
+    stage = Stage("noted", (), leaves_a_note)
+    with pytest.raises(UsageError):
+        runner.run(stage, {}, Params())
+    entry = runner.run(stage, {}, Params())
+    assert (entry.path / "result.txt").read_text() == "begun"
+    assert not store.journal(entry.key).exists()

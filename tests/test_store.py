@@ -145,6 +145,14 @@ def test_collecting_frees_everything_and_says_how_much(store):
     assert list((store.root / "making").iterdir()) == []
 
 
+def test_collecting_takes_journals_of_killed_runs(store):
+    journal = store.journal("0" * 64)
+    journal.mkdir()
+    (journal / "note").write_text("begun")
+    assert store.collect(unused_for=86400) == (0, 5)
+    assert not journal.exists()
+
+
 def test_collecting_spares_what_was_used_of_late(store):
     old, _ = store.make("old", "stage", write("a"))
     store.make("new", "stage", write("b"))

@@ -21,6 +21,7 @@ class Journal:
 
     def __init__(self, folder: Path | None = None) -> None:
         self._folder = folder
+        self._known: dict[str, dict[str, Any]] = {}
 
     def recall(self, question: Mapping[str, Any], measure: Callable[[], dict[str, Any]]) -> tuple[dict[str, Any], bool]:
         """The answer to `question`, and whether it was known; when not, `measure` finds it.
@@ -28,13 +29,17 @@ class Journal:
         Both are plain data. An answer reads the same whether it comes from here or was just measured.
         """
         name = f"{digest_of(dict(question))}.json"
+        if name in self._known:
+            return self._known[name], True
         if self._folder is not None:
             with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
-                return dict(json.loads((self._folder / name).read_text(encoding="utf-8"))["answer"]), True
+                self._known[name] = dict(json.loads((self._folder / name).read_text(encoding="utf-8"))["answer"])
+                return self._known[name], True
         text = json.dumps({"question": dict(question), "answer": measure()})
         if self._folder is not None:
             self._folder.mkdir(parents=True, exist_ok=True)
             partial = self._folder / f"{name}.{os.getpid()}.partial"
             partial.write_text(text, encoding="utf-8")
             partial.replace(self._folder / name)
-        return dict(json.loads(text)["answer"]), False
+        self._known[name] = dict(json.loads(text)["answer"])
+        return self._known[name], False

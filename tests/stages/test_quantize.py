@@ -1,7 +1,13 @@
 """The quantize stage: its files, its verdict, and the same bytes every time."""
 
 import json
+import pickle
+import re
+import subprocess
+import sys
+import time
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import onnx
@@ -11,7 +17,10 @@ from onnx import numpy_helper
 from edgec import worker
 from edgec.contract import Contract, TensorSpec
 from edgec.errors import InternalError, UsageError
-from edgec.events import Note, Progress
+from edgec.events import Note, Progress, ignore
+from edgec.quantization.held_out import HeldOut
+from edgec.quantization.pass_names import PASS_NAMES
+from edgec.quantization.recipe import Recipe
 from edgec.quantization.search import Workshop
 from edgec.quantization.statistics import save
 from edgec.reference import Reference
@@ -160,6 +169,85 @@ def test_a_gate_that_fails_is_a_verdict_and_not_an_error(folders, tmp_path):
     assert "SQNR" in report["failures"][0]
     assert report["worst_layers"] and all(layer["cause"] for layer in report["worst_layers"])
     assert {candidate["profile"] for candidate in report["candidates"]} == {"strict", "islands"}
+
+
+def test_the_report_tells_the_recipe_and_what_every_pass_won(folders, tmp_path):
+    report, _ = run(folders, tmp_path / "out")
+    assert Recipe.from_json(report["recipe"]).to_json() == report["recipe"]
+    assert [step["pass"] for step in report["recovery"]] == list(PASS_NAMES)
+    assert {step["status"] for step in report["recovery"]} <= {
+        "accepted", "rejected", "forced", "forbidden", "not needed", "not available"
+    }  # fmt: skip
+    assert report["untried"] == []
+
+
+def test_progress_names_the_pass_and_the_best_so_far(folders, tmp_path):
+    _, events = run(folders, tmp_path / "out")
+    details = [event.detail for event in events if isinstance(event, Progress)]
+    assert any(re.fullmatch(r"gptq, best \d+\.\d dB", text) for text in details)
+
+
+def test_a_gate_that_no_precision_meets_is_refused_with_the_price_of_accuracy(folders, tmp_path):
+    report, _ = run(folders, tmp_path / "out", gate=(("sqnr", 100.0),))
+    assert not report["passed"]
+    shares = [point["int8_mac_fraction"] for point in report["curve"]]
+    losses = [point["loss"] for point in report["curve"]]
+    assert shares[0] == 1.0 and min(shares) < 0.9
+    assert shares == sorted(shares, reverse=True) and losses == sorted(losses, reverse=True)
+
+
+def test_a_float_model_in_disguise_is_refused(folders, tmp_path):
+    report, _ = run(folders, tmp_path / "out", keep_float=("conv",), min_int8_macs=0.9)
+    assert not report["passed"]
+    (failure,) = report["failures"]
+    assert "at least 90 %" in failure and "Conv nodes that stay in float because kept in float on request" in failure
+
+
+def test_seconds_limit_the_search_and_the_report_says_what_is_left(folders, tmp_path):
+    report, events = run(folders, tmp_path / "out", search_seconds=1e-9)
+    assert len(report["candidates"]) == 1
+    assert report["untried"]
+    assert any("left untried" in event.text for event in events if isinstance(event, Note))
+
+
+def test_a_search_that_was_killed_goes_on_where_it_was(folders, tmp_path, monkeypatch):
+    """The gate can't be met, so there are many trials; the process is killed after a few of them."""
+    journal, judged = tmp_path / "journal", []
+    real = HeldOut.judged
+    monkeypatch.setattr(HeldOut, "judged", lambda *arguments: (judged.append(1), real(*arguments))[1])
+
+    def quantized(name, journal):
+        (tmp_path / name).mkdir()
+        judged.clear()
+        quantize.run(**job(folders, tmp_path / name, journal))
+        return {path.name: path.read_bytes() for path in (tmp_path / name).iterdir()}, len(judged)
+
+    undisturbed, all_trials = quantized("undisturbed", None)
+    call = pickle.dumps(job(folders, tmp_path / "killed", journal))
+    script = "import pickle, sys; from edgec.stages import quantize; quantize.run(**pickle.load(sys.stdin.buffer))"
+    process = subprocess.Popen([sys.executable, "-c", script], stdin=subprocess.PIPE, cwd=Path(__file__).parents[2])
+    process.stdin.write(call)
+    process.stdin.close()
+    while process.poll() is None and len(list(journal.glob("*.json"))) < 4:
+        time.sleep(0.001)
+    process.kill()
+    process.wait()
+    kept = len(list(journal.glob("*.json")))
+    assert 4 <= kept < all_trials
+    resumed, trials_left = quantized("resumed", journal)
+    assert trials_left == all_trials - kept
+    assert resumed == undisturbed
+
+
+def job(folders, out, journal):
+    simplified, calibrated, samples = folders
+    return {
+        "simplified": simplified,
+        "calibrated": calibrated,
+        "samples": samples,
+        "params": QuantizeParams(gate=(("sqnr", 100.0),)),
+        "context": StageContext("quantize", out, ignore, journal),
+    }
 
 
 def test_keep_float(folders, tmp_path):
