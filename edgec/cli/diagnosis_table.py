@@ -11,7 +11,7 @@ from rich.markup import escape
 from edgec.diagnosis import wording
 from edgec.diagnosis.driver import Diagnosis
 
-WORST = 8
+WORST, CAUSES = 8, 5
 
 
 def print_diagnosis(found: Diagnosis, everything: bool) -> None:
@@ -26,10 +26,12 @@ def print_diagnosis(found: Diagnosis, everything: bool) -> None:
         console.print(f"  {'artifact':<9}{escape(document['artifact']['note'])}")
     if (first := document["first"]) is not None:
         console.print(f"  {'first':<9}{escape(wording.first_fault(first))}")
-    for cause in document["causes"]:
+    for cause in document["causes"][:CAUSES]:
         where = f" at {cause['node']}" if cause["node"] else ""
         console.print(f"  {'cause':<9}[bold]{escape(cause['title'])}[/]{escape(where)}: {escape(cause['sentence'])}")
         console.print(f"  {'  helps':<9}{escape(cause['remedy'])}")
+    if (more := len(document["causes"]) - CAUSES) > 0:
+        console.print(f"  {'':<9}and {more} more, in the report")
     if (smallest := document["smallest"]) is not None:
         console.print(f"  {'smallest':<9}{escape(wording.smallest_part(smallest))}")
     for path in found.files:

@@ -85,7 +85,7 @@ def examine(
     loss, findings = _split(judged, contract, state, gate, Reference(original).run, reference, payload)
     lowering = None
     if payload is not None and lowered is not None and _worth_a_look(loss):
-        against = quantized / "qdq.onnx" if quantized is not None else ingested / "model.onnx"
+        against = quantized / "qdq.onnx" if quantized is not None else floats / "model.onnx"
         lowering = compare_intermediates(lowered, against, judged, contract, state)
         notes += lowering.pop("notes")
     document["causes"] = [*[finding.to_json() for finding in findings], *document["causes"]]

@@ -17,6 +17,7 @@ from edgec.diagnosis.findings import Finding
 from edgec.diagnosis.layers import Layer, Twins, is_depthwise
 from edgec.diagnosis.measure import LayerFigures, Measured
 from edgec.onnx_graph.graph import attribute
+from edgec.quantization.rules import rule_for
 from edgec.quantization.statistics import TensorStatistics
 
 HARM = 20.0
@@ -93,7 +94,7 @@ class Witness:
             guilty = next((i for i in above if i in found), None)
             if mismatch is not None and finding.cause in _CONSEQUENCES:
                 finding = mismatch
-            elif guilty is not None and finding.cause == "activation-rounding" and _reads_badly(item):
+            elif guilty is not None and _inherits(item, finding, found[guilty]):
                 finding = found[guilty]
             found[item.layer.index] = finding
         return found
@@ -190,6 +191,19 @@ _CONSEQUENCES = frozenset({"saturation", "little-data", "long-tail", "activation
 
 _MADE_BEFORE = frozenset({"mask-constant", "outlier-channel", "long-tail", "saturation"})
 """Causes that lie in a tensor: the layer to change is the one that makes it."""
+
+
+def _only_moves(layer: Layer) -> bool:
+    """Whether a layer hands on the very values that it reads."""
+    rules = [rule_for(node) for node in layer.nodes]
+    return all(rule is not None and rule.moves for rule in rules)
+
+
+def _inherits(item: LayerFigures, finding: Finding, above: Finding) -> bool:
+    """Whether what a layer suffers from is what the layer above it suffers from."""
+    if finding.cause == "activation-rounding":
+        return _reads_badly(item)
+    return finding.cause == above.cause and _only_moves(item.layer)
 
 
 def _reads_badly(item: LayerFigures) -> bool:

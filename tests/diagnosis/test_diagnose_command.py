@@ -79,7 +79,6 @@ def test_the_json_holds_all_of_it(faulty, tmp_path):
     assert found["first"]["node"] == "middle"
     assert [layer["node"] for layer in found["layers"]] == ["stem", "middle", "scores"]
     assert found["loss"]["where"] == "quantization"
-    assert found["lowering"]["first"] is None
 
 
 def test_all_layers_in_order(faulty, tmp_path):
@@ -209,3 +208,19 @@ def test_the_parent_process_stays_light(faulty, tmp_path):
     )
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=300)
     assert done.stdout.strip() == "[]", done.stderr
+
+
+@pytest.mark.parametrize("precision", ["float", "fp16"])
+def test_a_build_without_int8_is_compared_tensor_by_tensor_in_the_engine(digits, precision, tmp_path):
+    found = edgec.diagnose(
+        digits.model,
+        calibration=digits.calibration,
+        preprocess=digits.recipe,
+        precision=precision,
+        output=tmp_path / "out",
+    )
+    lowering = found.document["lowering"]
+    assert {"stem.conv", "logits"} <= {row["name"] for row in lowering["tensors"]}
+    assert min(row["sqnr_db"] for row in lowering["tensors"]) > 50
+    assert lowering["first"] is None
+    assert found.document["layers"] == []
