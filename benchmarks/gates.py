@@ -1,6 +1,6 @@
 """Does the parity gate know good from bad? Its verdict beside the accuracy on labels, over many quantized variants.
 
-    python benchmarks/gates.py [MODEL ...] [--seeds N] [--keep FOLDER] [--list]
+    python benchmarks/gates.py [MODEL ...] [--seeds N] [--keep FOLDER] [--json FILE]
 
 For each model of examples/model_zoo, variants are made that differ in the method of ranges, the profile, the correction
 of biases, the graph (canonical forms or as exported), the resolution of weights, and the seed that draws calibration
@@ -10,7 +10,7 @@ labelled examples. A variant is bad when it loses more than one point of accurac
 Printed are, for each model, how many good and bad variants the gate lets pass and refuses, and every miss.
 
 --keep stores the outputs of every variant: another run judges them again without running anything, which is how a
-threshold is tried. digits_cnn and the models by name; the default list leaves out those that the thresholds came from.
+threshold is tried.
 """
 
 from __future__ import annotations
@@ -36,8 +36,9 @@ SLOW = frozenset({"ppocrv4_det", "ppocrv4_rec"})
 """Models that take a second a sample: a part of the variants is made, drawn by chance."""
 
 SOME = 30
-FIRST_SEED = 20
-"""The seeds that draw calibration and test data here draw nothing elsewhere in this project."""
+FIRST_SEED = 30
+"""The seeds that draw calibration and test data here draw nothing elsewhere in this project. Seeds 20 and 21 were used
+to choose limits, and so can't confirm them."""
 
 WORSE = 0.01
 """Loss of accuracy above which a variant is bad: one point."""
@@ -107,7 +108,7 @@ class Bench:
         from edgec.recipes import load_recipe
         from edgec.samples import feeds_of_steps, held_out
         from edgec.stage import StageContext
-        from edgec.stages import ingest, simplify
+        from edgec.stages import canonicalize, ingest, simplify
 
         self.case = CASES[name](seed)
 
@@ -123,29 +124,32 @@ class Bench:
         simplify.run(folder / "ingest", simplify.SimplifyParams(), out("simplify"))
         self.model = folder / "simplify" / "model.onnx"
         self.contract = Contract.read(folder / "simplify")
+        extents: tuple[canonicalize.Extent, ...] = ("needed", "all")
+        for extent in extents:
+            canonicalize.run(folder / "simplify", canonicalize.CanonicalizeParams(extent), out(extent))
+        self.forms = {extent == "all": folder / extent / "model.onnx" for extent in extents}
         recipe = load_recipe(self.case.recipe) if self.case.recipe else None
         samples = open_source(self.case.calibration, self.contract, recipe, self.state)
         used, kept = held_out(len(samples))
-        collector = Collector(self.model, runs=len(used))
+        collectors = {canonical: Collector(model, runs=len(used)) for canonical, model in self.forms.items()}
         for sample in samples.read(used):
-            for _ in feeds_of_steps(sample, self.contract, self.state, partial(collector.run, sample=sample.name)):
-                pass
-        self.statistics = collector.finish()
+            for collector in collectors.values():
+                for _ in feeds_of_steps(sample, self.contract, self.state, partial(collector.run, sample=sample.name)):
+                    pass
+        self.statistics = {canonical: collector.finish() for canonical, collector in collectors.items()}
         self.judges = HeldOut(list(samples.read(kept)), self.model, self.contract, self.state)
         self.before = self.accuracy(self.model)
 
     def make(self, variant: Variant) -> bytes:
         """The variant as a QDQ model."""
-        from edgec.onnx_graph.graph import Graph, load_model
+        from edgec.onnx_graph.graph import load_model
         from edgec.parity.thresholds import Gate
         from edgec.quantization.held_out import serialized
-        from edgec.quantization.search import Recipe, Workshop
+        from edgec.quantization.recipe import Recipe
+        from edgec.quantization.workshop import Workshop
 
-        model = load_model(self.model)
-        if variant.canonical:
-            workshop = Workshop.open(model, self.statistics, self.judges, Gate(), variant.limit)
-        else:
-            workshop = Workshop(Graph(model), self.statistics, self.judges, Gate(), variant.limit)
+        model, statistics = load_model(self.forms[variant.canonical]), self.statistics[variant.canonical]
+        workshop = Workshop.open(model, statistics, self.judges, Gate(), variant.limit)
         recipe = Recipe(variant.profile, method=variant.method, bias_correction=variant.bias_correction)
         return serialized(workshop.make(recipe)[2].model)
 

@@ -28,11 +28,11 @@ class Gate:
     """Thresholds, each of them a `--gate NAME=VALUE`. Shares are 0 to 1, levels are in dB."""
 
     confident_flips: float = _limit(
-        0.05, "most confident decisions that may change, as a share, with 90 % confidence", off=1.0
+        0.04, "most confident decisions that may change, as a share, with 90 % confidence", off=1.0
     )
     confident_flips_warn: float = _limit(0.03, "share of changed confident decisions that is worth a warning", off=1.0)
     expected_flips: float = _limit(
-        0.01,
+        0.005,
         "most confident decisions that may be expected to change by how far margins shift, as a share, where fewer "
         "than 300 were seen",
         off=1.0,

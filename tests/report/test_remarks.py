@@ -38,7 +38,7 @@ def test_too_few_samples_are_one_warning_that_names_the_outputs_and_what_would_d
     assert len(inputs.parity["warnings"]) >= 4
     (text,) = warnings(inputs)
     assert "'first_logits', 'second_logits'" in text
-    assert "About 64 samples should be enough" in text
+    assert "About 96 samples should be enough" in text
 
 
 def test_as_many_samples_as_it_asks_for_are_enough():
