@@ -99,16 +99,7 @@ def _judge_one(item: OutputComparison, gate: Gate) -> tuple[list[str], list[str]
             )
         return failed, warned
     if item.kind == "integer":
-        if (item.exact_share or 0.0) < gate.integer_match:
-            failed.append(f"only {_percent(item.exact_share)} of its values are equal ({_least(gate.integer_match)})")
-        if item.rare and item.rare_share is not None and item.rare_share < gate.integer_rare:
-            text = (
-                f"only {_percent(item.rare_share)} of the {item.rare} values are equal that differ from its most "
-                f"frequent one ({_least(gate.integer_rare)})"
-            )
-            proven = lower_bound(round(item.rare * (1 - item.rare_share)), item.rare) > 1 - gate.integer_rare
-            (failed if proven else warned).append(text if proven else text + ": too few to call it a rate")
-        return failed, warned
+        return judge_integers(item, gate)
     _judge_decisions(item, gate, failed, warned)
     _judge_channels(item, gate, failed, warned)
     for part in item.slices:
@@ -127,6 +118,22 @@ def _judge_one(item: OutputComparison, gate: Gate) -> tuple[list[str], list[str]
         )
     if item.sqnr_db < gate.sqnr:
         failed.append(f"SQNR is {item.sqnr_db:.1f} dB (at least {gate.sqnr:g} dB)")
+    return failed, warned
+
+
+def judge_integers(item: OutputComparison, gate: Gate) -> tuple[list[str], list[str]]:
+    """Failures and warnings of an integer output: over all, and where the original is not its most frequent value."""
+    failed: list[str] = []
+    warned: list[str] = []
+    if (item.exact_share or 0.0) < gate.integer_match:
+        failed.append(f"only {_percent(item.exact_share)} of its values are equal ({_least(gate.integer_match)})")
+    if item.rare and item.rare_share is not None and item.rare_share < gate.integer_rare:
+        text = (
+            f"only {_percent(item.rare_share)} of the {item.rare} values are equal that differ from its most "
+            f"frequent one ({_least(gate.integer_rare)})"
+        )
+        proven = lower_bound(round(item.rare * (1 - item.rare_share)), item.rare) > 1 - gate.integer_rare
+        (failed if proven else warned).append(text if proven else text + ": too few to call it a rate")
     return failed, warned
 
 

@@ -15,7 +15,7 @@ from collections.abc import Sequence
 
 from edgec.backends.base import Precision
 from edgec.parity.decisions import lower_bound, upper_bound
-from edgec.parity.gates import Verdict, judge
+from edgec.parity.gates import Verdict, judge, judge_integers
 from edgec.parity.metrics import OutputComparison
 from edgec.parity.thresholds import Gate
 
@@ -84,7 +84,7 @@ def judge_smaller_weights(
 
 
 def judge_float(total: Sequence[OutputComparison], gate: Gate, least: float | None = None) -> Verdict:
-    """The verdict on a float payload: an SQNR of `least` for every output, exact integers up to `gate.integer_match`.
+    """The verdict on a float payload: an SQNR of `least` for every output; integers are judged as any are.
 
     least: in dB; None takes `gate.float_sqnr`.
 
@@ -102,8 +102,9 @@ def judge_float(total: Sequence[OutputComparison], gate: Gate, least: float | No
         if item.degenerate is not None:
             warnings.append(f"{name} proves little: {item.degenerate}")
         if item.kind == "integer":
-            if (item.exact_share or 0.0) < gate.integer_match:
-                failures.append(f"{name}: only {100 * (item.exact_share or 0.0):.3g} % of its values are equal")
+            failed, warned = judge_integers(item, gate)
+            failures += [f"{name}: {text}" for text in failed]
+            warnings += [f"{name}: {text}" for text in warned]
         elif item.sqnr_db < least and item.max_abs > EXACT:
             failures.append(
                 f"{name}: SQNR is {item.sqnr_db:.1f} dB, and float arithmetic must reach {least:g} dB "

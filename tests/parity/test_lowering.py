@@ -120,3 +120,12 @@ def test_the_arithmetic_of_smaller_weights_is_float():
     verdict = judge_smaller_weights(rounded, rounded, rounded, Gate(), "int8-weights")
     assert not verdict.passed
     assert "with the same weights" in verdict.failures[0]
+
+
+def test_rare_integers_of_a_float_payload_count_too():
+    """A mask whose few marks are lost is 99.6 % equal."""
+    mask = np.zeros((20, 1000), np.int64)
+    mask[:, 100:104] = 1
+    (lost,) = against(mask, np.zeros_like(mask))
+    assert lost[0].exact_share > Gate().integer_match
+    assert not judge_float(lost, Gate()).passed
