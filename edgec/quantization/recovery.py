@@ -31,6 +31,9 @@ ALPHAS = (0.5, 0.75)
 UNEVEN = 8.0
 """The widest channel over the median one, from which a tensor is worth rescaling."""
 
+WORTH_MULTIPLYING = 0.85
+"""Where factors fold into nothing they are multiplied at run time, which a small gain is not worth."""
+
 WELL_ENOUGH = 0.01
 """The loss of an SQNR of 20 dB."""
 
@@ -115,7 +118,7 @@ def rescale(climb: Climb) -> str | None:
     offered = 0
     for alpha in ALPHAS:
         if climb.workshop.can_rescale(replace(recipe, rescale=alpha)):
-            climb.offer(replace(climb.best.recipe, rescale=alpha))
+            climb.offer(replace(climb.best.recipe, rescale=alpha), WORTH_MULTIPLYING)
             offered += 1
     return None if offered else "no tensor has per-channel factors that could move into the weights behind it"
 

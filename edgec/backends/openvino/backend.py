@@ -33,7 +33,11 @@ class OpenVINO:
     name: str = "openvino"
     tools: tuple[str, ...] = ("openvino",)
     precisions: tuple[Precision, ...] = ("int8", "mixed", "int8-weights", "fp16", "float")
-    profiles: tuple[Profile, ...] = ("strict", "islands")
+    profiles: tuple[Profile, ...] = ("islands", "strict")
+    """Convolutions and matrix products take in what float arithmetic lies behind them; quantizing in between makes more
+    kernels of it. Of five models none was slower in islands, a text recognizer took 6.0 ms instead of 9.9, and all lost
+    less."""
+
     activation_bits: tuple[int, ...] = (8,)
 
     def availability(self) -> Availability:
