@@ -35,7 +35,7 @@ from edgec.quantization.weights import weight_operand
 
 Array = npt.NDArray[np.float64]
 
-WORTH_FOLDING, WORTH_A_MUL = 1.5, 4.0
+WORTH_FOLDING, WORTH_A_MUL = 1.5, 2.0
 """Ratio of the widest channel to the median one from which a tensor is rescaled: for nothing, or by a Mul."""
 
 MOST_BELOW_MEDIAN = 4.0
