@@ -36,7 +36,7 @@ def test_random_numbers_are_in_the_headline():
         assert "Holds, on random numbers only" in text
         assert "holds on x86-64-vnni" not in text
         assert "Random numbers stood in for data" in text
-        assert "12 samples for calibration, 4 held out, from random numbers" in text
+        assert "8 samples for calibration, 8 held out, from random numbers" in text
     assert story.headline(inputs).tone == "doubtful"
 
 
@@ -45,9 +45,9 @@ def test_random_numbers_are_in_the_headline():
     [
         (
             {"source": "photos/", "kind": "files", "samples": 64},
-            "48 samples for calibration, 16 held out, from photos/",
+            "32 samples for calibration, 32 held out, from photos/",
         ),
-        ({"source": "arrays", "kind": "arrays", "samples": 8}, "6 samples for calibration, 2 held out, from arrays"),
+        ({"source": "arrays", "kind": "arrays", "samples": 8}, "4 samples for calibration, 4 held out, from arrays"),
         ({"source": "a.npy", "kind": "files", "samples": 1}, "1 sample for calibration, none held out, from a.npy"),
     ],
 )
@@ -60,7 +60,7 @@ def test_the_source_of_the_samples_and_their_split_are_named(given, words):
 def test_a_float_build_only_compares_on_samples():
     inputs = replace(good(), quantize=None, inputs=None)
     inputs = with_calibration(inputs, source="photos/", kind="files", samples=64)
-    assert "16 samples to compare on, from photos/" in both(inputs)[0]
+    assert "32 samples to compare on, from photos/" in both(inputs)[0]
 
 
 @pytest.mark.parametrize("count", [1, 8])
