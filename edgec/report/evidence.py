@@ -14,9 +14,6 @@ from edgec.report.inputs import ReportInputs
 _UNHARMED_DB = 50.0
 """A layer that alone leaves the model's output this far above the noise has a bar of no length."""
 
-NO_CAUSE = "no single property of its tensors stands out"
-"""What quantize says of a layer whose loss it can't explain; worth saying once, not under every layer."""
-
 _KINDS = {
     "integer": "integers",
     "state": "state",
@@ -115,23 +112,11 @@ def worst_layers(inputs: ReportInputs) -> list[dict[str, str]]:
             "op": formats.clean(layer["op"]),
             "level": formats.decibel(layer["sqnr_db"]),
             "width": f"{min(100.0, max(1.0, 100 - 100 * float(layer['sqnr_db']) / _UNHARMED_DB)):.1f}",
-            "cause": "" if layer["cause"] == NO_CAUSE else formats.clean(layer["cause"]),
+            "cause": formats.clean(layer["cause"]),
+            "remedy": formats.clean(layer.get("remedy") or ""),
         }
         for layer in layers
     ]
-
-
-def causes_note(inputs: ReportInputs) -> str:
-    """What is true of the weakest layers that have no cause of their own, or ""."""
-    layers = (inputs.quantize or {}).get("worst_layers") or ()
-    bare = sum(layer["cause"] == NO_CAUSE for layer in layers)
-    if not bare:
-        return ""
-    if bare < len(layers):
-        return (
-            f"Where no cause is named ({bare} of {len(layers)}), no single property of the layer's tensors stands out."
-        )
-    return "No single property of " + ("its" if bare == 1 else "their") + " tensors stands out as the cause."
 
 
 def candidates(inputs: ReportInputs) -> list[dict[str, Any]]:
@@ -198,7 +183,7 @@ def graph(inputs: ReportInputs) -> list[str]:
 
 def operators(inputs: ReportInputs) -> list[tuple[str, int]]:
     """The ops of the graph that was built, the most frequent first."""
-    ops = (inputs.simplify or {}).get("ops") or (inputs.ingest or {}).get("ops") or {}
+    ops = (inputs.canonicalize or inputs.simplify or {}).get("ops") or (inputs.ingest or {}).get("ops") or {}
     return sorted(((formats.clean(op), int(n)) for op, n in ops.items()), key=lambda item: (-item[1], item[0]))
 
 

@@ -94,7 +94,6 @@ def _view(inputs: ReportInputs) -> dict[str, Any]:
         "levels": evidence.levels_figure(inputs),
         "layers": layers,
         "layers_note": story.LAYERS_NOTE,
-        "causes_note": evidence.causes_note(inputs),
         "executed": bool(inputs.parity and inputs.parity["total"]["outputs"]),
         "sheet": base64.b64encode(inputs.contact_sheet).decode("ascii") if inputs.contact_sheet else "",
         "seen": seen.table(inputs),

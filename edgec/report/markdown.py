@@ -40,7 +40,6 @@ def render_markdown(inputs: ReportInputs) -> str:
     if layers := evidence.worst_layers(inputs):
         losses = [(layer["node"], layer["op"], layer["level"], layer["cause"] or "–") for layer in layers]
         lines += ["", "## The weakest layers", "", *_table(("Node", "Op", "SQNR", "Likely cause"), losses)]
-        lines += ["", _text(note)] if (note := evidence.causes_note(inputs)) else []
     if nodes := evidence.float_nodes(inputs):
         reasons = [(node["name"], node["op"], node["reason"]) for node in nodes]
         lines += ["", f"## {story.float_note(inputs)}", "", *_table(("Node", "Op", "Why"), reasons)]
