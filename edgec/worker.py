@@ -30,6 +30,7 @@ _HEADER = struct.Struct("<cQ")  # kind of frame (event, result, failure), length
 _EVENT, _RESULT, _FAILURE = b"e", b"r", b"f"
 _TAIL = 4000  # characters of a dead child's output that are worth showing
 _PR_SET_PDEATHSIG = 1  # prctl(2)
+_ONE_THREAD = {"OPENBLAS_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}  # numpy's sums depend on the number of threads
 _interrupted = threading.Event()
 _running: set[int] = set()  # process groups of living children
 
@@ -64,7 +65,7 @@ def call(
             stderr=subprocess.STDOUT,
             pass_fds=[write_end],
             start_new_session=True,  # Ctrl-C reaches the parent only, which then ends the whole group
-            env={**os.environ, "PYTHONPATH": os.pathsep.join(path for path in sys.path if path)},
+            env={**os.environ, **_ONE_THREAD, "PYTHONPATH": os.pathsep.join(path for path in sys.path if path)},
         )
         os.close(write_end)
         _running.add(child.pid)

@@ -83,6 +83,12 @@ def test_runs_in_another_process():
     assert worker.call(process_id, {}) != os.getpid()
 
 
+def test_numpy_computes_on_one_thread_whatever_the_environment_says(monkeypatch):
+    """Else equal inputs would not give equal bytes on another machine."""
+    monkeypatch.setenv("OPENBLAS_NUM_THREADS", "7")
+    assert worker.call(os.getenv, {"key": "OPENBLAS_NUM_THREADS"}) == "1"
+
+
 def test_passes_events_on_in_order():
     heard = []
     assert worker.call(count_to, {"total": 100}, emit_as="emit", listener=heard.append) == 100

@@ -25,9 +25,9 @@ from edgec.quantization.second_moments import Array, SecondMoments
 LEAST_SHRINKAGE = 0.01
 """Share of the correlations that is always given up: H is an estimate, and must be safely invertible."""
 
-NOISE = 0.05
+NOISE = 0.1
 """Variance of the noise that the inputs of a layer are taken to carry when all before it is INT8, as a share of their
-mean variance (13 dB). Without it, inputs that hardly vary would be given large weights to make up for others, and noise
+mean variance (10 dB). Without it, inputs that hardly vary would be given large weights to make up for others, and noise
 that is the same for all inputs of a tensor would pass through them."""
 
 _BLOCK = 64  # columns that are rounded before the rest hears of it

@@ -42,6 +42,10 @@ MOST_BELOW_MEDIAN = 4.0
 """A channel is taken to be at least this part of the median one. One that was silent during calibration may speak up
 later, and would be cut off where its own range ends."""
 
+LEAST_VALUES = 256
+"""Values of each channel that calibration must have seen. What pooling leaves has one for each picture: with as many
+channels as pictures, every new picture exceeds the range of some channel, though not that of the tensor."""
+
 
 @dataclass(frozen=True)
 class RescaledTensor:
@@ -156,7 +160,7 @@ def candidates(graph: Graph, placement: Placement, statistics: Mapping[str, Tens
             continue
         axes = {_channel_axis(graph, kernel, len(shape)) for kernel in kernels}
         axis = axes.pop()
-        if axes or axis is None or shape[axis] < 2:
+        if axes or axis is None or shape[axis] < 2 or statistics[tensor].count < LEAST_VALUES * shape[axis]:
             continue
         absorption = absorb(graph, placement, tensor, axis, edges)
         if absorption is not None:

@@ -18,6 +18,12 @@ UNEVEN = np.array([30, 1, 0.5, 2, 1, 0.2], np.float32)
 """Factors of six channels."""
 
 
+@pytest.fixture(autouse=True)
+def small_tensors(monkeypatch):
+    """Tests are too small to have many values of each channel."""
+    monkeypatch.setattr("edgec.quantization.rescale.LEAST_VALUES", 1)
+
+
 def weights(*shape):
     return RNG.normal(size=shape).astype(np.float32)
 
@@ -322,6 +328,15 @@ def test_a_silent_channel_is_not_blown_up():
     reader = next(n for n in graph.nodes if n.name == "dw")
     gained = graph.constant(reader.input[1]).reshape(-1) / Graph(model).constant("w2").reshape(-1)
     assert 8 * gained[5] == pytest.approx(1 / MOST_BELOW_MEDIAN)  # the largest value that can be told apart
+
+
+def test_channels_that_were_hardly_seen_are_left_alone(monkeypatch):
+    """Four pictures, and one value of each channel in each of them after pooling: the next picture exceeds them."""
+    model = FOLDED["flattened to a Gemm"]()
+    feeds = feeds_of(model)
+    assert [item.tensor for item in rescaled(model, feeds=feeds).tensors] == ["b"]
+    monkeypatch.setattr("edgec.quantization.rescale.LEAST_VALUES", 5)
+    assert rescaled(model, feeds=feeds) is None
 
 
 def test_even_tensors_are_left_alone():
