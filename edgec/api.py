@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 from edgec.events import Listener, ignore
 from edgec.pipeline import build as build_spec
 from edgec.result import BuildResult
-from edgec.spec import BuildSpec, Precision, Profile, is_random
+from edgec.spec import MAX_FLOAT_MACS, BuildSpec, Precision, Profile, is_random
 
 if TYPE_CHECKING:
     from edgec.diagnosis.driver import Diagnosis
@@ -32,7 +32,7 @@ def build(
     force: Sequence[str] = (),
     forbid: Sequence[str] = (),
     search_seconds: float | None = None,
-    max_float_macs: float = 0.10,
+    max_float_macs: float = MAX_FLOAT_MACS,
     min_int8_macs: float = 0.0,
     metric: str | None = None,
     labels: str | Path | None = None,
@@ -52,6 +52,10 @@ def build(
     preprocess: a recipe's name, or the path of a recipe's TOML file; applies to images.
     shapes: static shape of each input that has open dimensions.
     max_samples: use at most this many samples, spread evenly over all.
+    precision, profile, backend, keep_float, simplify, name: as the flags of `edgec build`.
+    gate: limits of the parity gate that replace the defaults, by name (docs/parity.md).
+    force, forbid, search_seconds, max_float_macs, min_int8_macs: what the search for accuracy must, must not, and may
+        do (docs/accuracy.md).
     metric: "module:function" or "file.py:function", a measure of accuracy of your own (docs/metric.md); labels: the
         file of labels that it gets, or "folders"; evaluation: samples to measure on, in place of those held out of the
         calibration data; max_drop: the most that it may fall.
@@ -95,12 +99,6 @@ def build(
     return result
 
 
-def _labels(given: str | Path | None) -> Path | Literal["folders"] | None:
-    if given == "folders":
-        return "folders"
-    return None if given is None else Path(given)
-
-
 def diagnose(
     subject: str | Path,
     *,
@@ -141,7 +139,8 @@ def _specification(model: str | Path, **how: Any) -> BuildSpec:
         "keep_float": tuple,
         "force": tuple,
         "forbid": tuple,
-        "LABELSevaluation": Path,
+        "labels": lambda value: value if value == "folders" else Path(value),
+        "evaluation": Path,
         "output": Path,
     }
     fields = {key: convert.get(key, lambda value: value)(value) for key, value in how.items() if value is not None}

@@ -16,7 +16,7 @@ import math
 from pathlib import Path
 from typing import Literal
 
-from edgec.spec import PRECISIONS, PROFILES, BuildSpec
+from edgec.spec import MAX_FLOAT_MACS, PRECISIONS, PROFILES, BuildSpec
 from edgec.toml_schema import Table
 
 NAME = "edgec.toml"
@@ -57,8 +57,8 @@ def _read_build(table: Table, folder: Path, output: Path) -> BuildSpec:
         keep_float=table.list_of("keep_float", str, ()),
         force=table.list_of("force", str, ()),
         forbid=table.list_of("forbid", str, ()),
-        search_seconds=table.get("search_seconds", float, 0.0) or None,
-        max_float_macs=table.get("max_float_macs", float, 0.10),
+        search_seconds=_optional_number(table, "search_seconds"),
+        max_float_macs=table.get("max_float_macs", float, MAX_FLOAT_MACS),
         min_int8_macs=table.get("min_int8_macs", float, 0.0),
         metric=_metric(table, folder),
         labels="folders" if table.get("labels", str, "") == "folders" else _path(table, folder, "labels"),

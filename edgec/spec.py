@@ -14,10 +14,10 @@ Profile = Literal["auto", "strict", "islands"]
 Precision = Literal["int8", "int8-weights", "fp16", "float"]
 
 PRECISIONS: tuple[Precision, ...] = ("int8", "int8-weights", "fp16", "float")
+PROFILES: tuple[Profile, ...] = ("auto", "strict", "islands")
+
 MAX_FLOAT_MACS = 0.10
 """Most multiply-accumulates that recovery leaves in float unless told otherwise."""
-
-PROFILES: tuple[Profile, ...] = ("auto", "strict", "islands")
 
 
 @dataclass(frozen=True)
@@ -78,7 +78,22 @@ class BuildSpec:
         if self.precision != "int8":
             self._refuse_what_only_int8_has()
         check_passes(self.force, self.forbid)
+        self._check_budgets()
         self._check_metric()
+
+    def _check_budgets(self) -> None:
+        """Refuse shares that are none, and a search of no time (the command line does so itself)."""
+        for flag, share in (("--max-float-macs", self.max_float_macs), ("--min-int8-macs", self.min_int8_macs)):
+            if not 0 <= share <= 1:
+                raise UsageError(
+                    f"{flag} {share:g} is no share", "It is a part of all multiplications, from 0 to 1.", "Correct it."
+                )
+        if self.search_seconds is not None and not self.search_seconds > 0:
+            raise UsageError(
+                f"--search-seconds {self.search_seconds:g} leaves no time",
+                "It is the CPU time in seconds that the search for accuracy may take, more than 0.",
+                "Give more, or leave it out: the search ends by itself.",
+            )
 
     def _check_metric(self) -> None:
         """Refuse what belongs to a metric without one, and a metric without data."""

@@ -18,6 +18,15 @@ state = { stateN = "state" }
 gate = { cosine_p01 = 0.9 }
 samples = 64
 keep_float = ["conv1"]
+force = ["gptq"]
+forbid = ["rescale"]
+search_seconds = 30
+max_float_macs = 0.2
+min_int8_macs = 0.9
+metric = "own.py:accuracy"
+labels = "labels.csv"
+evaluation = "test"
+max_drop = 0.01
 simplify = false
 
 [[build]]
@@ -43,6 +52,10 @@ def test_every_key_reaches_the_specification(tmp_path):
     assert first.gate == {"cosine_p01": 0.9}
     assert first.max_samples == 64
     assert first.keep_float == ("conv1",)
+    assert (first.force, first.forbid, first.search_seconds) == (("gptq",), ("rescale",), 30.0)
+    assert (first.max_float_macs, first.min_int8_macs, first.max_drop) == (0.2, 0.9, 0.01)
+    assert first.metric == f"{tmp_path / 'own.py'}:accuracy"
+    assert (first.labels, first.evaluation) == (tmp_path / "labels.csv", tmp_path / "test")
     assert not first.simplify
     assert second.precision == "float"
     assert second.calibration is None

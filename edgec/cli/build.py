@@ -13,7 +13,7 @@ from edgec.cli.json_output import failure, print_json
 from edgec.cli.report_error import report_error
 from edgec.errors import EdgecError, UsageError
 from edgec.result import BuildResult, StageRecord
-from edgec.spec import PRECISIONS, PROFILES, BuildSpec
+from edgec.spec import MAX_FLOAT_MACS, PRECISIONS, PROFILES, BuildSpec
 from edgec.version import __version__
 
 
@@ -56,7 +56,7 @@ from edgec.version import __version__
 @click.option(
     "--max-float-macs",
     type=click.FloatRange(0, 1),
-    default=0.10,
+    default=MAX_FLOAT_MACS,
     show_default=True,
     metavar="SHARE",
     help="Most MACs that recovery may leave in float.",
@@ -65,6 +65,7 @@ from edgec.version import __version__
     "--min-int8-macs",
     type=click.FloatRange(0, 1),
     default=0.0,
+    show_default=True,
     metavar="SHARE",
     help="Refuse an artifact with fewer MACs in INT8.",
 )

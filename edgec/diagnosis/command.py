@@ -5,7 +5,7 @@ from __future__ import annotations
 import shlex
 from pathlib import Path
 
-from edgec.spec import BuildSpec, is_random
+from edgec.spec import MAX_FLOAT_MACS, BuildSpec, is_random
 
 
 def explain(spec: BuildSpec, target: str) -> str:
@@ -31,7 +31,7 @@ def command(spec: BuildSpec, target: str) -> str:
         ("--precision", spec.precision, "int8"),
         ("--profile", spec.profile, "auto"),
         ("--backend", spec.backend, "auto"),
-        ("--max-float-macs", spec.max_float_macs, 0.10),
+        ("--max-float-macs", spec.max_float_macs, MAX_FLOAT_MACS),
         ("--min-int8-macs", spec.min_int8_macs, 0.0),
         ("--search-seconds", spec.search_seconds, None),
     ):

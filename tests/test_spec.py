@@ -1,0 +1,70 @@
+"""A build can be asked for in four ways; all of them know the same words, and refuse the same nonsense."""
+
+import inspect
+from dataclasses import fields
+from pathlib import Path
+
+import pytest
+
+import edgec
+from edgec import api
+from edgec.cli.build import command
+from edgec.errors import UsageError
+from edgec.project_file import read_project
+from edgec.spec import BuildSpec
+
+OF_THE_CALL = {"listener", "jobs"}
+RENAMED = {"recipe": "preprocess"}
+IN_THE_FILE = {"recipe": "preprocess", "max_samples": "samples"}
+FIELDS = {field.name for field in fields(BuildSpec)}
+
+
+def test_python_has_an_argument_for_every_field():
+    assert set(inspect.signature(edgec.build).parameters) - OF_THE_CALL == {RENAMED.get(name, name) for name in FIELDS}
+
+
+def test_the_command_line_has_a_flag_for_every_field():
+    assert {param.name for param in command.params} >= FIELDS
+
+
+def test_the_file_has_a_key_for_every_field(tmp_path):
+    path = tmp_path / "edgec.toml"
+    path.write_text('[[build]]\nmodel = "a.onnx"\nno_such_key = 1\n')
+    with pytest.raises(UsageError) as caught:
+        read_project(path, Path("out"))
+    known = {word.strip(" .") for word in caught.value.fix.partition("Known keys: ")[2].split(",")}
+    known = {word.split(". ")[0] for word in known}
+    assert known == {IN_THE_FILE.get(name, name) for name in FIELDS - {"output"}}
+
+
+def test_all_three_have_the_same_defaults(tmp_path):
+    path = tmp_path / "edgec.toml"
+    path.write_text('[[build]]\nmodel = "a.onnx"\n')
+    (from_file,) = read_project(path, Path("dist"))
+    plain = BuildSpec(tmp_path / "a.onnx")
+    assert from_file == plain
+    signature = inspect.signature(edgec.build).parameters
+    flags = {param.name: param.default for param in command.params}
+    for name in ("precision", "profile", "backend", "max_float_macs", "min_int8_macs", "simplify"):
+        assert signature[name].default == getattr(plain, name) == flags[name]
+
+
+def test_paths_may_be_texts_in_python():
+    spec = api._specification("a.onnx", calibration="c", metric="m.py:f", labels="l.csv", evaluation="e", output="o")
+    assert (spec.calibration, spec.labels, spec.evaluation, spec.output) == tuple(map(Path, ("c", "l.csv", "e", "o")))
+    assert api._specification("a.onnx", calibration="c", metric="m.py:f", labels="folders").labels == "folders"
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("max_float_macs", -0.1),
+        ("max_float_macs", 1.5),
+        ("min_int8_macs", 95.0),
+        ("search_seconds", 0.0),
+        ("search_seconds", -1.0),
+    ],
+)
+def test_budgets_that_mean_nothing_are_refused(field, value):
+    with pytest.raises(UsageError, match=f"--{field.replace('_', '-')} {value:g}"):
+        BuildSpec(Path("a.onnx"), **{field: value})
