@@ -108,3 +108,8 @@ def held_out(count: int, limit: int = 256) -> tuple[list[int], list[int]]:
     kept = sorted(random.Random(0).sample(range(count), min(limit, judges)))
     spare = set(kept)
     return [i for i in range(count) if i not in spare], kept
+
+
+def samples_for(judges: int) -> int:
+    """The fewest samples of which `held_out` spares so many, below its limit."""
+    return (2 if judges <= ENOUGH_JUDGES else 4) * judges

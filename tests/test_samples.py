@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from edgec.contract import Contract, TensorSpec
-from edgec.samples import Sample, feeds_of_steps, held_out
+from edgec.samples import Sample, feeds_of_steps, held_out, samples_for
 
 
 @given(st.integers(4, 5000), st.integers(1, 64))
@@ -22,6 +22,11 @@ def test_a_quarter_is_held_out_of_128_to_1024_samples():
 
 def test_of_few_samples_up_to_half_are_held_out():
     assert [len(held_out(count)[1]) for count in (4, 16, 64, 100)] == [2, 8, 32, 32]
+
+
+@given(st.integers(3, 256))
+def test_as_many_samples_are_asked_for_as_it_takes(judges):
+    assert len(held_out(samples_for(judges))[1]) == judges > len(held_out(samples_for(judges) - 1)[1])
 
 
 @given(st.integers(1, 3))

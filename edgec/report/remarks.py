@@ -10,7 +10,7 @@ from typing import Any
 from edgec.parity.thresholds import Gate
 from edgec.report import formats
 from edgec.report.inputs import ReportInputs
-from edgec.samples import held_out
+from edgec.samples import held_out, samples_for
 
 _CHANNELS = re.compile(r"output (.+): its channels could not be judged one by one: too few samples")
 _DECISIONS = re.compile(r"output (.+): only \d+ confident decisions could be compared: .*more samples would prove more")
@@ -109,7 +109,8 @@ def _too_few(needed: Mapping[str, int]) -> str:
     text = f"Too few samples were held out to judge {what} {listed} in full."
     most = -(-max(needed.values()) // _ROUND) * _ROUND  # how many decisions are confident is only an estimate
     if most <= _MOST_HELD_OUT:
-        return f"{text} About {4 * most} samples should be enough: a quarter of them is held out."
+        count = samples_for(most)
+        return f"{text} About {count} samples should be enough: {len(held_out(count)[1])} of them are held out."
     return (
-        f"{text} {4 * _MOST_HELD_OUT} samples would tell most: a quarter of them is held out, at most {_MOST_HELD_OUT}."
+        f"{text} {samples_for(_MOST_HELD_OUT)} samples would tell most: never more than {_MOST_HELD_OUT} are held out."
     )

@@ -131,7 +131,7 @@ def _nothing_proven(inputs: ReportInputs, error: Mapping[str, Any]) -> Failure:
     alone = any("single sample" in str(text) for text in failures)
     fix = []
     if 0 < count < 4 or alone:
-        fix.append("Give at least 4 samples, better 64: a quarter of them is held out to compare the results on.")
+        fix.append("Give at least 4 samples, better 64: half of so few are held out to compare the results on.")
     if on_random(inputs):
         fix.append("Give data of real use with --calib: random numbers seldom make a model say anything.")
     elif not fix or any("single sample" not in str(item.get("degenerate") or "single sample") for item in outputs):

@@ -13,6 +13,7 @@ from edgec.parity.gates import judge
 from edgec.parity.metrics import compare
 from edgec.parity.thresholds import Gate
 from edgec.report.remarks import decisions_wanted, warnings
+from edgec.samples import held_out
 from tests.report.examples import good
 
 
@@ -38,7 +39,7 @@ def test_too_few_samples_are_one_warning_that_names_the_outputs_and_what_would_d
     assert len(inputs.parity["warnings"]) >= 4
     (text,) = warnings(inputs)
     assert "'first_logits', 'second_logits'" in text
-    assert "About 96 samples should be enough" in text
+    assert "About 48 samples should be enough: 24 of them are held out" in text
 
 
 def test_as_many_samples_as_it_asks_for_are_enough():
@@ -49,8 +50,9 @@ def test_as_many_samples_as_it_asks_for_are_enough():
             break
         wanted = re.search(r"About (\d+) samples", asked[0])
         assert wanted
-        assert count < int(wanted[1]) // 4
-        count = int(wanted[1]) // 4
+        judges = len(held_out(int(wanted[1]))[1])
+        assert count < judges
+        count = judges
     assert not warnings(judged(count))
 
 
