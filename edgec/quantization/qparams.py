@@ -35,12 +35,12 @@ class QParams:
     @property
     def low(self) -> float:
         """The smallest real value that can be represented."""
-        return (-(2 ** (self.bits - 1)) - self.zero_point) * self.scale
+        return (-(1 << (self.bits - 1)) - self.zero_point) * self.scale
 
     @property
     def high(self) -> float:
         """The largest real value that can be represented."""
-        return (2 ** (self.bits - 1) - 1 - self.zero_point) * self.scale
+        return ((1 << (self.bits - 1)) - 1 - self.zero_point) * self.scale
 
     @property
     def dtype(self) -> np.dtype[np.signedinteger[Any]]:

@@ -12,7 +12,7 @@ from typing import Literal
 
 import numpy as np
 
-from edgec.quantization.climb import Climb
+from edgec.quantization.climb import WORTHWHILE, Climb
 from edgec.quantization.fallback import float_sets
 from edgec.quantization.normalization import normalizations, squares
 from edgec.quantization.pass_names import PassName
@@ -117,8 +117,9 @@ def rescale(climb: Climb) -> str | None:
         return f"no tensor's widest channel exceeds the median one by more than a factor of {UNEVEN:g}"
     offered = 0
     for alpha in ALPHAS:
-        if climb.workshop.can_rescale(replace(recipe, rescale=alpha)):
-            climb.offer(replace(climb.best.recipe, rescale=alpha), WORTH_MULTIPLYING)
+        offer = replace(climb.best.recipe, rescale=alpha)
+        if climb.workshop.can_rescale(offer):
+            climb.offer(offer, WORTH_MULTIPLYING if climb.workshop.multiplies(offer) else WORTHWHILE)
             offered += 1
     return None if offered else "no tensor has per-channel factors that could move into the weights behind it"
 
@@ -176,7 +177,7 @@ def float_layers(climb: Climb) -> str | None:
     """Layers in float, the last resort: the cheapest sets first, then what helped, together."""
     recipe, loss = climb.best.recipe, climb.best.loss
     helped: list[tuple[float, frozenset[str]]] = []
-    sets = float_sets(climb.workshop, recipe, climb.max_float_macs)
+    sets = float_sets(climb.workshop, recipe, climb.max_float_macs, climb.budget)
     for names in sets.proposed:
         trial = climb.offer(replace(recipe, keep_float=recipe.keep_float | names))
         if climb.best.verdict.passed and climb.taken:

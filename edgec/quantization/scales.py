@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 
 from edgec.errors import InternalError
 from edgec.onnx_graph.graph import Graph
+from edgec.quantization.exact_steps import with_exact_steps
 from edgec.quantization.placement import Placement, Slot
 from edgec.quantization.qparams import QParams, affine, symmetric16
 from edgec.quantization.ranges import Method, choose_range
@@ -64,6 +66,7 @@ def choose_scales(
             if cut:
                 clipped += [placement.slots[slot] for slot in sources]
         slots.update((slot, params) for slot in members)
+    slots = with_exact_steps(graph, placement, slots, partial(sources_of, graph, placement))
     return Scales({slot: slots[slot] for slot in placement.slots}, tuple(clipped))
 
 

@@ -30,7 +30,7 @@ from edgec.quantization.rules import Kind
 from edgec.quantization.scales import Scales, choose_scales
 from edgec.quantization.statistics import TensorStatistics
 from edgec.quantization.weight_rounding import GptqRounding
-from edgec.quantization.weights import nearest
+from edgec.quantization.weights import WeightRounding, nearest
 from edgec.reference import Reference
 
 ON_REQUEST = "kept in float on request"
@@ -181,6 +181,11 @@ class Workshop:
         """Whether the factors of a recipe change anything."""
         return recipe.rescale is not None and self._rescaling(recipe.profile, recipe.rescale) is not None
 
+    def multiplies(self, recipe: Recipe) -> bool:
+        """Whether some factor of a recipe could not be folded into constants, and a Mul has to apply it on each run."""
+        made = None if recipe.rescale is None else self._rescaling(recipe.profile, recipe.rescale)
+        return made is not None and any(tensor.multiplied for tensor in made.tensors)
+
     def _rescaling(self, profile: Profile, alpha: float) -> Rescaled | None:
         """The rescaled form of the model; None where there is nothing to rescale, or no calibration data at hand."""
         if self.runs is None:
@@ -221,7 +226,7 @@ class Workshop:
         """The quantized model of a recipe with a placement and scales that may be others than its own."""
         variant = self.variant(recipe)
         correction = variant.statistics if recipe.bias_correction else {}
-        rounding = nearest
+        rounding: WeightRounding = nearest
         if recipe.rounding == "gptq" and variant.gptq is not None:
             rounding = variant.gptq.rounding(correction)
         return emit(variant.graph, placement, scales.slots, correction, limit=self.limit, rounding=rounding)
