@@ -74,10 +74,13 @@ class Budget:
         """The default budget of a model, or the user's."""
         return cls(max(WORK, FEWEST_TRIALS * workshop.work_of_trial), seconds)
 
+    @property
+    def late(self) -> bool:
+        """Whether the user's seconds are over; never where none were named."""
+        return self.seconds is not None and time.process_time() - self.started >= self.seconds
+
     def exhausted(self, spent: float) -> bool:
-        if self.seconds is not None:
-            return time.process_time() - self.started >= self.seconds
-        return spent >= self.work
+        return self.late if self.seconds is not None else spent >= self.work
 
 
 @dataclass

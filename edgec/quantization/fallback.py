@@ -10,6 +10,7 @@ import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
+from edgec.quantization.climb import Budget
 from edgec.quantization.placement import Kernel, Placement
 from edgec.quantization.recipe import Recipe
 from edgec.quantization.rules import Kind
@@ -37,12 +38,12 @@ class FloatSets:
         return sum(self.cost.get(name, 0) for name in names) / max(self.total, 1)
 
 
-def float_sets(workshop: Workshop, recipe: Recipe, most: float) -> FloatSets:
+def float_sets(workshop: Workshop, recipe: Recipe, most: float, budget: Budget | None = None) -> FloatSets:
     """Named sets and the most sensitive kernels, as far as at most a share `most` of multiplications is in float."""
     sets = FloatSets((), workshop.cost, workshop.macs)
     base = recipe.keep_float
     placement = workshop.place(recipe)
-    ranking = [item.kernel for item in isolated_errors(workshop, recipe)]
+    ranking = [item.kernel for item in isolated_errors(workshop, recipe, budget=budget)]
     wanted = [_names(_with_neighbours(workshop, recipe, placement, kernel)) for kernel in ranking[:SINGLES]]
     wanted += [_names(ranking[:count]) for count in TOP]
     wanted += [squeezed(workshop, recipe), tail(workshop, recipe), first_convolutions(workshop, recipe)]
@@ -51,12 +52,12 @@ def float_sets(workshop: Workshop, recipe: Recipe, most: float) -> FloatSets:
     return FloatSets(tuple(found), sets.cost, sets.total)
 
 
-def priced_sets(workshop: Workshop, recipe: Recipe) -> list[frozenset[str]]:
+def priced_sets(workshop: Workshop, recipe: Recipe, budget: Budget | None = None) -> list[frozenset[str]]:
     """The most sensitive kernels that make up about the shares of CURVE: what accuracy would cost."""
     sets = FloatSets((), workshop.cost, workshop.macs)
     found: list[frozenset[str]] = []
     names: frozenset[str] = frozenset()
-    for item in isolated_errors(workshop, recipe):
+    for item in isolated_errors(workshop, recipe, budget=budget):
         names = names | _names([item.kernel])
         if len(found) < len(CURVE) and sets.share(names) >= CURVE[len(found)]:
             found.append(names)

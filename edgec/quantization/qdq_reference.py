@@ -20,6 +20,7 @@ from edgec.onnx_graph.graph import Graph, load_model
 from edgec.parity.thresholds import Gate
 from edgec.quantization import given
 from edgec.quantization.calibration_runs import CalibrationRuns
+from edgec.quantization.climb import Budget
 from edgec.quantization.diagnosis import described
 from edgec.quantization.fallback import priced_sets
 from edgec.quantization.held_out import MACS_PER_TRIAL, MOST_SAMPLES, HeldOut, read_held_out, serialized
@@ -45,6 +46,9 @@ LOOKED_AT = 24
 
 MOST_MEASURED = 256
 """Samples on which the user's own metric is taken of a candidate."""
+
+AFTERWARDS = 0.25
+"""Of the seconds that the user gives to the search: what looking for the worst layers may take on top of them."""
 
 ABOUT = 10
 """Trials of a profile on which the first attempt is good enough: where the count of trials begins."""
@@ -102,12 +106,16 @@ def write_reference(
     warnings += mostly_float(graph, placement.float_nodes, workshop.cost, share)
     for text in warnings:
         context.warn(text)
+    afterwards = Budget(0.0, None if rules.seconds is None else AFTERWARDS * rules.seconds)
     progress.begin("the worst layers", best)
-    worst = _worst_layers(workshop, best)
+    worst = _worst_layers(workshop, best, afterwards)
     if not best.verdict.passed:
         progress.begin("the price of accuracy", best)
-        for names in priced_sets(workshop, best.recipe):
-            workshop.attempt(replace(best.recipe, keep_float=best.recipe.keep_float | names))
+        for names in [] if afterwards.late else priced_sets(workshop, best.recipe, afterwards):
+            if not afterwards.late:
+                workshop.attempt(replace(best.recipe, keep_float=best.recipe.keep_float | names))
+    if afterwards.late:
+        outcome = replace(outcome, untried=(*outcome.untried, "which layers cost most: not all were looked at"))
     report = {
         **verdict(best, warnings, further),
         **coverage(graph, placement, workshop.cost),
@@ -203,11 +211,11 @@ def _warnings(workshop: Workshop, placement: Placement, outcome: Outcome, sample
     return found
 
 
-def _worst_layers(workshop: Workshop, best: Trial) -> list[dict[str, Any]]:
+def _worst_layers(workshop: Workshop, best: Trial, budget: Budget) -> list[dict[str, Any]]:
     """The kernels that cost the most; of a model that failed, those that were tried in float are among them."""
     passed = best.verdict.passed
     recipe = best.recipe if passed else replace(best.recipe, keep_float=workshop.asked)
-    measured = isolated_errors(workshop, recipe, LOOKED_AT if passed else MOST_KERNELS)
+    measured = isolated_errors(workshop, recipe, LOOKED_AT if passed else MOST_KERNELS, budget)
     return [
         {
             "node": item.kernel.name,

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 import onnx
 
+from edgec.quantization.climb import Budget
 from edgec.quantization.held_out import MACS_PER_TRIAL
 from edgec.quantization.placement import Kernel
 from edgec.quantization.recipe import Recipe
@@ -30,12 +31,14 @@ class Sensitivity:
     sqnr_db: float
 
 
-def isolated_errors(workshop: Workshop, recipe: Recipe, most: int = MOST_KERNELS) -> list[Sensitivity]:
+def isolated_errors(
+    workshop: Workshop, recipe: Recipe, most: int = MOST_KERNELS, budget: Budget | None = None
+) -> list[Sensitivity]:
     """Kernels by the error that each of them causes alone, the worst first.
 
     Scales are those of `recipe`, so that what a tensor suffers from a tie counts. Nodes that only pass integers on
     cause no error of their own. At most `most` kernels are tried, fewer of a large model: the first ones, whose error
-    all others inherit, and some of the last.
+    all others inherit, and some of the last; once the budget's seconds are over, no more than one.
     """
     placement = workshop.place(recipe)
     scales = workshop.scales(recipe, placement)
@@ -45,7 +48,11 @@ def isolated_errors(workshop: Workshop, recipe: Recipe, most: int = MOST_KERNELS
     if len(computing) > count:
         last = count // 4
         computing = computing[: count - last] + computing[-last:]
-    found = [_isolated(workshop, recipe, scales, kernel) for kernel in computing]
+    found: list[Sensitivity] = []
+    for kernel in computing:
+        if found and budget is not None and budget.late:
+            break
+        found.append(_isolated(workshop, recipe, scales, kernel))
     return sorted(found, key=lambda item: item.sqnr_db)
 
 

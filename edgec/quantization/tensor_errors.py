@@ -43,14 +43,19 @@ class Group:
 def ranked_groups(workshop: Workshop, recipe: Recipe, budget: Budget) -> list[Group]:
     """All groups whose range is a choice, by the error that each causes alone, the worst first.
 
-    Where the budget does not reach for all of them, the first are measured, whose error all others inherit.
+    Where the budget does not reach for all of them, the first are measured, whose error all others inherit; one at
+    least.
     """
     placement = workshop.place(recipe)
     scales = workshop.scales(recipe, placement)
     cost = WORK_OF_MAKING / 4 + workshop.held_out.work(workshop.macs, SAMPLES)
     affordable = max(8, int(SHARE * budget.work // cost))
     groups = list(placement.groups().items())[:affordable]
-    found = [_measured(workshop, recipe, placement, scales, root, slots) for root, slots in groups]
+    found: list[Group] = []
+    for root, slots in groups:
+        if found and budget.late:
+            break
+        found.append(_measured(workshop, recipe, placement, scales, root, slots))
     return sorted(found, key=lambda group: -group.loss)  # stable: equal errors stay in the graph's order
 
 

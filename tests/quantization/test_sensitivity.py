@@ -3,10 +3,12 @@
 import numpy as np
 import pytest
 
+from edgec.quantization.climb import Budget
 from edgec.quantization.diagnosis import likely_cause
 from edgec.quantization.fallback import first_convolutions, squeezed, tail
 from edgec.quantization.recipe import Recipe
 from edgec.quantization.sensitivity import isolated_errors
+from edgec.quantization.tensor_errors import ranked_groups
 from tests.quantization.shop import GAINS, NORM, F, X, mlp, outlier_net, weights, workshop
 from tests.quantization.tiny import network, node
 
@@ -17,6 +19,20 @@ def test_the_layer_that_suffers_is_found_and_its_cause_named():
     assert [item.kernel.name for item in ranking[:2]] in (["widen", "narrow"], ["narrow", "widen"])
     assert ranking[0].sqnr_db < ranking[-1].sqnr_db - 10
     assert "channel 3 of 'wide'" in likely_cause(shop, ranking[0].kernel)
+
+
+def test_a_budget_of_seconds_that_is_over_leaves_the_first_layer_alone():
+    late = Budget(work=0.0, seconds=0.0)
+    shop, recipe = workshop(outlier_net()), Recipe("strict")
+    assert len(isolated_errors(shop, recipe)) > 1
+    (only,) = isolated_errors(workshop(outlier_net()), recipe, budget=late)
+    assert only.kernel.name == next(iter(shop.place(recipe).kernels))
+    assert len(ranked_groups(shop, recipe, late)) == 1
+
+
+def test_without_seconds_a_budget_cuts_no_look_at_layers_short():
+    shop, recipe = workshop(outlier_net()), Recipe("strict")
+    assert isolated_errors(shop, recipe, budget=Budget(work=0.0)) == isolated_errors(shop, recipe)
 
 
 def test_named_sets():

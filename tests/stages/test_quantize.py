@@ -206,7 +206,8 @@ def test_a_float_model_in_disguise_is_refused(folders, tmp_path):
 def test_seconds_limit_the_search_and_the_report_says_what_is_left(folders, tmp_path):
     report, events = run(folders, tmp_path / "out", search_seconds=1e-9)
     assert len(report["candidates"]) == 1
-    assert report["untried"]
+    assert report["untried"][-1] == "which layers cost most: not all were looked at"
+    assert len(report["worst_layers"]) == 1
     assert any("left untried" in event.text for event in events if isinstance(event, Note))
 
 
