@@ -1,6 +1,10 @@
 """The order of the stages.
 
-    ingest -> simplify -> support -> calibrate -> quantize -> lower -> validate -> pack -> measure
+    scan -> ingest -> metric -> simplify -> canonicalize                  once; metric where one was asked for
+         -> support -> calibrate -> quantize                              for every target: INT8 (quantize only, of a
+                                                                          model that came quantized)
+         -> compress                                                      or smaller weights; nothing for float
+         -> lower -> validate -> pack -> measure
 
 `build` walks it for every target; `plan` walks it without working. Each step asks the store first. What a stage does is
 the stage's own business; what is decided here is only which stage comes next, and what becomes of a verdict.
@@ -140,6 +144,8 @@ class _Front:
         contract = Contract.from_json(ingested.read_json("contract.json"))
         seen = ingested.read_json("ingest.json")
         came_quantized = not _QUANTIZED.isdisjoint(seen["ops"])
+        if came_quantized:
+            spec.refuse_what_only_float_models_have()
         samples = _open_samples(spec, contract, scratch, needed=spec.precision == "int8" and not came_quantized)
         calibration = None if samples is None else _describe(spec.calibration, samples)
         for text in () if samples is None else samples.notes:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -126,31 +126,49 @@ class BuildSpec:
 
     def _refuse_what_only_int8_has(self) -> None:
         """Refuse options that say how to compute in INT8, where nothing does."""
-        given = {
-            "--profile": self.profile != "auto",
-            "--keep-float": bool(self.keep_float) and self.precision != "int8-weights",
-            "--force": bool(self.force),
-            "--forbid": bool(self.forbid),
-            "--search-seconds": self.search_seconds is not None,
-            "--min-int8-macs": self.min_int8_macs > 0,
-            "--max-float-macs": self.max_float_macs != MAX_FLOAT_MACS,
-        }
-        wrong = [flag for flag, is_given in given.items() if is_given]
+        wrong = self._on_quantizing() + ["--min-int8-macs"] * (self.min_int8_macs > 0)
+        if self.precision == "int8-weights" and "--keep-float" in wrong:
+            wrong.remove("--keep-float")
         if wrong:
             why = "A float build quantizes nothing."
             if self.precision != "float":
                 why = f"With --precision {self.precision} only weights become smaller; every layer computes in float."
-            said = f"{', '.join(wrong[:-1])} and {wrong[-1]} say" if len(wrong) > 1 else f"{wrong[0]} says"
             raise UsageError(
-                f"{said} how to compute in INT8, and --precision {self.precision} does not",
+                f"{_say(wrong)} how to compute in INT8, and --precision {self.precision} does not",
                 why,
                 f"Leave {'them' if len(wrong) > 1 else 'it'} out, or build with --precision int8.",
             )
+
+    def refuse_what_only_float_models_have(self) -> None:
+        """Refuse options that say how to quantize, of a model that came quantized."""
+        wrong = self._on_quantizing() if self.precision == "int8" else []
+        if wrong:
+            raise UsageError(
+                f"{_say(wrong)} how to quantize, and this model came quantized",
+                "Its own scales are kept, and its own choice of layers.",
+                f"Leave {'them' if len(wrong) > 1 else 'it'} out, or give the float model that it was made from.",
+            )
+
+    def _on_quantizing(self) -> list[str]:
+        """The flags given that say how a float model is to be quantized."""
+        given = {
+            "--profile": self.profile != "auto",
+            "--keep-float": bool(self.keep_float),
+            "--force": bool(self.force),
+            "--forbid": bool(self.forbid),
+            "--search-seconds": self.search_seconds is not None,
+            "--max-float-macs": self.max_float_macs != MAX_FLOAT_MACS,
+        }
+        return [flag for flag, is_given in given.items() if is_given]
 
     @property
     def artifact_name(self) -> str:
         """What artifacts are called after: the given name, or the model's file name."""
         return self.name or self.model.stem
+
+
+def _say(flags: Sequence[str]) -> str:
+    return f"{', '.join(flags[:-1])} and {flags[-1]} say" if len(flags) > 1 else f"{flags[0]} says"
 
 
 def is_random(calibration: Any) -> bool:

@@ -10,7 +10,7 @@ import pytest
 
 import edgec
 import edgec.runtime
-from edgec.errors import UsageError
+from edgec.errors import ParityGateError, UsageError
 from edgec.store import Store
 from tests.quantization import given_models
 
@@ -80,6 +80,25 @@ def test_models_that_came_quantized_are_built_as_they_are(tmp_path, make, precis
     assert built.parity["passed"]
     assert min(item["sqnr_db"] for item in built.parity["total"]["outputs"]) > 40
     assert any("came quantized" in note.text for note in built.notes if note.level == "warning")
+
+
+def test_options_that_say_how_to_quantize_mean_nothing_to_such_a_model(tmp_path):
+    onnx.save(given_models.static(tmp_path), tmp_path / "given.onnx")
+    for options, said in (
+        ({"keep_float": ("n",)}, "--keep-float says how to quantize"),
+        ({"force": ("gptq",), "search_seconds": 5.0}, "--force and --search-seconds say how to quantize"),
+    ):
+        with pytest.raises(UsageError, match=said) as caught:
+            edgec.build(tmp_path / "given.onnx", output=tmp_path, **options)
+        assert "came quantized" in caught.value.what
+
+
+def test_it_too_is_refused_where_too_little_of_it_is_int8(tmp_path):
+    onnx.save(given_models.static(tmp_path, operators=True), tmp_path / "given.onnx")
+    with pytest.raises(ParityGateError) as caught:
+        edgec.build(tmp_path / "given.onnx", output=tmp_path, min_int8_macs=1.0)
+    (failure,) = caught.value.details["failures"]
+    assert "at least 100 %" in failure
 
 
 def test_with_data_the_rounding_of_its_activations_is_measured_and_not_refused(tmp_path):

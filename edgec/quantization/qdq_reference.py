@@ -70,6 +70,11 @@ def write_reference(
         contract = Contract.from_json(json.loads((simplified / "contract.json").read_text(encoding="utf-8")))
         judged = given.compared(taken.model, contract, dict(params.state), samples) if samples is not None else ([], 0)
         document = given.report(taken, *judged, _gate(params, metric))
+        graph = Graph(taken.model)
+        reasons = {item.node: item.reason for item in taken.objections}
+        share = document["int8_mac_fraction"]
+        document["failures"] += too_little_int8(graph, reasons, macs(graph), share, params.min_int8_macs)
+        document["passed"] = not document["failures"]
         for text in document["warnings"]:
             context.warn(text)
         _write(context, taken.model, given.table(taken.model), document)

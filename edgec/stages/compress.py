@@ -27,7 +27,7 @@ NAMED = 5
 
 @dataclass(frozen=True)
 class CompressParams:
-    """keep_float: nodes whose weights stay float32."""
+    """keep_float: nodes whose weights stay float32, or nodes of the simplified model that went into those."""
 
     precision: Literal["int8-weights", "fp16"]
     keep_float: tuple[str, ...] = ()
@@ -39,13 +39,15 @@ def run(model: Path, params: CompressParams, context: StageContext) -> None:
     Raises UsageError for a node in keep_float that the model does not have, for a model that has no weights which could
     be smaller, and for one whose activations came quantized.
     """
+    from edgec.onnx_graph.canonicalization.record import now_called
     from edgec.onnx_graph.hollow import write_model
     from edgec.onnx_graph.stored import open_stored
     from edgec.quantization.weight_only import compress
 
     with open_stored(model / "model.onnx") as (hollow, weights):
-        _check(hollow, params)
-        made = compress(hollow, weights, params.precision, params.keep_float, _progress(context))
+        keep_float = now_called(model, params.keep_float)
+        _check(hollow, params.precision, keep_float)
+        made = compress(hollow, weights, params.precision, keep_float, _progress(context))
         if not made.stored:
             raise _nothing(params.precision, made.left)
         write_model(made.model, made.weights, context.out)
@@ -59,23 +61,24 @@ def _progress(context: StageContext) -> Callable[[int, int], None]:
     return lambda done, total: context.progress(done, total, "weights")
 
 
-def _check(model: onnx.ModelProto, params: CompressParams) -> None:
+def _check(model: onnx.ModelProto, precision: str, keep_float: Sequence[str]) -> None:
     initializers = {item.name for item in model.graph.initializer}
     quantized = [
         node for node in model.graph.node if node.op_type == "QuantizeLinear" and node.input[0] not in initializers
     ]
     if quantized:
         raise UsageError(
-            f"--precision {params.precision} computes in float, and this model came quantized",
+            f"--precision {precision} computes in float, and this model came quantized",
             f"{len(quantized)} of its nodes quantize activations, {quantized[0].name!r} first.",
             "Build it with --precision int8, which keeps its scales; or give the float model that it was made from.",
         )
     known = [node.name for node in model.graph.node]
-    for name in params.keep_float:
+    for name in keep_float:
         if name not in known:
             raise UsageError(
                 f"There is no node called {name!r} to keep in float.{did_you_mean(name, known)}",
-                "Names are those of the simplified model, which the report lists.",
+                "Names are those of the model in its normal form, which the report lists, or of nodes that went into "
+                "those.",
                 "Correct --keep-float, or leave it out.",
             )
 

@@ -17,7 +17,7 @@ from tests.contract import models
 
 def run(folder, model, precision="int8-weights", keep_float=()):
     source, out = folder / "source", folder / "out"
-    source.mkdir()
+    source.mkdir(exist_ok=True)
     out.mkdir()
     onnx.save(model, source / "model.onnx")
     notes = []
@@ -43,6 +43,13 @@ def test_a_weight_that_float16_can_not_hold_is_a_warning(tmp_path):
     assert [item["name"] for item in document["weights"]] == ["fine"]
     assert [item["name"] for item in document["left"]] == ["large"]
     assert "large: its largest value is" in notes[-1]
+
+
+def test_a_node_that_was_fused_away_means_the_one_it_went_into(tmp_path):
+    (tmp_path / "source").mkdir()
+    (tmp_path / "source" / "canonicalize.json").write_text('{"became": {"scale": "conv.c1"}}')
+    document, _ = run(tmp_path, models.conv_float(), keep_float=("scale",))
+    assert {item["name"]: item["form"] for item in document["weights"]} == {"w2": "int8"}
 
 
 def test_a_node_that_does_not_exist_is_named_with_one_that_does(tmp_path):
