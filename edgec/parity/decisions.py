@@ -19,6 +19,9 @@ MASK_FLOOR = 1e-4
 FEW = 300
 """With fewer confident decisions than this, counting flips says little: how far margins shift is looked at, too."""
 
+LONGEST_SEQUENCE = 512
+"""Rows of more decisions than this are no sequence that is read as a whole (a detector has thousands of anchors)."""
+
 _REMEMBERED = 4096  # decisions whose shifts of margin are kept
 _LEAST_PROBABILITY = 1e-7
 
@@ -38,6 +41,15 @@ class Flips:
     def rate(self) -> float:
         """Flips per confident decision, at most 1."""
         return min(1.0, self.flips / self.confident) if self.confident else 0.0
+
+
+@dataclass(frozen=True)
+class Sequences:
+    """Of `compared` sequences of decisions, `changed` read otherwise: repeats counted once, a confident decision
+    among those that flip."""
+
+    compared: int
+    changed: int
 
 
 def lower_bound(flips: int, decisions: int) -> float:
@@ -68,6 +80,8 @@ class Choices:
         self._shifts: list[tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]] | None = []
         self._margins: list[np.ndarray] = []
         self._flipped: list[np.ndarray] = []
+        self._read_otherwise: list[np.ndarray] = []
+        self._lengths: list[int] = []
         self.chosen: set[int] = set()
         self.largest_sum_error = 0.0
         self.smallest_top = math.inf
@@ -80,7 +94,12 @@ class Choices:
         top_two = np.partition(a, -2, axis=1)[:, -2:]
         choice = a.argmax(axis=1)
         self._margins.append((top_two[:, 1] - top_two[:, 0]).astype(np.float32))
-        self._flipped.append(choice != b.argmax(axis=1))
+        other = b.argmax(axis=1)
+        self._flipped.append(choice != other)
+        if reference.ndim == 3 and self.axis != 0:
+            pairs = zip(*(each.reshape(len(reference), -1) for each in (choice, other)), strict=True)
+            self._read_otherwise.append(np.array([not np.array_equal(_read(x), _read(y)) for x, y in pairs]))
+            self._lengths.append(len(a) // len(reference))
         self._remember(top_two, b, choice)
         self.chosen.update(np.unique(choice).tolist())
         self.tops.append(top_two[:, 1].astype(np.float32))
@@ -95,6 +114,25 @@ class Choices:
         margins, flipped = np.concatenate(self._margins), np.concatenate(self._flipped)
         confident = margins > MARGIN_SHARE * float(np.median(margins))
         return Flips(float(1 - flipped.mean()), int(flipped[confident].sum()), int(confident.sum()))
+
+    def sequences(self) -> Sequences | None:
+        """Of outputs that hold one decision after another (rank 3: batch, positions, classes in either order), how many
+        read otherwise. None where decisions stand alone, and beyond LONGEST_SEQUENCE of them.
+
+        A text of forty characters is wrong when one of them is: a small rate of flips may spoil most texts.
+        """
+        lengths = set(self._lengths)
+        if not lengths or min(lengths) < 2 or max(lengths) > LONGEST_SEQUENCE:
+            return None
+        limit = MARGIN_SHARE * float(np.median(np.concatenate(self._margins)))
+        changed = compared = 0
+        for otherwise, length, margins, flipped in zip(
+            self._read_otherwise, self._lengths, self._margins, self._flipped, strict=True
+        ):
+            confident = (flipped & (margins > limit)).reshape(-1, length).any(axis=1)
+            changed += int((otherwise & confident).sum())
+            compared += len(otherwise)
+        return Sequences(compared, changed)
 
     def _remember(self, top_two: np.ndarray, candidate: np.ndarray, choice: np.ndarray) -> None:
         """Winner and runner-up of the reference; the same class and its strongest rival in the candidate."""
@@ -133,6 +171,11 @@ class Choices:
     def median_top(self) -> float:
         """The median of the winning values."""
         return float(np.median(np.concatenate(self.tops)))
+
+
+def _read(choices: np.ndarray) -> np.ndarray:
+    """A sequence of choices, repeats counted once: where a letter ends and the next begins may shift a little."""
+    return np.asarray(choices[np.concatenate([[True], choices[1:] != choices[:-1]])])
 
 
 class Thresholds:

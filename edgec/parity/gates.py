@@ -157,12 +157,27 @@ def _judge_decisions(item: OutputComparison, gate: Gate, failed: list[str], warn
             f"{_percent(item.expected_flips)} of confident decisions are expected to change, by how far margins shift "
             f"(at most {_percent(gate.expected_flips)}); {item.flips} of {item.decisions} did"
         )
+    _judge_sequences(item, gate, failed, warned)
     unseen = upper_bound(item.flips, item.decisions)
     if item.confident_flips <= gate.confident_flips_warn and unseen > 2 * gate.confident_flips:
         warned.append(
             f"only {item.decisions} confident decisions could be compared: {_percent(unseen)} of all might change "
             "unseen; more samples would prove more"
         )
+
+
+def _judge_sequences(item: OutputComparison, gate: Gate, failed: list[str], warned: list[str]) -> None:
+    if not item.sequences or item.changed_sequences is None:
+        return
+    rate = item.changed_sequences / item.sequences
+    text = (
+        f"{item.changed_sequences} of {item.sequences} sequences of decisions read otherwise ({_percent(rate)}; "
+        f"at most {_percent(gate.changed_sequences)})"
+    )
+    if lower_bound(item.changed_sequences, item.sequences) > gate.changed_sequences:
+        failed.append(text)
+    elif rate > gate.changed_sequences / 2:
+        warned.append(text)
 
 
 def _judge_channels(item: OutputComparison, gate: Gate, failed: list[str], warned: list[str]) -> None:
@@ -208,28 +223,6 @@ def _judge_slice(part: Slice, gate: Gate, failed: list[str], warned: list[str]) 
         failed.append(text)
     elif rate > gate.confident_flips_warn:
         warned.append(text)
-
-
-def loss(comparisons: Sequence[OutputComparison]) -> float:
-    """How bad a candidate is, 0 to 1, lower is better: what a search over quantizations minimizes.
-
-    The mean over outputs of noise over signal, half of it per step and half per channel. Each ratio is clipped to 1, so
-    that neither one bad sample nor one dead channel decides. Outputs that prove nothing do not count; states and
-    integers count only when there is nothing else.
-    """
-    proving = [item for item in comparisons if item.degenerate is None]
-    values = [item for item in proving if item.kind not in ("integer", "state")] or proving
-    if not values:
-        return 1.0 if any(not item.finite or item.max_abs > 0 for item in comparisons) else 0.0
-    total = 0.0
-    for item in values:
-        if not item.finite:
-            total += 1.0
-        elif item.kind == "integer":
-            total += 1.0 - (item.exact_share or 0.0)
-        else:
-            total += item.nsr if item.channel_nsr is None else (item.nsr + item.channel_nsr) / 2
-    return total / len(values)
 
 
 def _percent(share: float | None) -> str:

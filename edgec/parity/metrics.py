@@ -58,6 +58,8 @@ class OutputComparison:
     confident_flips: share of confident decisions that change; flips and decisions are the counts behind it.
     expected_flips: share of confident decisions that should change, by how far margins shift; None where decisions are
         no choices of a class, or enough of them to be counted.
+    sequences, changed_sequences: outputs that hold one decision after another, and how many of them read otherwise;
+        None where decisions stand alone.
     slices: where channels are unlike things (boxes beside scores), each kind of them.
     channel_axis, channels: what a channel is here. silent_channels: how many carried no signal and were not judged.
     channel_sqnr_p05_db: fifth percentile of the channels' centred SQNR; None with too few values a channel.
@@ -100,6 +102,8 @@ class OutputComparison:
     rare: int | None = None
     rare_share: float | None = None
     expected_flips: float | None = None
+    sequences: int | None = None
+    changed_sequences: int | None = None
     slices: tuple[Slice, ...] = ()
     notes: tuple[str, ...] = ()
 
@@ -230,6 +234,7 @@ class _Output:
         parts = channels.slices() if channels is not None and kind == "features" else []
         judged = np.zeros(0, bool) if channels is None else channels.judged(parts)
         flips = self._flips(kind)
+        sequences = self.choices.sequences() if kind == "classes" and self.choices is not None else None
         rows = np.array(self.cosines) if channels is None or not self.evidence.has_rows else channels.cosines()
         worst: tuple[tuple[int, float], ...] = ()
         p05 = dead = channel_nsr = None
@@ -275,6 +280,8 @@ class _Output:
             rare=rare[1] if rare else None,
             rare_share=1 - rare[0] / rare[1] if rare and rare[1] else None,
             expected_flips=self._expected_flips(kind),
+            sequences=sequences.compared if sequences else None,
+            changed_sequences=sequences.changed if sequences else None,
             slices=() if channels is None else tuple(_slice(channels, part) for part in parts),
             notes=self.evidence.notes(kind, self.choices, self.thresholds),
         )

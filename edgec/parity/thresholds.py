@@ -37,6 +37,9 @@ class Gate:
         "than 300 were seen",
         off=1.0,
     )
+    changed_sequences: float = _limit(
+        0.1, "most sequences of decisions (texts) that may read otherwise, as a share, with 90 % confidence", off=1.0
+    )
     cosine_p01: float = _limit(
         0.95, "least cosine of the rows of embeddings and regressions, first percentile", off=-1.0
     )

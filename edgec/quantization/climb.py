@@ -51,6 +51,7 @@ def comfortable(trial: Trial, gate: Gate) -> bool:
     narrower = replace(
         gate,
         confident_flips=min(gate.confident_flips, gate.confident_flips_warn),
+        changed_sequences=gate.changed_sequences / 2,
         cosine_p01=gate.cosine_p01 + 0.1 * (1 - gate.cosine_p01),
         channel_sqnr_p05=gate.channel_sqnr_p05 + 1,
         dice_mean=gate.dice_mean + 0.1 * (1 - gate.dice_mean),

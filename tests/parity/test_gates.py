@@ -244,3 +244,49 @@ def test_a_relaxed_gate_lets_everything_through_but_what_no_metric_sees():
         candidate = [{"y": row[None]} for row in RNG.permutation(outputs)]
         assert judge(compare(reference, candidate), relaxed).passed
     assert (relaxed.float_sqnr, relaxed.executed_int8) == (Gate().float_sqnr, Gate().executed_int8)
+
+
+def texts(count, length, changed, classes=12, shifted=0):
+    """Texts of clear letters: in the first `changed` one letter is another, in the next `shifted` it begins earlier."""
+    letters = np.repeat(RNG.integers(1, classes, (count, length // 2)), 2, axis=1)
+    letters[:, 2:4] = (letters[:, :1] + 1) % classes
+    read = letters.copy()
+    read[:changed, 2:4] = (letters[:changed, :1] + 2) % classes
+    read[changed : changed + shifted, 1] = letters[changed : changed + shifted, 2]
+    reference, candidate = (np.eye(classes)[each] * 6 for each in (letters, read))
+    noise = RNG.normal(0, 0.1, reference.shape)
+    return [{"logits": row[None]} for row in reference + noise], [{"logits": row[None]} for row in candidate + noise]
+
+
+def test_a_text_is_wrong_when_one_letter_is():
+    reference, candidate = texts(40, 100, changed=16)
+    (item,) = compare(reference, candidate)
+    assert (item.sequences, item.changed_sequences) == (40, 16)
+    assert item.confident_flips < Gate().confident_flips  # 2 positions of 100, in 16 texts of 40
+    verdict = judge([item])
+    assert any("16 of 40 sequences of decisions read otherwise" in text for text in verdict.failures)
+    assert judge([item], Gate.from_overrides([("changed_sequences", 0.5), ("dead_classes", 1.0)])).passed
+
+
+def test_a_letter_that_begins_a_position_earlier_is_the_same_letter():
+    reference, candidate = texts(40, 100, changed=0, shifted=20)
+    (item,) = compare(reference, candidate)
+    assert item.flips == 20
+    assert item.changed_sequences == 0
+    assert judge([item]).passed
+
+
+def test_decisions_that_stand_alone_are_no_sequence():
+    (item,) = compare(*scores(40, 1))
+    assert item.sequences is None
+
+
+def test_a_detectors_anchors_are_no_sequence():
+    (item,) = compare(*texts(8, 600, changed=4))
+    assert item.sequences is None
+
+
+def test_one_text_of_eight_is_a_warning():
+    verdict = judge(compare(*texts(8, 100, changed=1)), Gate.from_overrides([("dead_classes", 1.0)]))
+    assert verdict.passed
+    assert any("1 of 8 sequences" in text for text in verdict.warnings)
