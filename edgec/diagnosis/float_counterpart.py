@@ -34,7 +34,7 @@ def float_counterpart(model: onnx.ModelProto) -> onnx.ModelProto:
             constants[node.output[0]] = _dequantized(graph, original, integers)
         elif node.op_type in (QUANTIZE, DEQUANTIZE):
             source, target = node.input[0], node.output[0]
-            if node.op_type == QUANTIZE and _begins_at_zero(graph, original):
+            if node.op_type == QUANTIZE and begins_at_zero(graph, original):
                 source = f"{node.input[0]}_not_negative"
                 nodes.append(helper.make_node("Relu", [node.input[0]], [source], name=f"{source}/Relu"))
             if target in graph.outputs:
@@ -84,7 +84,8 @@ def _dequantized(graph: Graph, node: NodeProto, integers: np.ndarray) -> np.ndar
     return np.asarray((integers.astype(np.int64) - zero_point.astype(np.int64)) * scale, np.float32)
 
 
-def _begins_at_zero(graph: Graph, node: NodeProto) -> bool:
+def begins_at_zero(graph: Graph, node: NodeProto) -> bool:
+    """Whether a QuantizeLinear has a grid without negative values, as a Relu in front of it has."""
     if len(node.input) < 3 or not node.input[2]:
         return False
     zero_point = graph.constant(node.input[2])

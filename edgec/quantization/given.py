@@ -14,6 +14,7 @@ import numpy as np
 import onnx
 
 from edgec.contract import Contract
+from edgec.diagnosis.float_counterpart import begins_at_zero
 from edgec.onnx_graph.cost import macs
 from edgec.onnx_graph.graph import MAC_OPS, Graph, attribute
 from edgec.parity.gates import judge
@@ -84,7 +85,10 @@ def table(model: onnx.ModelProto) -> dict[str, Any]:
 
 def with_float_activations(model: onnx.ModelProto) -> onnx.ModelProto | None:
     """The model without the rounding of its activations, its weights as they are; None where nothing is rounded by
-    constant parameters."""
+    constant parameters.
+
+    Quantizers leave out a Relu whose work the grid does: where a grid begins at zero, a Relu takes the pair's place.
+    """
     changed = onnx.ModelProto()
     changed.CopyFrom(model)
     edit = Edit(changed)
@@ -92,7 +96,10 @@ def with_float_activations(model: onnx.ModelProto) -> onnx.ModelProto | None:
     for node in edit.graph.nodes:
         maker = edit.graph.producer.get(node.input[0]) if node.op_type == "DequantizeLinear" else None
         if maker is not None and maker.op_type == "QuantizeLinear" and maker.input[0] not in edit.graph.initializers:
-            edit.rename(node, maker.input[0])
+            source = maker.input[0]
+            if begins_at_zero(edit.graph, maker):
+                source = edit.add("Relu", [source], edit.names.fresh(f"{source}_not_negative"))
+            edit.rename(node, source)
             gone += 1
         else:
             edit.keep(node)
@@ -174,11 +181,11 @@ def _warnings(
 
 def _cost(comparisons: Sequence[OutputComparison], gate: Gate | None) -> str:
     levels = [item.sqnr_db for item in comparisons if item.degenerate is None and item.kind not in ("integer", "state")]
-    level = f"{min(levels):.1f} dB at the worst output" if levels else "no output that shows it"
+    level = f"the worst output at {min(levels):.1f} dB" if levels else "no output that shows it"
     verdict = judge(comparisons, gate)
     said = "" if verdict.passed else f" A float model of its own would be refused so: {'; '.join(verdict.failures)}."
     return (
-        f"The model came quantized. Rounding its activations costs {level}, against the same model without that "
+        f"The model came quantized. Rounding its activations leaves {level}, against the same model without that "
         f"rounding.{said} What its weights cost can't be told without the float model. The build is not refused for "
         "either: training may have fitted the weights to the rounding."
     )

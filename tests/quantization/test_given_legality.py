@@ -9,7 +9,9 @@ from onnx import TensorProto, helper
 from edgec.onnx_graph.graph import Graph
 from edgec.quantization import given
 from edgec.quantization.given_legality import objections, unlike_grids
+from edgec.reference import Reference
 from tests.contract.models import Net
+from tests.quantization import given_models
 from tests.quantization.test_given_rewrites import integers, pair, weights
 
 
@@ -103,3 +105,13 @@ def test_without_the_rounding_of_activations_weights_stay_as_they_are():
     plain = given.with_float_activations(model)
     assert [node.op_type for node in plain.graph.node] == ["DequantizeLinear", "Conv"]
     assert given.with_float_activations(plain) is None
+
+
+def test_a_relu_that_the_quantizer_left_to_the_grid_is_computed_in_float(tmp_path):
+    model = given_models.static(tmp_path)
+    assert "Relu" not in [node.op_type for node in model.graph.node]
+    plain = given.with_float_activations(given.taken(model).model)
+    feeds = {"image": np.random.default_rng(3).normal(size=given_models.SHAPE).astype(np.float32)}
+    expected = Reference((tmp_path / "float.onnx").read_bytes(), "none").run(feeds)["scores"]
+    actual = Reference(plain.SerializeToString(), "none").run(feeds)["scores"]
+    np.testing.assert_allclose(actual, expected, atol=0.05 * np.abs(expected).max())
