@@ -85,6 +85,7 @@ class Twins:
                 "They have other inputs or outputs.",
                 "Compare a quantized model with the float model that it was made from.",
             )
+        self._order = {id(graph): {id(node): i for i, node in enumerate(graph.nodes)} for graph in (floats, quantized)}
         self._fused = self._inside_kernels()
         made = {name for node in floats.nodes for name in node.output if name}
         self.cuts = {name for name in made if name in quantized.producer and name not in self._fused}
@@ -206,9 +207,8 @@ class Twins:
             elif (node := graph.producer.get(tensor)) is not None and id(node) not in wanted:
                 wanted.add(id(node))
                 pending += names_read(node)
-        order = {id(node): i for i, node in enumerate(graph.nodes)}
-        nodes = sorted((node for node in graph.nodes if id(node) in wanted), key=lambda node: order[id(node)])
-        return nodes, list(reads)
+        order = self._order[id(graph)]
+        return [graph.nodes[place] for place in sorted(order[node] for node in wanted)], list(reads)
 
 
 def names_read(node: NodeProto) -> list[str]:

@@ -80,6 +80,7 @@ class Choices:
         self._shifts: list[tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]] | None = []
         self._margins: list[np.ndarray] = []
         self._flipped: list[np.ndarray] = []
+        self.decisions = 0
         self._read_otherwise: list[np.ndarray] = []
         self._lengths: list[int] = []
         self.chosen: set[int] = set()
@@ -96,6 +97,7 @@ class Choices:
         self._margins.append((top_two[:, 1] - top_two[:, 0]).astype(np.float32))
         other = b.argmax(axis=1)
         self._flipped.append(choice != other)
+        self.decisions += len(choice)
         if reference.ndim == 3 and self.axis != 0:
             pairs = zip(*(each.reshape(len(reference), -1) for each in (choice, other)), strict=True)
             self._read_otherwise.append(np.array([not np.array_equal(_read(x), _read(y)) for x, y in pairs]))
@@ -105,10 +107,6 @@ class Choices:
         self.tops.append(top_two[:, 1].astype(np.float32))
         self.largest_sum_error = max(self.largest_sum_error, float(np.abs(a.sum(axis=1) - 1).max(initial=0.0)))
         self.smallest_top = min(self.smallest_top, float(top_two[:, 1].min(initial=math.inf)))
-
-    @property
-    def decisions(self) -> int:
-        return sum(len(part) for part in self._flipped)
 
     def flips(self) -> Flips:
         margins, flipped = np.concatenate(self._margins), np.concatenate(self._flipped)

@@ -21,7 +21,7 @@ def cpu_seconds(*arguments):
     return after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
 
 
-@pytest.mark.parametrize("verb", [(), ("build",), ("targets",), ("recipes",), ("doctor",), ("cache",)])
+@pytest.mark.parametrize("verb", [(), ("build",), ("diagnose",), ("targets",), ("recipes",), ("doctor",), ("cache",)])
 def test_every_command_explains_itself(verb):
     result = edgec(*verb, "--help")
     assert result.returncode == 0
