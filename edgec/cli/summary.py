@@ -14,6 +14,9 @@ from edgec.result import ArtifactFile, BuildResult, StageRecord, TargetBuild
 from edgec.spec import BuildSpec
 
 _WORDS = {"int8-weights": "INT8 weights, float arithmetic,", "fp16": "float16 weights, float arithmetic,"}
+PART_OF_THE_START = ("useful-range", "bias-correction")
+"""Passes that every search begins with."""
+
 _EXACT_DB = 119.0  # comparisons end at 120 dB
 
 
@@ -38,6 +41,8 @@ def _block(built: TargetBuild, artifact: ArtifactFile) -> str:
         f"  {'what':<9}{kind} through {built.backend}, {size(artifact.bytes)}{_share(built)}",
         f"  {'parity':<9}{_parity(built)}",
     ]
+    if recovered := _recovered(built.quantization or {}):
+        lines.append(f"  {'recovery':<9}{recovered}")
     if built.parity and built.parity.get("metric"):
         lines.append(f"  {'metric':<9}{_metric(built.parity['metric'])}")
     if built.latency and built.latency["artifact"]:
@@ -76,6 +81,16 @@ def _parity(built: TargetBuild) -> str:
         worst = ", equal to the original to the last bits of a float"
     on = " of random numbers, which say nothing about real data" if built.calibration_is_random else ""
     return f"passed on {parity['samples']} samples{on}{worst}"
+
+
+def _recovered(quantization: Mapping[str, Any]) -> str:
+    """What the recovery passes have won, and which of them; "" where none was needed."""
+    kept = [step for step in quantization.get("recovery") or () if step["status"] in ("accepted", "forced")]
+    kept = [step for step in kept if step["pass"] not in PART_OF_THE_START and step["sqnr_before_db"] is not None]
+    if not kept:
+        return ""
+    names = ", ".join(step["pass"] for step in kept)
+    return f"{kept[0]['sqnr_before_db']:.1f} -> {kept[-1]['sqnr_after_db']:.1f} dB in the search, by {names}"
 
 
 def _metric(metric: Mapping[str, Any]) -> str:
