@@ -84,7 +84,8 @@ def diagnose(
         measured.figures[index].alone_db = trials.db([index])
         work.step()
     close = CloseLook(walker, measured.figures)
-    close.take(case.samples[:CLOSE], case.contract, case.state, looked_at)
+    work.more(sum(len(sample.steps[:CLOSE]) for sample in case.samples[:CLOSE]))
+    close.take(case.samples[:CLOSE], case.contract, case.state, looked_at, work.step)
 
     normal, curves = patterns.normalizations(case.floats), patterns.decomposed_activations(case.floats)
     witness = Witness(twins, measured, case.learned, normal, curves)

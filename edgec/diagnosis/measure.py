@@ -160,7 +160,12 @@ class CloseLook:
     histograms: dict[str, np.ndarray] = field(default_factory=dict)
 
     def take(
-        self, samples: Sequence[Sample], contract: Contract, state: Mapping[str, str], indices: Sequence[int]
+        self,
+        samples: Sequence[Sample],
+        contract: Contract,
+        state: Mapping[str, str],
+        indices: Sequence[int],
+        on_run: Callable[[], None] = lambda: None,
     ) -> None:
         """Fill in `parts` of the layers with these indices."""
         meters: dict[tuple[int, str], ErrorMeter] = {}
@@ -172,6 +177,7 @@ class CloseLook:
                     carried.update({i: step.floats[o] for o, i in state.items() if o in step.floats})
                     if step.layer.index in indices:
                         self._look(step, meters)
+                on_run()
         for index in indices:
             known = {
                 kind: meters[index, kind].db

@@ -126,6 +126,7 @@ def write_reference(
         **coverage(graph, placement, workshop.cost),
         **progress_made(outcome, workshop.trials),
         "worst_layers": worst,
+        "rounded_to_nearest": workshop.rounded_to_nearest(best.recipe) if best.recipe.rounding == "gptq" else {},
         "clipped": list(scales.clipped),
         "saturated_biases": emitted.saturated,
         "held_out": len(workshop.held_out),

@@ -45,10 +45,15 @@ class GptqRounding:
 
         return round_weights
 
-    def objections(self) -> dict[str, str]:
-        """Kernels that are rounded to the nearest step all the same, and why."""
-        found = {kernel.name: objection(self._graph, kernel) for kernel in self._kernels}
-        return {name: reason for name, reason in found.items() if reason is not None}
+    @property
+    def bytes(self) -> int:
+        """What the second moments take that are remembered."""
+        distinct = {id(item): item for item in (self._moments or {}).values()}
+        return sum(item.covariance.nbytes + item.mean.nbytes for item in distinct.values())
+
+    def forget(self) -> None:
+        """Drop the second moments; what was rounded stays known."""
+        self._moments = None
 
     def _round(
         self,

@@ -22,19 +22,23 @@ from edgec.quantization.held_out import HeldOut, serialized
 from edgec.quantization.journal import Journal
 from edgec.quantization.loss import loss_of
 from edgec.quantization.opset import OPSET_OF_INT16, raised
-from edgec.quantization.placement import Placement, place
+from edgec.quantization.placement import Kernel, Placement, place
 from edgec.quantization.profiles import Profile
 from edgec.quantization.recipe import Recipe
 from edgec.quantization.rescale import Rescaled, Rescaling
 from edgec.quantization.rules import Kind
 from edgec.quantization.scales import Scales, choose_scales
+from edgec.quantization.second_moments import objection
 from edgec.quantization.statistics import TensorStatistics
 from edgec.quantization.weight_rounding import GptqRounding
-from edgec.quantization.weights import WeightRounding, nearest
+from edgec.quantization.weights import WeightRounding, nearest, weight_operand
 from edgec.reference import Reference
 
 ON_REQUEST = "kept in float on request"
 TOO_COSTLY = "kept in float: on held-out samples, INT8 cost too much here"
+
+MOST_OF_OTHERS = 256 * 2**20
+"""Bytes of second moments that are kept of float models other than the one whose weights are rounded."""
 
 WORK_OF_MAKING = 1e9
 """What it takes to write a candidate down and to open it, in multiplications."""
@@ -173,9 +177,23 @@ class Workshop:
         """Why a recipe's weights can't be rounded by GPTQ; None when they can."""
         if self.runs is None:
             return "there is no calibration data at hand"
-        if not any(kernel.rule.kind is Kind.MAC for kernel in self.place(recipe).kernels.values()):
+        kernels, left_out = self._with_weights(recipe), self.rounded_to_nearest(recipe)
+        if not kernels:
             return "no layer multiplies by constant weights in INT8"
-        return None
+        if len(left_out) < len(kernels):
+            return None
+        return f"it can round no layer: of {kernels[0].name!r}, {left_out[kernels[0].name]}"
+
+    def rounded_to_nearest(self, recipe: Recipe) -> dict[str, str]:
+        """Kernels whose weights GPTQ leaves to the nearest step each, and why, in words for the user."""
+        graph = self.variant(recipe).graph
+        found = {kernel.name: objection(graph, kernel) for kernel in self._with_weights(recipe)}
+        return {name: reason for name, reason in found.items() if reason is not None}
+
+    def _with_weights(self, recipe: Recipe) -> list[Kernel]:
+        """The kernels that multiply by constant weights in INT8."""
+        graph, kernels = self.variant(recipe).graph, self.place(recipe).kernels.values()
+        return [k for k in kernels if k.rule.kind is Kind.MAC and weight_operand(graph, k) is not None]
 
     def can_rescale(self, recipe: Recipe) -> bool:
         """Whether the factors of a recipe change anything."""
@@ -228,8 +246,16 @@ class Workshop:
         correction = variant.statistics if recipe.bias_correction else {}
         rounding: WeightRounding = nearest
         if recipe.rounding == "gptq" and variant.gptq is not None:
+            self._make_room(variant.gptq)
             rounding = variant.gptq.rounding(correction)
         return emit(variant.graph, placement, scales.slots, correction, limit=self.limit, rounding=rounding)
+
+    def _make_room(self, wanted: GptqRounding) -> None:
+        """Drop what other variants remember for GPTQ where it is much: it can be gathered again."""
+        others = [item.gptq for item in self._variants.values() if item.gptq is not None and item.gptq is not wanted]
+        if sum(item.bytes for item in others) > MOST_OF_OTHERS:
+            for item in others:
+                item.forget()
 
     def attempt(self, recipe: Recipe) -> Trial:
         """Carry out a recipe and judge it; what was tried before is not tried again."""
