@@ -129,6 +129,7 @@ def _diagnose(
         other = replace(spec, calibration=evaluation)
         judges = _open(other, manifest, StageRunner(runner.store, ignore), scratch).samples
     assert front.samples is not None
+    same_build = manifest is None or _same_build(manifest, path)
     entry = path.runner.run(
         stage.STAGE,
         {
@@ -147,12 +148,13 @@ def _diagnose(
             state=_pairs(spec.state),
             gate=_pairs(spec.gate),
             given=front.came_quantized,
+            same_build=same_build,
         ),
         detail=f"{len(front.samples)} samples",
     )
     document = entry.read_json("diagnosis.json")
     if manifest is not None:
-        document["artifact"] = _about_artifact(artifact, manifest, front, path)
+        document["artifact"] = _about_artifact(artifact, manifest, same_build)
         found = [each.to_json() for each in _mistaken(manifest, front)]
         document["causes"] = [*found, *document["causes"]]
         document["healthy"] = document["healthy"] and not found
@@ -271,17 +273,19 @@ def _mistaken(manifest: Mapping[str, Any], front: _Front) -> list[Finding]:
     return found
 
 
-def _about_artifact(
-    artifact: Path | None, manifest: Mapping[str, Any], front: _Front, path: _UpToTheProof
-) -> dict[str, Any]:
-    """What the artifact says of itself, and whether the reference that was looked at is the one it was made from."""
+def _same_build(manifest: Mapping[str, Any], path: _UpToTheProof) -> bool:
+    """Whether the artifact holds, byte for byte, what was lowered just now."""
     assert path.lowered is not None
     made = path.lowered.read_json("lower.json")["files"]
     files = manifest["files"]
     listed = {name: files[f"payload/{name}"]["sha256"] for name in made if f"payload/{name}" in files}
-    same = len(listed) == len(made) == len(manifest["payload"]) and all(
+    return len(listed) == len(made) == len(manifest["payload"]) and all(
         digest_file(path.lowered.path / "payload" / name) == digest for name, digest in listed.items()
     )
+
+
+def _about_artifact(artifact: Path | None, manifest: Mapping[str, Any], same: bool) -> dict[str, Any]:
+    """What the artifact says of itself, and whether the reference that was looked at is the one it was made from."""
     if same:
         text = "The quantized reference that was looked at is the one that the artifact was made from."
     else:

@@ -82,7 +82,16 @@ def examine(
         notes.append(f"The payload was not executed: {reason}.")
     original = model.SerializeToString() if params.given else ingested / "model.onnx"
     reference = Reference(quantized / "qdq.onnx", "none").run if quantized is not None else None
-    loss, findings = _split(judged, contract, state, gate, Reference(original).run, reference, payload)
+    loss, findings = _split(
+        judged,
+        contract,
+        state,
+        gate,
+        Reference(original).run,
+        reference,
+        payload,
+        artifact is None or params.same_build,
+    )
     lowering = None
     if payload is not None and lowered is not None and _worth_a_look(loss):
         against = quantized / "qdq.onnx" if quantized is not None else floats / "model.onnx"
@@ -101,8 +110,22 @@ def examine(
     )
     if "outputs" not in document:
         document.update(outputs=loss["total"] or [], passed=loss["passed"], failures=loss["failures"], total_db=None)
+    if document["passed"] and not loss["passed"]:  # the reference holds, what ships does not
+        document.update(passed=False, failures=loss["failures"])
+    if params.given:
+        _as_remedies_of_the_float_model(document)
     document["healthy"] = not document["causes"] and bool(document["passed"])
     return document
+
+
+def _as_remedies_of_the_float_model(document: Any) -> None:
+    """A model that came quantized takes no flags that change its quantization: they are of use for the float model."""
+    if isinstance(document, dict):
+        remedy = document.get("remedy")
+        if isinstance(remedy, str) and any(f"--{flag} " in remedy for flag in ("force", "profile", "keep-float")):
+            document["remedy"] = f"Quantize it otherwise with the tool that made it, or build its float model: {remedy}"
+    for value in document.values() if isinstance(document, dict) else document if isinstance(document, list) else ():
+        _as_remedies_of_the_float_model(value)
 
 
 def _learned(calibrated: Path | None) -> Mapping[str, statistics.TensorStatistics]:
@@ -117,8 +140,12 @@ def _split(
     original: Runner,
     reference: Runner | None,
     payload: Runner | None,
+    same_build: bool,
 ) -> tuple[dict[str, Any], list[Finding]]:
-    """Where the loss is: in quantization (original against reference), or in lowering (reference against payload)."""
+    """Where the loss is: in quantization (original against reference), or in lowering (reference against payload).
+
+    same_build: whether the payload was made from the reference. If not, what lies between them is not lowering.
+    """
     quantization, lowering, total = (Comparer(state=state) for _ in range(3))
     for sample in samples:
         expected = [outputs for _, outputs in feeds_of_steps(sample, contract, state, original)]
@@ -128,7 +155,8 @@ def _split(
             if fake is not None:
                 quantization.add(outputs, fake[index])
             if real is not None:
-                lowering.add(fake[index] if fake is not None else outputs, real[index])
+                if same_build:
+                    lowering.add(fake[index] if fake is not None else outputs, real[index])
                 total.add(outputs, real[index])
     results = [comparer.result() for comparer in (quantization, lowering, total)]
     last = results[2] or results[0]
@@ -136,6 +164,17 @@ def _split(
     quantization_db, lowering_db, total_db = (_worst(result) for result in results)
     where = "none" if verdict.passed else "quantization" if quantization_db is not None else "lowering"
     findings = []
+    if not same_build and total_db is not None and not verdict.passed and results[0] and judge(results[0], gate).passed:
+        where = "artifact"
+        findings.append(
+            Finding(
+                "other-build",
+                None,
+                f"the artifact lies {total_db:.1f} dB from the original, the quantized model that was made again "
+                f"{quantization_db:.1f} dB: it was built with other data, flags or versions of tools",
+                {"artifact_db": total_db, "quantization_db": quantization_db},
+            )
+        )
     if lowering_db is not None and not verdict.passed and (quantization_db is None or judge(results[0], gate).passed):
         where = "lowering"
         findings.append(

@@ -43,7 +43,7 @@ CAUSES: dict[str, Cause] = {
         Cause(
             "outlier-channel",
             "outlier channel",
-            "Divide the channels to even sizes: --force rescale; or --force 16-bit; or --keep-float {node}.",
+            "Divide the channels to even sizes: --force rescale; or --keep-float {node}.",
         ),
         Cause(
             "bias-overflow",
@@ -64,7 +64,7 @@ CAUSES: dict[str, Cause] = {
         Cause(
             "long-tail",
             "a long tail",
-            "Cut the tail off: --force range-method, or --force tensor-ranges; or --force 16-bit.",
+            "Cut the tail off: --force range-method, or --force tensor-ranges.",
         ),
         Cause("little-data", "too little data", "Calibrate on more samples: --calib with 100 to 500 of them."),
         Cause(
@@ -76,7 +76,7 @@ CAUSES: dict[str, Cause] = {
         Cause(
             "activation-rounding",
             "rounded activations",
-            "--force rescale or --force 16-bit, or leave the layer in float: --keep-float {node}.",
+            "--force rescale, or leave the layer in float: --keep-float {node}.",
         ),
         Cause("spread", "many small errors", "--force gptq, --force rescale or --profile islands lower all of them."),
         Cause(
@@ -94,6 +94,11 @@ CAUSES: dict[str, Cause] = {
             "other-preprocessing",
             "another preprocessing",
             "Leave --preprocess out: the artifact carries its own recipe.",
+        ),
+        Cause(
+            "other-build",
+            "another build",
+            "Give the data and the flags that the artifact was built with; or build it again with these.",
         ),
         Cause("lowering", "lowering", "Try another --backend or --target, and please report the model."),
     )

@@ -24,20 +24,24 @@ QUANTIZED = "/quantized"
 
 _SCRIPT = """\
 # Needs onnxruntime and numpy. Prints how far the quantized layers are from the float ones, both fed with float inputs.
+import pathlib
 import numpy as np, onnxruntime as ort
+here = pathlib.Path(__file__).parent
 options = ort.SessionOptions()
 options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
-session = ort.InferenceSession("{name}.onnx", options)
-archive = np.load("{name}-inputs.npz")
+session = ort.InferenceSession(str(here / "{name}.onnx"), options)
+archive = np.load(here / "{name}-inputs.npz")
 names = [item.name for item in session.get_outputs()]
 values = session.run(None, {{n: archive["input%d" % i] for i, n in enumerate(archive["names"])}})
 for name, a, b in zip(names[::2], values[::2], values[1::2]):
     axis = 1 if a.ndim == 4 else -1  # that of the channels
     a, b = (np.moveaxis(np.float64(x), axis, 0).reshape(x.shape[axis], -1) for x in (a, b))
     noise, moving = np.maximum(np.square(a - b), 1e-300), a.var(axis=1) > 1e-12 * np.square(a).mean(axis=1)
-    channel = np.median(a.var(axis=1)[moving] / noise.mean(axis=1)[moving]) if moving.any() else np.inf
-    whole, channel = 10 * np.log10((a * a).sum() / noise.sum()), 10 * np.log10(channel)
-    print(f"{{name}}: SQNR {{whole:.1f}} dB, of the median channel {{channel:.1f}} dB")
+    text = f"{{name}}: SQNR {{10 * np.log10((a * a).sum() / noise.sum()):.1f}} dB"
+    if moving.any():  # a channel that holds one value has no signal of its own
+        channel = np.median(a.var(axis=1)[moving] / noise.mean(axis=1)[moving])
+        text += f", of the median channel {{10 * np.log10(channel):.1f}} dB"
+    print(text)
 """
 
 

@@ -25,7 +25,11 @@ def verdict(document: Mapping[str, Any]) -> str:
         return f"nothing can be proven on this data{measured}"
     if document["passed"]:
         return f"passes the gate, with reservations{measured}"
-    where = {"quantization": "the loss is in quantization", "lowering": "the loss is in lowering"}
+    where = {
+        "quantization": "the loss is in quantization",
+        "lowering": "the loss is in lowering",
+        "artifact": "the loss is the artifact's",
+    }
     return f"fails the gate; {where.get(loss['where'], 'see below')}{measured}"
 
 

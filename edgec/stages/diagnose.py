@@ -22,6 +22,7 @@ class DiagnoseParams:
     """name: what files are called after. target: where the payload would run. state: (output, input) pairs.
 
     gate: overrides of the parity gate. given: the model came with a quantization of its own.
+    same_build: whether the artifact, where there is one, holds what was lowered.
     """
 
     name: str
@@ -29,6 +30,7 @@ class DiagnoseParams:
     state: tuple[tuple[str, str], ...] = ()
     gate: tuple[tuple[str, float], ...] = ()
     given: bool = False
+    same_build: bool = True
     timeout: float = 3600.0
 
 

@@ -128,6 +128,31 @@ def test_other_data_makes_another_reference_and_it_is_said(digits, built, tmp_pa
     assert "made again" in found.document["artifact"]["note"]
 
 
+def test_an_artifact_of_other_data_is_not_laid_on_the_engine(digits, tmp_path):
+    dark, bright = tmp_path / "dark.npy", tmp_path / "bright.npy"
+    pictures = np.load(digits.model.parent / "test.npz")["images"][:64]
+    np.save(bright, pictures)
+    np.save(dark, pictures // 16)
+    built = edgec.build(digits.model, calibration=dark, preprocess=digits.recipe, output=tmp_path / "dist").builds[0]
+    found = edgec.diagnose(
+        built.artifact.path, original=digits.model, calibration=bright, output=tmp_path / "out"
+    ).document
+    assert [cause["cause"] for cause in found["causes"]] == ["other-build"]
+    assert found["loss"]["where"] == "artifact"
+    assert found["loss"]["lowering_db"] is None
+    assert not found["passed"]
+    assert found["failures"]
+
+
+def test_a_model_that_came_quantized_is_not_sent_to_flags_it_can_not_take(faulty, tmp_path):
+    twin, _ = planted.quantized(planted.outlier_channel(), planted.images())
+    onnx.save(twin, tmp_path / "quantized.onnx")
+    found = edgec.diagnose(tmp_path / "quantized.onnx", calibration=faulty[1], output=tmp_path / "out")
+    remedies = [cause["remedy"] for cause in found.causes if "--" in cause["remedy"]]
+    assert remedies
+    assert all("the tool that made it, or build its float model" in text for text in remedies)
+
+
 def test_a_model_with_other_weights_is_named(digits, built, tmp_path):
     other = onnx.load(digits.model)
     weights = next(item for item in other.graph.initializer if len(item.dims) > 1)

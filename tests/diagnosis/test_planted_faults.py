@@ -82,7 +82,9 @@ def test_the_smallest_failing_part_fails_by_itself_in_plain_onnx_runtime(network
     before, after = (outputs[name] for name in reference.outputs[:2])
     assert before.shape == after.shape
     assert not np.array_equal(before, after)
-    done = subprocess.run([sys.executable, script.name], cwd=tmp_path, capture_output=True, text=True, check=True)
+    done = subprocess.run(
+        [sys.executable, str(tmp_path / script)], cwd=tmp_path.parent, capture_output=True, text=True, check=True
+    )
     printed = [float(level) for level in re.findall(r"(-?[0-9.]+) dB", done.stdout)]
     assert min(printed) == pytest.approx(found["local_db"], abs=0.1)
 
