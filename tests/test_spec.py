@@ -16,6 +16,7 @@ from edgec.spec import BuildSpec
 OF_THE_CALL = {"listener", "jobs"}
 RENAMED = {"recipe": "preprocess"}
 IN_THE_FILE = {"recipe": "preprocess", "max_samples": "samples"}
+OPTIONS = Path(__file__).parents[1] / "docs" / "options.md"
 FIELDS = {field.name for field in fields(BuildSpec)}
 
 
@@ -47,6 +48,15 @@ def test_all_three_have_the_same_defaults(tmp_path):
     flags = {param.name: param.default for param in command.params}
     for name in ("precision", "profile", "backend", "max_float_macs", "min_int8_macs", "simplify"):
         assert signature[name].default == getattr(plain, name) == flags[name]
+
+
+def test_every_option_is_on_its_page():
+    rows = [line.split("|") for line in OPTIONS.read_text(encoding="utf-8").splitlines() if line.startswith("| `")]
+    flags = {name: max(param.opts, key=len) for param in command.params if (name := param.name)}
+    flags = {name: flag if flag.startswith("--") else "MODEL" for name, flag in flags.items()}
+    wanted = {(flags[name], IN_THE_FILE.get(name, name), RENAMED.get(name, name)) for name in FIELDS}
+    found = {tuple(cell.strip().strip("`").split("`")[0] for cell in row[1:4]) for row in rows}
+    assert found == {(flag, "-" if key == "output" else key, argument) for flag, key, argument in wanted}
 
 
 def test_paths_may_be_texts_in_python():

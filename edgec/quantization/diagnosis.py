@@ -28,11 +28,6 @@ if TYPE_CHECKING:
 SAMPLES = 4
 
 
-def likely_cause(workshop: Workshop, kernel: Kernel) -> str:
-    """One sentence about the most telling property of a kernel's tensors."""
-    return cause_of(workshop, kernel).sentence
-
-
 def described(workshop: Workshop, kernel: Kernel, recipe: Recipe, sqnr_db: float) -> dict[str, Any]:
     """The cause of a kernel's loss for quantize.json: {"cause", "cause_id", "remedy"}.
 

@@ -264,6 +264,9 @@ class _Search:
             finalists.append(ascent.best)
         pairs = []
         for trial in finalists:
+            if self.workshop.fresh is not None and self.budget.late:
+                self.untried.append("the last steps on samples that the search had not seen")
+                return ()
             fresh = self.workshop.on_fresh_samples(trial.recipe)
             if fresh is None:
                 return ()

@@ -144,6 +144,13 @@ def test_seconds_stand_in_for_the_budget():
     assert Budget(work=1e30, seconds=0.0).exhausted(spent=0)
 
 
+def test_when_the_seconds_are_over_the_last_steps_are_not_judged_again():
+    shop = workshop(mlp(PLAIN))
+    shop.fresh = shop.held_out
+    outcome = search(shop, ["islands"], Rules(seconds=1e-9))
+    assert not outcome.fresh and "the last steps on samples that the search had not seen" in outcome.untried
+
+
 # --- float layers ---
 
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from edgec.quantization.climb import Budget
-from edgec.quantization.diagnosis import likely_cause
+from edgec.quantization.diagnosis import cause_of
 from edgec.quantization.fallback import first_convolutions, squeezed, tail
 from edgec.quantization.recipe import Recipe
 from edgec.quantization.sensitivity import isolated_errors
@@ -18,7 +18,7 @@ def test_the_layer_that_suffers_is_found_and_its_cause_named():
     ranking = isolated_errors(shop, Recipe("strict"))
     assert [item.kernel.name for item in ranking[:2]] in (["widen", "narrow"], ["narrow", "widen"])
     assert ranking[0].sqnr_db < ranking[-1].sqnr_db - 10
-    assert "channel 3 of 'wide'" in likely_cause(shop, ranking[0].kernel)
+    assert "channel 3 of 'wide'" in cause_of(shop, ranking[0].kernel).sentence
 
 
 def test_a_budget_of_seconds_that_is_over_leaves_the_first_layer_alone():
@@ -79,11 +79,11 @@ def test_causes_in_words(name):
     model, layer, expected = CAUSES[name]
     shop = workshop(model)
     kernel = shop.place(Recipe("strict")).kernels[layer]
-    assert expected in likely_cause(shop, kernel)
+    assert expected in cause_of(shop, kernel).sentence
 
 
 def test_nearly_dead_channels_are_named():
     w = weights(16, 8)
     w[:, 2] *= F(1e-7)
     shop = workshop(network([node("MatMul", ["x", "w"], ["y"], "n")], X, ["y"], {"w": w}))
-    assert "1 of 8 output channels" in likely_cause(shop, shop.place(Recipe("strict")).kernels["n"])
+    assert "1 of 8 output channels" in cause_of(shop, shop.place(Recipe("strict")).kernels["n"]).sentence

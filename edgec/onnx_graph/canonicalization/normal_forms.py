@@ -91,12 +91,6 @@ def plain_limits(work: Workpiece, node: NodeProto) -> Rewrite | None:
     return instead_of(members, node, make(op, [source, *limits], node.output, node.name))
 
 
-def limits_of(work: Workpiece, node: NodeProto) -> tuple[float, float] | None:
-    """The constant limits of a Relu or Clip."""
-    found = _limits(work, node) if node.op_type in ("Relu", "Clip") else None
-    return None if found is None else (found[1], found[2])
-
-
 def _limits(work: Workpiece, node: NodeProto) -> tuple[str, float, float, list[NodeProto]] | None:
     """What a node limits, to which range, and the node."""
     if node.op_type == "Relu":
