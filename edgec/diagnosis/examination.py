@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -82,8 +82,9 @@ def examine(
         notes.append(f"The payload was not executed: {reason}.")
     original = model.SerializeToString() if params.given else ingested / "model.onnx"
     reference = Reference(quantized / "qdq.onnx", "none").run if quantized is not None else None
+    runs = sum(len(sample.steps) for sample in judged)
     loss, findings = _split(
-        judged,
+        _watched(judged, lambda done: emit(Progress(stage, done, runs, "runs", detail="comparing the outputs"))),
         contract,
         state,
         gate,
@@ -95,7 +96,14 @@ def examine(
     lowering = None
     if payload is not None and lowered is not None and _worth_a_look(loss):
         against = quantized / "qdq.onnx" if quantized is not None else floats / "model.onnx"
-        lowering = compare_intermediates(lowered, against, judged, contract, state)
+        lowering = compare_intermediates(
+            lowered,
+            against,
+            judged,
+            contract,
+            state,
+            lambda done, total: emit(Progress(stage, done, total, "tensors", detail="comparing inside the engine")),
+        )
         notes += lowering.pop("notes")
     document["causes"] = [*[finding.to_json() for finding in findings], *document["causes"]]
     document.update(
@@ -132,8 +140,18 @@ def _learned(calibrated: Path | None) -> Mapping[str, statistics.TensorStatistic
     return {} if calibrated is None else statistics.load(calibrated / "statistics.npz")
 
 
+def _watched(samples: Sequence[Sample], on_runs: Callable[[int], None]) -> Iterator[Sample]:
+    """The samples, and word of how many runs those took that were asked for before."""
+    done = 0
+    for sample in samples:
+        on_runs(done)
+        yield sample
+        done += len(sample.steps)
+    on_runs(done)
+
+
 def _split(
-    samples: Sequence[Sample],
+    samples: Iterable[Sample],
     contract: Contract,
     state: Mapping[str, str],
     gate: Gate,

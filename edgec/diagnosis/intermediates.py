@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
@@ -28,7 +28,12 @@ rounding differs from kernel to kernel, and grows from layer to layer."""
 
 
 def compare_intermediates(
-    lowered: Path, against: Path, samples: Sequence[Sample], contract: Contract, state: Mapping[str, str]
+    lowered: Path,
+    against: Path,
+    samples: Sequence[Sample],
+    contract: Contract,
+    state: Mapping[str, str],
+    on_progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> dict[str, Any]:
     """{"tensors": [{"name", "node", "op", "sqnr_db"}], "first", "notes"}: on the first step of the first sample.
 
@@ -49,6 +54,7 @@ def compare_intermediates(
     feeds = {**zeros, **samples[0].steps[0]}
     rows: list[dict[str, Any]] = []
     for start in range(0, len(names), AT_ONCE):
+        on_progress(start, len(names))
         known, run = inspection.watch(lowered / "payload", made["options"], names[start : start + AT_ONCE])
         if not known:
             continue

@@ -11,6 +11,7 @@ import pytest
 
 import edgec
 from edgec.errors import ArtifactError, CalibrationDataError, UsageError
+from edgec.events import Progress
 from tests.diagnosis import planted
 
 EDGEC = [sys.executable, "-m", "edgec"]
@@ -249,3 +250,12 @@ def test_a_build_without_int8_is_compared_tensor_by_tensor_in_the_engine(digits,
     assert min(row["sqnr_db"] for row in lowering["tensors"]) > 50
     assert lowering["first"] is None
     assert found.document["layers"] == []
+
+
+def test_it_tells_how_far_it_is_to_the_end(digits, tmp_path):
+    heard = []
+    data = {"calibration": digits.calibration, "preprocess": digits.recipe, "max_samples": 20}
+    edgec.diagnose(digits.model, **data, precision="float", output=tmp_path, listener=heard.append)
+    last = {event.detail: event for event in heard if isinstance(event, Progress) and event.stage == "diagnose"}
+    assert last["comparing the outputs"].done == last["comparing the outputs"].total == 10
+    assert last["comparing inside the engine"].total > 0
