@@ -10,7 +10,6 @@ import numpy as np
 
 from edgec.contract import Contract
 from edgec.diagnosis.document import Case, diagnose, judged_samples, total_cost
-from edgec.diagnosis.engine import open_artifact, open_lowered
 from edgec.diagnosis.findings import CAUSES, Finding
 from edgec.diagnosis.float_counterpart import float_counterpart
 from edgec.diagnosis.intermediates import compare_intermediates
@@ -19,6 +18,7 @@ from edgec.events import Listener, Progress
 from edgec.onnx_graph.graph import Graph, load_model
 from edgec.parity.gates import judge
 from edgec.parity.metrics import Comparer, OutputComparison
+from edgec.parity.payload import open_artifact, open_lowered
 from edgec.parity.thresholds import Gate
 from edgec.quantization import statistics
 from edgec.reference import Reference

@@ -5,7 +5,6 @@ Each of them carries its own state through a recurrent model, as it would in use
 
 from __future__ import annotations
 
-import contextlib
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -14,9 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from edgec.backends.base import Precision
-from edgec.bundle.errors import as_edgec_error
 from edgec.contract import Contract
-from edgec.errors import CalibrationDataError
 from edgec.events import Listener, Progress
 from edgec.metric.measure import Measure
 from edgec.metric.request import MetricRequest
@@ -24,10 +21,9 @@ from edgec.parity.executed_share import executed_int8_share, judge_executed_shar
 from edgec.parity.gates import Verdict, eased, judge, together
 from edgec.parity.lowering import judge_float, judge_payload, judge_smaller_weights
 from edgec.parity.metrics import Comparer, OutputComparison
+from edgec.parity.payload import open_lowered
 from edgec.parity.thresholds import Gate
 from edgec.reference import Reference
-from edgec.runtime.engines import open_engine
-from edgec.runtime.errors import ArtifactFailure, InputError
 from edgec.runtime.golden import write_golden
 from edgec.samples import Sample, SampleSource, feeds_of_steps, held_out
 
@@ -66,7 +62,7 @@ def validate(
     steps = _output_steps(contract, quantized)
     original = Reference(ingested / "model.onnx").run
     reference = Reference(quantized / _REFERENCES.get(params.precision, "qdq.onnx"), "none").run if quantized else None
-    payload = _open_payload(lowered) if executed else None
+    payload = open_lowered(lowered) if executed else None
     source, note = _samples(samples, contract, state)
     measure = None
     if metric is not None:
@@ -155,31 +151,6 @@ def _measured(
         "evaluation": "own" if measure.request.evaluation is not None else "held out",
     }
     return document, () if last is None else measure.complaints(last)
-
-
-def _open_payload(lowered: Path) -> Runner:
-    """The payload, loaded by the code that loads it on the device."""
-    made = _read(lowered / "lower.json")
-    files = {name: (lowered / "payload" / name).read_bytes() for name in made["files"]}
-    with _as_edgec_errors():
-        engine = open_engine(made["engine"], files, made["options"], threads=1)
-
-    def run(feeds: Feeds) -> dict[str, np.ndarray]:
-        with _as_edgec_errors():
-            return engine.run(feeds)
-
-    return run
-
-
-@contextlib.contextmanager
-def _as_edgec_errors() -> Iterator[None]:
-    """The runtime has errors of its own, since a device has no edgec."""
-    try:
-        yield
-    except InputError as failure:  # what is given here are samples
-        raise CalibrationDataError(failure.what, failure.why, failure.fix) from failure
-    except ArtifactFailure as failure:
-        raise as_edgec_error(failure) from failure
 
 
 def _output_steps(contract: Contract, quantized: Path | None) -> dict[str, float]:

@@ -1,4 +1,5 @@
-"""The payload in its engine: from a stage's folder, or out of an artifact."""
+"""The payload in its engine, loaded by the code that loads it on the device: from a stage's folder, or out of an
+artifact."""
 
 from __future__ import annotations
 
@@ -21,7 +22,7 @@ Runner = Callable[[Feeds], dict[str, np.ndarray]]
 
 def open_artifact(path: Path) -> Runner:
     """The payload of an .edgec file. Raises ArtifactError for a damaged one."""
-    with runtime_errors():
+    with _as_edgec_errors():
         bundle = Bundle.open(path)
         engine = bundle.manifest["engine"]
         return _runner(open_engine(engine["name"], bundle.payload(), engine["options"], threads=1))
@@ -31,20 +32,20 @@ def open_lowered(folder: Path) -> Runner:
     """What the stage `lower` left."""
     made = json.loads((folder / "lower.json").read_text(encoding="utf-8"))
     files = {name: (folder / "payload" / name).read_bytes() for name in made["files"]}
-    with runtime_errors():
+    with _as_edgec_errors():
         return _runner(open_engine(made["engine"], files, made["options"], threads=1))
 
 
 def _runner(engine: Engine) -> Runner:
     def run(feeds: Feeds) -> dict[str, np.ndarray]:
-        with runtime_errors():
+        with _as_edgec_errors():
             return engine.run(feeds)
 
     return run
 
 
 @contextlib.contextmanager
-def runtime_errors() -> Iterator[None]:
+def _as_edgec_errors() -> Iterator[None]:
     """The runtime has errors of its own, since a device has no edgec."""
     try:
         yield
