@@ -6,6 +6,7 @@ The defaults need no labels. They were fitted on 41 quantized variants of four m
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
 from dataclasses import dataclass, field, fields, replace
 
@@ -101,5 +102,19 @@ class Gate:
                     "Nothing compares with NaN, so the gate would let everything through.",
                     f"The default is {getattr(cls(), name)}.",
                 )
+            low, high = _bounds(name)
+            if not low <= value <= high:
+                raise UsageError(
+                    f"The threshold {name} of the parity gate can't be {value:g}",
+                    f"It lies within {low:g} and {high:g}: shares are not in percent.",
+                    f"The default is {getattr(cls(), name)}.",
+                )
             gate = replace(gate, **{name: float(value)})
         return gate
+
+
+def _bounds(name: str) -> tuple[float, float]:
+    """The least and the greatest value that a threshold may have: levels in dB are free."""
+    if "sqnr" in name:
+        return -math.inf, math.inf
+    return (-1.0, 1.0) if name.startswith("cosine") else (0.0, 1.0)

@@ -44,6 +44,17 @@ def test_nan_is_no_threshold():
         Gate.from_overrides([("dice_mean", float("nan"))])
 
 
+@pytest.mark.parametrize(("name", "value"), [("confident_flips", 5), ("dead_classes", -0.1), ("cosine_p01", 95)])
+def test_a_share_in_percent_is_refused(name, value):
+    with pytest.raises(UsageError) as caught:
+        Gate.from_overrides([(name, value)])
+    assert "not in percent" in caught.value.why
+
+
+def test_levels_are_in_decibels_and_free():
+    assert Gate.from_overrides([("sqnr", 90), ("channel_sqnr_p05", -200)]).sqnr == 90
+
+
 def test_every_threshold_says_what_it_means():
     assert all(item.metadata["meaning"] for item in fields(Gate))
 
