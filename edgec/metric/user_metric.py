@@ -103,7 +103,10 @@ class UserMetric:
                 "Make it faster, or give fewer samples with --eval.",
             ) from error
         except BaseException as error:
-            raise _failed(self.source, f"The metric {self.name} failed with {type(error).__name__}", error) from error
+            failed = _failed(self.source, f"The metric {self.name} failed with {type(error).__name__}", error)
+            if labels is None and isinstance(error, TypeError) and "NoneType" in str(error):
+                failed.fix = "No labels were given, so it was called with None for them: add --labels."
+            raise failed from error
         return self._number(value, len(mine))
 
     def _number(self, value: Any, count: int) -> float:

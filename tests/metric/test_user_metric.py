@@ -43,6 +43,12 @@ def test_without_labels_it_gets_none(load):
     assert load("def m(outputs, labels): return float(labels is None)\n").evaluate(OUTPUTS, None) == 1
 
 
+def test_labels_that_were_forgotten_are_asked_for(load):
+    with pytest.raises(UsageError) as caught:
+        load("def m(outputs, labels): return float(len(list(zip(outputs, labels))))\n").evaluate(OUTPUTS, None)
+    assert "add --labels" in caught.value.fix
+
+
 @pytest.mark.parametrize(
     "value", ["1", "1.5", "__import__('numpy').float32(1.5)", "__import__('numpy').mean([1.0])", "-3.0"]
 )
