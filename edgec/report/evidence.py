@@ -12,6 +12,7 @@ from edgec.report import figures, formats, story
 from edgec.report.inputs import ReportInputs
 
 _UNHARMED_DB = 50.0
+_HARM_DB = 20.0  # that of `edgec diagnose`
 """A layer that alone leaves the model's output this far above the noise has a bar of no length."""
 
 _KINDS = {
@@ -104,7 +105,8 @@ def latency_figure(inputs: ReportInputs) -> Markup | None:
 
 
 def worst_layers(inputs: ReportInputs) -> list[dict[str, str]]:
-    """The layers that lose most, worst first."""
+    """The layers that lose most, worst first. What helps is said of layers that do harm, and where nothing ships."""
+    refused = not (inputs.quantize or {}).get("passed", True)
     layers = (inputs.quantize or {}).get("worst_layers") or ()
     return [
         {
@@ -113,7 +115,7 @@ def worst_layers(inputs: ReportInputs) -> list[dict[str, str]]:
             "level": formats.decibel(layer["sqnr_db"]),
             "width": f"{min(100.0, max(1.0, 100 - 100 * float(layer['sqnr_db']) / _UNHARMED_DB)):.1f}",
             "cause": formats.clean(layer["cause"]),
-            "remedy": formats.clean(layer.get("remedy") or ""),
+            "remedy": formats.clean(layer.get("remedy") or "") if refused or layer["sqnr_db"] < _HARM_DB else "",
         }
         for layer in layers
     ]

@@ -14,6 +14,13 @@ from edgec.report import evidence, formats, recovery, remarks, seen, story
 from edgec.report.inputs import ReportInputs
 from edgec.version import __version__
 
+_TYPED = re.compile(
+    r"\bedgec diagnose \S.*$"
+    r"|(?<![\w-])--(?:force|forbid|profile|precision|keep-float|gate)(?: (?!or |and |of )[\w@=/.:+-]*[\w@])?"
+    r"|(?<![\w-])--[a-z][a-z-]+",
+    re.MULTILINE,
+)
+
 _MARK = (
     '<svg viewBox="0 0 20 20" aria-hidden="true"><circle cx="10" cy="10" r="9" fill="currentColor" opacity=".18"/>'
     '<path d="{}" fill="none" stroke="currentColor" stroke-width="2.4" stroke-linecap="round"'
@@ -47,8 +54,8 @@ def marks() -> dict[str, Markup]:
 
 
 def _flags(text: str) -> Markup:
-    """`text`, escaped, with command line flags set as code."""
-    return Markup(re.sub(r"(?<![\w-])(--[a-z][a-z-]+)", r"<code>\1</code>", str(escape(text))))
+    """`text`, escaped, with commands, and flags with the names behind them, set as code."""
+    return Markup(_TYPED.sub(r"<code>\g<0></code>", str(escape(text))))
 
 
 def _whole(text: str) -> Markup:

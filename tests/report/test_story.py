@@ -110,11 +110,27 @@ def test_decisions_and_levels_have_cells_of_their_own():
 
 
 def test_a_weak_layer_comes_with_its_cause_and_what_helps():
-    layer = {"node": "conv0", "op": "Conv", "sqnr_db": 20.0, "cause": "few bits left", "remedy": "Try --force rescale."}
+    layer = {"node": "conv0", "op": "Conv", "sqnr_db": 12.0, "cause": "few bits left", "remedy": "Try --force rescale."}
     inputs = good()
     page = render_html(replace(inputs, quantize={**inputs.quantize, "worst_layers": [layer]}))
     assert "few bits left" in page
-    assert "Try <code>--force</code> rescale." in page
+    assert "Try <code>--force rescale</code>." in page
+
+
+def test_nothing_is_advised_against_a_layer_that_does_no_harm():
+    layer = {"node": "conv0", "op": "Conv", "sqnr_db": 96.0, "cause": "few bits left", "remedy": "Try --force rescale."}
+    inputs = good()
+    page = render_html(replace(inputs, quantize={**inputs.quantize, "worst_layers": [layer]}))
+    assert "few bits left" in page
+    assert "rescale</code>" not in page
+
+
+def test_what_is_to_be_typed_is_set_as_code_with_its_names():
+    inputs = refused()
+    fix = "--keep-float NODE leaves a layer out.\nTo see why: edgec diagnose my.onnx --gate sqnr=90"
+    page = render_html(replace(inputs, build={**inputs.build, "error": {**inputs.build["error"], "fix": fix}}))
+    assert "<code>--keep-float NODE</code> leaves" in page
+    assert "<code>edgec diagnose my.onnx --gate sqnr=90</code>" in page
 
 
 def test_one_layer_is_not_called_two():
