@@ -13,6 +13,7 @@ the stage's own business; what is decided here is only which stage comes next, a
 from __future__ import annotations
 
 import contextlib
+import math
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -347,6 +348,13 @@ class _TargetPath:
                 {"failures": failures, "worst_layers": []},
             )
         found = self.quantized.read_json("quantize.json") if self.quantized else {}
+        if len(failures) == 1 and found.get("int8_mac_fraction", 1.0) < self.spec.min_int8_macs:
+            raise ParityGateError(
+                "Less of the model runs in INT8 than was asked for",
+                failures[0],
+                "A smaller --min-int8-macs lets more run in float; the report says of each node why it does.",
+                {"failures": failures, "worst_layers": [], "curve": found.get("curve", [])},
+            )
         worst, curve = found.get("worst_layers", []), found.get("curve", [])
         why = [*failures]
         if worst:
@@ -380,10 +388,8 @@ def _layer_line(layer: Mapping[str, Any]) -> str:
 
 def _curve_line(point: Mapping[str, Any]) -> str:
     held = "passes" if point["passed"] else "fails"
-    share = 100 * point["int8_mac_fraction"]
-    return (
-        f"  {point['sqnr_db']:5.1f} dB  with {share:.3g} % of the multiplications in INT8: {held} the gates of outputs"
-    )
+    share = math.floor(10_000 * point["int8_mac_fraction"] + 1e-6) / 100  # what is not all of them must not read 100 %
+    return f"  {point['sqnr_db']:5.1f} dB  with {share:g} % of the multiplications in INT8: {held} the gate"
 
 
 def _build_target(spec: BuildSpec, target: Target, front: _Front) -> TargetBuild:

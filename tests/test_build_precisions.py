@@ -99,6 +99,8 @@ def test_it_too_is_refused_where_too_little_of_it_is_int8(tmp_path):
         edgec.build(tmp_path / "given.onnx", output=tmp_path, min_int8_macs=1.0)
     (failure,) = caught.value.details["failures"]
     assert "at least 100 %" in failure
+    assert "in INT8 than was asked for" in caught.value.what
+    assert "--min-int8-macs" in caught.value.fix
 
 
 def test_with_data_the_rounding_of_its_activations_is_measured_and_not_refused(tmp_path):

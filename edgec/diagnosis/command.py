@@ -23,6 +23,8 @@ def command(spec: BuildSpec, target: str) -> str:
     for flag, value in (("--preprocess", spec.recipe), ("--samples", spec.max_samples), ("--name", spec.name)):
         if value is not None:
             words += [flag, str(value)]
+    if spec.evaluation is not None:
+        words += ["--eval", str(spec.evaluation)]
     for name, shape in spec.shapes.items():
         words += ["--shape", f"{name}={'x'.join(map(str, shape))}"]
     for output, into in spec.state.items():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
@@ -115,7 +116,8 @@ def too_little_int8(
     """A failure when fewer multiplications compute in INT8 than was asked for, with the reason that costs the most."""
     if fraction >= least:
         return []
-    running = f"only {100 * fraction:.3g} % of the multiplications run in INT8 (at least {100 * least:.3g} %)."
+    share = math.floor(10_000 * fraction + 1e-6) / 100  # 99.996 % must not read 100 %
+    running = f"only {share:g} % of the multiplications run in INT8 (at least {100 * least:g} %)."
     return [" ".join([running, *costliest_reason(graph, float_nodes, cost)])]
 
 

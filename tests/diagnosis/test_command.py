@@ -22,6 +22,8 @@ SPEC = BuildSpec(
     gate={"sqnr": 12.5},
     forbid=("gptq",),
     max_float_macs=0.25,
+    evaluation=Path("judges"),
+    metric="quality.py:accuracy",
     simplify=False,
 )
 
@@ -37,6 +39,7 @@ def test_the_command_line_understands_it_and_means_the_same_build():
     assert (seen["shapes"], seen["state"], seen["gate"]) == (("x=1x3x48x192",), ("stateN:state",), ("sqnr=12.5",))
     assert (seen["keep_float"], seen["forbid"]) == (("a node", "b"), ("gptq",))
     assert seen["max_float_macs"] == 0.25
+    assert str(seen["evaluation"]) == "judges"  # the data that the metric was taken on
 
 
 def test_what_has_its_default_is_left_out():
