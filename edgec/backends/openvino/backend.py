@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any
 
 from edgec.backends.base import Availability, LowerJob, OpVerdict, Payload, Precision
 from edgec.errors import InternalError
-
 from edgec.quantization.profiles import Profile
 
 if TYPE_CHECKING:
