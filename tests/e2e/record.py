@@ -1,6 +1,7 @@
 """Measure real models anew and write accuracy.toml.
 
     python tests/e2e/record.py [MODEL...] [--seeds 0,1,2] [--jobs 2] [--anew]
+    python tests/e2e/record.py --show     measures nothing, prints what is recorded
 
 Every model and seed is measured in a process of its own, on one thread. What this very code has measured before is
 taken from .cache/e2e, so a run that was interrupted goes on where it was; --anew measures all of it again. At the end
@@ -49,6 +50,7 @@ def main() -> None:
     parser.add_argument("--seeds", default="0,1,2", help="default: 0,1,2")
     parser.add_argument("--jobs", type=int, default=1, help="so many at a time (default: 1)")
     parser.add_argument("--anew", action="store_true", help="measure also what this code has measured before")
+    parser.add_argument("--show", action="store_true", help="print what is recorded, and measure nothing")
     parser.add_argument("--child", nargs=3, help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.child:
@@ -59,6 +61,9 @@ def main() -> None:
         parser.error(f"no such model: {', '.join(sorted(unknown))}")
     records = read_records()
     names = arguments.models or list(CASES)
+    if arguments.show:
+        print(overview({name: records[name] for name in names if name in records}))
+        return
     wanted = [(name, int(seed)) for seed in arguments.seeds.split(",") for name in names]
     failed = []
     for name, seed, measured in _measurements(wanted, records, arguments.jobs, arguments.anew):
@@ -87,6 +92,27 @@ def table(records: dict[str, Record]) -> str:
             short = any(short_of({figure: limit}, measured) for measured in record.measured.values())
             verdict = f"short of what is asked: {record.short}" if short else "reached"
             lines.append(f"| {name} | {record.profile} | {figure} {limit} | {' / '.join(reached)} | {verdict} |")
+    return "\n".join(lines)
+
+
+def overview(records: dict[str, Record]) -> str:
+    """Markdown: accuracy before and after, over all seeds."""
+    lines = [
+        "| model | profile | float | INT8 | points lost, by seed | SQNR in dB | MACs in INT8 | CPU s of a build |",
+        "|---|---|---|---|---|---|---|---|",
+    ]
+    for name, record in records.items():
+        seeds = [measured.figures for _, measured in sorted(record.measured.items()) if measured.precision != "refused"]
+        if not seeds:
+            continue
+        before, after = (sum(figures[key] for figures in seeds) / len(seeds) for key in ("fp32_accuracy", "accuracy"))
+        lost = " / ".join(f"{100 * figures['accuracy_drop']:.1f}" for figures in seeds)
+        level, cost = ([figures[key] for figures in seeds] for key in ("sqnr_db", "cpu_seconds"))
+        share = min(figures["int8_mac_fraction"] for figures in seeds)
+        lines.append(
+            f"| {name} | {record.profile} | {before:.1%} | {after:.1%} | {lost} | {min(level):.1f} to {max(level):.1f} "
+            f"| {share:.0%} | {min(cost):.0f} to {max(cost):.0f} |"
+        )
     return "\n".join(lines)
 
 
