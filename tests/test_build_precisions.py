@@ -11,6 +11,7 @@ import pytest
 import edgec
 import edgec.runtime
 from edgec.errors import ParityGateError, UsageError
+from edgec.pipeline import _curve_line
 from edgec.store import Store
 from tests.quantization import given_models
 
@@ -101,6 +102,12 @@ def test_it_too_is_refused_where_too_little_of_it_is_int8(tmp_path):
     assert "at least 100 %" in failure
     assert "in INT8 than was asked for" in caught.value.what
     assert "--min-int8-macs" in caught.value.fix
+
+
+@pytest.mark.parametrize(("share", "said"), [(1.0, "100 %"), (0.99996, "99.99 %"), (0.29, "29 %"), (0.0, "0 %")])
+def test_a_share_that_is_not_all_does_not_read_so(share, said):
+    line = _curve_line({"passed": True, "int8_mac_fraction": share, "sqnr_db": 40.0})
+    assert f" {said} of" in line
 
 
 def test_with_data_the_rounding_of_its_activations_is_measured_and_not_refused(tmp_path):

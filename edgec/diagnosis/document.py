@@ -54,16 +54,17 @@ class Case:
     name: str = "model"
 
 
-def judged_samples(source: SampleSource, all_of_them: bool, cost: int) -> list[Sample]:
+def judged_samples(source: SampleSource, all_of_them: bool, cost: int, most: int = MOST_SAMPLES) -> list[Sample]:
     """The samples to diagnose on, drawn by chance, the same every time: from those that calibration did not see, or
-    from `all_of_them`. Fewer of a large model."""
+    from `all_of_them`. At most `most`, the first ones of which are those that a smaller number gives; fewer of a large
+    model."""
     indices = list(range(len(source))) if all_of_them else held_out(len(source))[1]
     if not indices:
         return []
     drawn = random.Random(1).sample(indices, len(indices))
     first = next(iter(source.read(drawn[:1])))
     affordable = int(MACS_PER_TRIAL // max(1, 3 * cost * len(first.steps)))
-    return [first, *source.read(drawn[1 : min(MOST_SAMPLES, max(FEWEST_SAMPLES, affordable))])]
+    return [first, *source.read(drawn[1 : min(most, max(FEWEST_SAMPLES, affordable))])]
 
 
 def diagnose(

@@ -29,6 +29,9 @@ if TYPE_CHECKING:
 
 Runner = Callable[[Feeds], dict[str, np.ndarray]]
 
+COMPARED = 128
+"""Samples that the model's outputs are compared on; single layers are looked at on fewer."""
+
 CLOSE = 30.0
 """An engine that lies this many dB from its reference only rounds otherwise here and there."""
 
@@ -82,9 +85,10 @@ def examine(
         notes.append(f"The payload was not executed: {reason}.")
     original = model.SerializeToString() if params.given else ingested / "model.onnx"
     reference = Reference(quantized / "qdq.onnx", "none").run if quantized is not None else None
-    runs = sum(len(sample.steps) for sample in judged)
+    compared = judged_samples(evaluation or samples, evaluation is not None, total_cost(graph), COMPARED)
+    runs = sum(len(sample.steps) for sample in compared)
     loss, findings = _split(
-        _watched(judged, lambda done: emit(Progress(stage, done, runs, "runs", detail="comparing the outputs"))),
+        _watched(compared, lambda done: emit(Progress(stage, done, runs, "runs", detail="comparing the outputs"))),
         contract,
         state,
         gate,
@@ -105,6 +109,7 @@ def examine(
             lambda done, total: emit(Progress(stage, done, total, "tensors", detail="comparing inside the engine")),
         )
         notes += lowering.pop("notes")
+    loss["samples"] = len(compared)
     document["causes"] = [*[finding.to_json() for finding in findings], *document["causes"]]
     document.update(
         {

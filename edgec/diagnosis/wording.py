@@ -18,7 +18,7 @@ def verdict(document: Mapping[str, Any]) -> str:
         levels.append(f"lowering {decibel(loss['lowering_db'])}")
     if loss["total_db"] is not None:
         levels.append(f"the artifact is at {decibel(loss['total_db'])}")
-    measured = f" ({', '.join(levels)}; worst output, {document['samples']} samples)" if levels else ""
+    measured = f" ({', '.join(levels)}; worst output, {loss['samples']} samples)" if levels else ""
     if document["healthy"]:
         return f"healthy: nothing stands out{measured}"
     if any(cause["cause"] == "degenerate-data" for cause in document["causes"]):

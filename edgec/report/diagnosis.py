@@ -159,7 +159,8 @@ def _facts(found: Mapping[str, Any]) -> list[tuple[str, str]]:
         ("Model", formats.clean(found["model"]["path"])),
         ("Model, SHA-256", formats.clean(found["model"]["sha256"])),
         ("Target", formats.clean(found["target"])),
-        ("Judged on", f"{formats.counted(document['samples'], 'sample')}: {document['judged_on']}"),
+        ("Judged on", f"{formats.counted(document['loss']['samples'], 'sample')}: {document['judged_on']}"),
+        ("Layers looked at on", formats.counted(document["samples"], "sample")),
     ]
     if document.get("artifact"):
         rows.append(("Artifact", formats.clean(document["artifact"]["path"])))

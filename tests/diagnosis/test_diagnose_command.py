@@ -116,6 +116,9 @@ def test_an_artifact_that_holds_is_healthy(digits, built, tmp_path):
     assert found.causes == []
     assert found.document["artifact"]["same_reference"]
     assert found.document["loss"]["total_db"] > 20
+    assert (
+        found.document["loss"]["samples"] == 32 > found.document["samples"]
+    )  # all that is held out, as the build does
     assert (tmp_path / "out" / "DIAGNOSIS.html").is_file()
 
 

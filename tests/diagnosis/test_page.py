@@ -17,7 +17,13 @@ NETWORKS = {"healthy": planted.healthy, "tied": planted.tied_concat, "outlier": 
 def page(request, tmp_path):
     found = diagnose(case(NETWORKS[request.param](), images()), tmp_path)
     found.update(
-        loss={"where": "quantization", "quantization_db": found["total_db"], "lowering_db": None, "total_db": None},
+        loss={
+            "where": "quantization",
+            "quantization_db": found["total_db"],
+            "lowering_db": None,
+            "total_db": None,
+            "samples": found["samples"],
+        },
         lowering=None,
         notes=["<script>alert(1)</script>"],
         judged_on="samples that calibration did not see",
