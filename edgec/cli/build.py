@@ -69,7 +69,7 @@ from edgec.version import __version__
     metavar="SHARE",
     help="Refuse an artifact with fewer MACs in INT8.",
 )
-@click.option("--metric", metavar="MODULE:FUNCTION", help="Your own measure of accuracy; higher is better.")
+@click.option("--metric", metavar="FILE.py:FUNCTION", help="Your own measure; higher is better. Or MODULE:FUNCTION.")
 @click.option("--labels", metavar="FILE", help="What the metric is to compare with; or 'folders'.")
 @click.option(
     "--eval", "evaluation", type=click.Path(path_type=Path), metavar="PATH", help="Data to measure on.  [held-out part]"
