@@ -1,0 +1,110 @@
+"""How graphs are written: by the importer, and by passes that make a new graph of an old one."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+import numpy as np
+
+from edgec.ir.graph import Graph, Operation, Quantization, TensorType, Value
+from edgec.ir.inference import result_types
+from edgec.ir.kinds import Kind
+
+
+class GraphBuilder:
+    """A graph in the writing. Names that are taken get a number: `x/nhwc`, `x/nhwc.1`."""
+
+    def __init__(self, name: str = "main") -> None:
+        self.graph = Graph(name, (), ())
+
+    def type(self, name: str) -> TensorType:
+        """The type of a value that is there already."""
+        return self.graph.type(name)
+
+    def fresh(self, name: str) -> str:
+        """`name`, or with the first number that is not taken."""
+        wanted, count = name, 0
+        while wanted in self.graph.values:
+            count += 1
+            wanted = f"{name}.{count}"
+        return wanted
+
+    def input(self, name: str, of: TensorType) -> str:
+        """Declare an input of the graph."""
+        self.graph.inputs = (*self.graph.inputs, name)
+        return self._declare(Value(name, of))
+
+    def constant(self, name: str, data: np.ndarray, quantization: Quantization | None = None) -> str:
+        """Add a constant; returns the name that it got."""
+        data = np.asarray(data)
+        return self._declare(
+            Value(
+                self.fresh(name),
+                TensorType(data.shape, str(data.dtype), quantization),
+                np.ascontiguousarray(data).reshape(data.shape),
+            )
+        )
+
+    def add(
+        self,
+        kind: Kind,
+        inputs: Sequence[str],
+        output: str | Sequence[str],
+        *,
+        types: Sequence[TensorType] | None = None,
+        quantization: Quantization | None = None,
+        dtype: str | None = None,
+        origin: Sequence[str] = (),
+    ) -> str:
+        """Add an operation and its results; returns the name of the first result.
+
+        output: names of the results. One that is taken is numbered.
+        types: the results' types where the inferred ones are not meant. quantization, dtype: of a single result.
+        Raises TypeMismatch when the operands do not fit.
+        """
+        names = [output] if isinstance(output, str) else list(output)
+        made = list(types) if types is not None else list(result_types(kind, [self.type(name) for name in inputs]))
+        if quantization is not None or dtype is not None:
+            made = [replace(item, quantization=quantization, dtype=dtype or item.dtype) for item in made]
+        written = []
+        for name, item in zip(names, made, strict=True):
+            written.append(self._declare(Value(self.fresh(name), item)))
+        self.graph.operations.append(Operation(kind, tuple(inputs), tuple(written), tuple(dict.fromkeys(origin))))
+        return written[0]
+
+    def copy_value(self, value: Value) -> str:
+        """Take over a value of another graph under its own name; one that is there already stays."""
+        if value.name not in self.graph.values:
+            self.graph.values[value.name] = value
+        return value.name
+
+    def finish(self, outputs: Sequence[str]) -> Graph:
+        """The graph, without operations and constants that nothing leads to."""
+        self.graph.outputs = tuple(outputs)
+        return without_dead(self.graph)
+
+    def _declare(self, value: Value) -> str:
+        assert value.name not in self.graph.values, value.name
+        self.graph.values[value.name] = value
+        return value.name
+
+
+def rebuilt(graph: Graph, operations: Sequence[Operation], extra: Sequence[Value] = ()) -> Graph:
+    """A graph of other operations over the same values and the `extra` ones (which replace those of the same name)."""
+    values = {**graph.values, **{value.name: value for value in extra}}
+    return without_dead(Graph(graph.name, graph.inputs, graph.outputs, list(operations), values, graph.layouts))
+
+
+def without_dead(graph: Graph) -> Graph:
+    """The graph without what no output depends on; inputs stay."""
+    needed = set(graph.outputs)
+    kept: list[Operation] = []
+    for operation in reversed(graph.operations):
+        if needed.intersection(operation.outputs):
+            needed.update(operation.inputs)
+            needed.update(operation.outputs)
+            kept.append(operation)
+    needed.update(graph.inputs)
+    values = {name: value for name, value in graph.values.items() if name in needed}
+    return Graph(graph.name, graph.inputs, graph.outputs, kept[::-1], values, graph.layouts)
