@@ -23,7 +23,7 @@ from typing import Any, Literal
 from edgec import worker
 from edgec.backends import load_backend
 from edgec.backends.base import Backend, Precision
-from edgec.backends.support import require_backend, require_precision
+from edgec.backends.support import interface_of, require_backend, require_precision
 from edgec.calibration_data.sources import open_source, random_source, spool
 from edgec.contract import Contract
 from edgec.diagnosis.command import explain
@@ -73,10 +73,10 @@ def build(spec: BuildSpec, *, store: Store | None = None, listener: Listener = i
     with as_edgec_errors():
         store = store or Store.default()
         targets = [load_target(name) for name in spec.targets]
-        Gate.from_overrides(_pairs(spec.gate))
+        Gate.from_overrides(as_pairs(spec.gate))
         check_writable(spec.output)
         with store.in_use(), store.scratch() as scratch:
-            front = _Front.open(spec, StageRunner(store, listener), scratch)
+            front = Front.open(spec, StageRunner(store, listener), scratch)
             builds = _each(lambda target: _build_target(spec, target, front), targets, jobs)
     return BuildResult(front.facts, builds)
 
@@ -104,10 +104,10 @@ def plan(spec: BuildSpec, *, store: Store | None = None) -> list[StageRecord]:
         store = store or Store.default()
         records: dict[str, StageRecord] = {}
         with store.in_use(), store.scratch() as scratch:
-            front = _Front.open(spec, StageRunner(store, ignore, foresee=True), scratch)
+            front = Front.open(spec, StageRunner(store, ignore, foresee=True), scratch)
             for name in spec.targets:
                 target = load_target(name)
-                path = _TargetPath(spec, target, front, front.runner.for_target(name), spec.precision)
+                path = TargetPath(spec, target, front, front.runner.for_target(name), spec.precision)
                 with contextlib.suppress(ParityGateError):  # known to fail: what comes after will not be reached
                     path.artifact(path.backend())
                 for record in path.runner.records:
@@ -116,7 +116,7 @@ def plan(spec: BuildSpec, *, store: Store | None = None) -> list[StageRecord]:
 
 
 @dataclass(frozen=True)
-class _Front:
+class Front:
     """What all targets share: the model as read, simplified and brought into its normal form, and the samples."""
 
     runner: StageRunner
@@ -133,13 +133,13 @@ class _Front:
     measured: Entry | None
 
     @classmethod
-    def open(cls, spec: BuildSpec, runner: StageRunner, scratch: Path) -> _Front:
+    def open(cls, spec: BuildSpec, runner: StageRunner, scratch: Path) -> Front:
         files = scan(spec.model)
         shapes = tuple(sorted((name, tuple(shape)) for name, shape in spec.shapes.items()))
         ingested = runner.run(
             ingest.STAGE,
             {"model": (files.digest, spec.model)},
-            ingest.IngestParams(shapes=shapes, state=_pairs(spec.state), digest=files.digest),
+            ingest.IngestParams(shapes=shapes, state=as_pairs(spec.state), digest=files.digest),
             even_if_foreseeing=True,  # reading is quick, and a plan for a model that can't be read is worth nothing
         )
         contract = Contract.from_json(ingested.read_json("contract.json"))
@@ -162,7 +162,7 @@ class _Front:
                     "samples": None if samples is None or asked.evaluation is not None else (samples.digest, samples),
                     "request": (asked.digest, asked),
                 },
-                metric.MetricParams(state=_pairs(spec.state)),
+                metric.MetricParams(state=as_pairs(spec.state)),
                 detail=asked.name,
             )
         enabled = spec.simplify and not came_quantized  # folding constants would undo the quantization of weights
@@ -189,14 +189,18 @@ class _Front:
 
 
 @dataclass
-class _TargetPath:
-    """The stages after the front, for one target; holds the results as far as it came."""
+class TargetPath:
+    """The stages after the front, for one target; holds the results as far as it came.
+
+    gated: whether a gate that refuses stops the path. A diagnosis looks at what was refused, too.
+    """
 
     spec: BuildSpec
     target: Target
-    front: _Front
+    front: Front
     runner: StageRunner
     precision: Precision
+    gated: bool = True
     calibrated: Entry | None = None
     quantized: Entry | None = None
     compressed: Entry | None = None
@@ -218,10 +222,11 @@ class _TargetPath:
             )
         return self.spec.backend
 
-    def artifact(self, backend: str) -> None:
-        """Run all stages of this target. Raises when a stage fails or a gate refuses."""
+    def proof(self, backend: str) -> None:
+        """Run the stages up to the comparison with the original. Raises when a stage fails or a gate refuses."""
         require_backend(backend)
         require_precision(backend, self.spec.precision)
+        interface = interface_of(backend, self.spec.interface)
         front, spec = self.front, self.spec
         model, file = front.canonical, "model.onnx"
         if spec.precision == "int8":
@@ -246,7 +251,7 @@ class _TargetPath:
         self.lowered = self.runner.run(
             lower.STAGE,
             {"model": model},
-            lower.LowerParams(backend, self.target, self.precision, file),
+            lower.LowerParams(backend, self.target, self.precision, file, interface),
             detail=f"{backend} for {self.target.name}",
         )
         self.validated = self.runner.run(
@@ -260,11 +265,16 @@ class _TargetPath:
                 "measured": front.measured,
             },
             validate.ValidateParams(
-                target=self.target, state=_pairs(spec.state), gate=_pairs(spec.gate), precision=spec.precision
+                target=self.target, state=as_pairs(spec.state), gate=as_pairs(spec.gate), precision=spec.precision
             ),
             detail=f"{backend} for {self.target.name}",
         )
         self._judge(self.validated, "parity.json", "The artifact's results differ too much from the original model's")
+
+    def artifact(self, backend: str) -> None:
+        """Run all stages of this target. Raises when a stage fails or a gate refuses."""
+        self.proof(backend)
+        front, spec = self.front, self.spec
         self.packed = self.runner.run(
             pack.STAGE,
             {"ingested": front.ingested, "lowered": self.lowered, "validated": self.validated},
@@ -276,7 +286,7 @@ class _TargetPath:
                 model_sha256=front.files.digest,
                 calibration_sha256=front.samples.digest if front.samples else None,
                 recipe=front.recipe,
-                state=_pairs(spec.state),
+                state=as_pairs(spec.state),
             ),
         )
         self.measured = self.runner.run(
@@ -296,7 +306,7 @@ class _TargetPath:
     def _quantize(self, backend: Backend) -> None:
         spec, front = self.spec, self.front
         samples = self._samples()
-        state = _pairs(spec.state)
+        state = as_pairs(spec.state)
         judge = front.metric if front.metric is not None and front.metric.max_drop is not None else None
         if not front.came_quantized:
             assert front.samples is not None
@@ -318,8 +328,9 @@ class _TargetPath:
                 profiles=backend.profiles if spec.profile == "auto" else (spec.profile,),
                 keep_float=tuple(spec.keep_float),
                 state=state,
-                gate=_pairs(spec.gate),
-                reduced_range=self.target.saturates_int8_products,
+                gate=as_pairs(spec.gate),
+                reduced_range=backend.saturates(self.target),
+                per_tensor=tuple(sorted(backend.per_tensor_weights)),
                 int16=16 in backend.activation_bits,
                 force=tuple(sorted(spec.force)),
                 forbid=tuple(sorted(spec.forbid)),
@@ -334,7 +345,7 @@ class _TargetPath:
         self._judge(self.quantized, "quantize.json", "INT8 changes the model's results too much")
 
     def _judge(self, entry: Entry, name: str, what: str) -> None:
-        if entry.digest == NOT_MADE:
+        if entry.digest == NOT_MADE or not self.gated:
             return
         verdict = entry.read_json(name)
         if verdict["passed"]:
@@ -392,9 +403,9 @@ def _curve_line(point: Mapping[str, Any]) -> str:
     return f"  {point['sqnr_db']:5.1f} dB  with {share:g} % of the multiplications in INT8: {held} the gate"
 
 
-def _build_target(spec: BuildSpec, target: Target, front: _Front) -> TargetBuild:
+def _build_target(spec: BuildSpec, target: Target, front: Front) -> TargetBuild:
     """All stages of one target, its artifact and its report; errors become part of the result."""
-    path = _TargetPath(spec, target, front, front.runner.for_target(target.name), spec.precision)
+    path = TargetPath(spec, target, front, front.runner.for_target(target.name), spec.precision)
     backend = target.backends[0]
     error: EdgecError | None = None
     artifact: ArtifactFile | None = None
@@ -491,5 +502,6 @@ def _open_metric(spec: BuildSpec, contract: Contract, recipe: CalibrationRecipe 
     return MetricRequest.of(spec.metric, spec.labels, evaluation, spec.max_drop)
 
 
-def _pairs(mapping: Mapping[str, Any]) -> tuple[tuple[str, Any], ...]:
+def as_pairs(mapping: Mapping[str, Any]) -> tuple[tuple[str, Any], ...]:
+    """A mapping as the parameters of a stage hold it: hashable, and the same in every order of writing."""
     return tuple(sorted(mapping.items()))

@@ -5,7 +5,6 @@ Runs in the process that the user started: no numpy, no native library.
 
 from __future__ import annotations
 
-import contextlib
 import json
 import shutil
 from collections.abc import Mapping
@@ -21,7 +20,7 @@ from edgec.errors import ModelRefused, UsageError, as_edgec_errors
 from edgec.events import Listener, ignore
 from edgec.output_folder import check_writable, write_whole
 from edgec.parity.thresholds import Gate
-from edgec.pipeline import _Front, _pairs, _TargetPath
+from edgec.pipeline import Front, TargetPath, as_pairs
 from edgec.recipes import load_recipe
 from edgec.result import ModelFacts
 from edgec.runtime.bundle import Bundle
@@ -103,7 +102,7 @@ def diagnose(
                 f"Given were {', '.join(spec.targets)}.",
                 "Give one --target.",
             )
-        Gate.from_overrides(_pairs(spec.gate))
+        Gate.from_overrides(as_pairs(spec.gate))
         check_writable(spec.output)
         with store.in_use(), store.scratch() as scratch:
             return _diagnose(spec, artifact, evaluation, manifest, StageRunner(store, listener), scratch)
@@ -121,9 +120,8 @@ def _diagnose(
     front = _open(spec, manifest, runner, scratch)
     if manifest is not None:
         _check_contract(Contract.read(front.ingested.path), manifest)
-    path = _UpToTheProof(spec, target, front, runner.for_target(target.name), spec.precision)
-    with contextlib.suppress(_Proven):
-        path.artifact(path.backend())
+    path = TargetPath(spec, target, front, runner.for_target(target.name), spec.precision, gated=False)
+    path.proof(path.backend())
     judges = None
     if evaluation is not None:
         other = replace(spec, calibration=evaluation)
@@ -134,7 +132,7 @@ def _diagnose(
         stage.STAGE,
         {
             "ingested": front.ingested,
-            "floats": path.floats,
+            "floats": front.canonical,
             "quantized": path.quantized,
             "calibrated": path.calibrated,
             "lowered": path.lowered,
@@ -145,8 +143,8 @@ def _diagnose(
         stage.DiagnoseParams(
             name=spec.artifact_name,
             target=target,
-            state=_pairs(spec.state),
-            gate=_pairs(spec.gate),
+            state=as_pairs(spec.state),
+            gate=as_pairs(spec.gate),
             given=front.came_quantized,
             same_build=same_build,
         ),
@@ -161,32 +159,15 @@ def _diagnose(
     return _publish(spec, target.name, front.facts, document, entry)
 
 
-class _Proven(Exception):
-    """The payload was compared with the original: all that a diagnosis needs is there."""
-
-
-class _UpToTheProof(_TargetPath):
-    """The stages of a build as far as the comparison with the original. A gate that refuses stops nothing here."""
-
-    @property
-    def floats(self) -> Entry:
-        """The float model that was quantized."""
-        return getattr(self.front, "canonical", None) or self.front.simplified
-
-    def _judge(self, entry: Entry, name: str, what: str) -> None:
-        if name == "parity.json":
-            raise _Proven
-
-
-def _open(spec: BuildSpec, manifest: Mapping[str, Any] | None, runner: StageRunner, scratch: Path) -> _Front:
+def _open(spec: BuildSpec, manifest: Mapping[str, Any] | None, runner: StageRunner, scratch: Path) -> Front:
     """The model as a build reads it; open dimensions are as they were in the artifact."""
     if manifest is None or spec.shapes:
-        return _Front.open(spec, runner, scratch)
+        return Front.open(spec, runner, scratch)
     try:
-        return _Front.open(spec, runner, scratch)
+        return Front.open(spec, runner, scratch)
     except ModelRefused:
         shapes = {item["name"]: tuple(item["shape"]) for item in manifest["inputs"]}
-        return _Front.open(replace(spec, shapes=shapes), runner, scratch)
+        return Front.open(replace(spec, shapes=shapes), runner, scratch)
 
 
 # --- an artifact ---
@@ -244,7 +225,7 @@ def _listed(specs: list[tuple[str, str, tuple[int, ...]]]) -> str:
     return ", ".join(f"{name} {dtype} {'x'.join(map(str, shape))}" for name, dtype, shape in specs)
 
 
-def _mistaken(manifest: Mapping[str, Any], front: _Front) -> list[Finding]:
+def _mistaken(manifest: Mapping[str, Any], front: Front) -> list[Finding]:
     """What is not what the artifact was built from."""
     found = []
     here, there = front.facts.sha256, str(manifest.get("model_sha256"))
@@ -273,7 +254,7 @@ def _mistaken(manifest: Mapping[str, Any], front: _Front) -> list[Finding]:
     return found
 
 
-def _same_build(manifest: Mapping[str, Any], path: _UpToTheProof) -> bool:
+def _same_build(manifest: Mapping[str, Any], path: TargetPath) -> bool:
     """Whether the artifact holds, byte for byte, what was lowered just now."""
     assert path.lowered is not None
     made = path.lowered.read_json("lower.json")["files"]
