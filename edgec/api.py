@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from edgec.events import Listener, ignore
 from edgec.pipeline import build as build_spec
 from edgec.result import BuildResult
-from edgec.spec import MAX_FLOAT_MACS, BuildSpec, Precision, Profile, is_random
+from edgec.spec import MAX_FLOAT_MACS, BuildSpec, Interface, Precision, Profile, is_random
 
 if TYPE_CHECKING:
     from edgec.diagnosis.driver import Diagnosis
@@ -26,6 +26,7 @@ def build(
     precision: Precision = "int8",
     profile: Profile = "auto",
     backend: str = "auto",
+    interface: Interface = "auto",
     max_samples: int | None = None,
     keep_float: Sequence[str] = (),
     gate: Mapping[str, float] | None = None,
@@ -52,7 +53,7 @@ def build(
     preprocess: a recipe's name, or the path of a recipe's TOML file; applies to images.
     shapes: static shape of each input that has open dimensions.
     max_samples: use at most this many samples, spread evenly over all.
-    precision, profile, backend, keep_float, simplify, name: as the flags of `edgec build`.
+    precision, profile, backend, keep_float, simplify, name: as the flags of `edgec build`; interface: as --io.
     gate: limits of the parity gate that replace the defaults, by name (docs/parity.md).
     force, forbid, search_seconds, max_float_macs, min_int8_macs: what the search for accuracy must, must not, and may
         do (docs/accuracy.md).
@@ -77,6 +78,7 @@ def build(
         precision=precision,
         profile=profile,
         backend=backend,
+        interface=interface,
         simplify=simplify,
         keep_float=keep_float,
         gate=gate,

@@ -16,7 +16,7 @@ import math
 from pathlib import Path
 from typing import Literal
 
-from edgec.spec import MAX_FLOAT_MACS, PRECISIONS, PROFILES, BuildSpec
+from edgec.spec import INTERFACES, MAX_FLOAT_MACS, PRECISIONS, PROFILES, BuildSpec
 from edgec.toml_schema import Table
 
 NAME = "edgec.toml"
@@ -54,6 +54,7 @@ def _read_build(table: Table, folder: Path, output: Path) -> BuildSpec:
         precision=table.get("precision", str, "int8", PRECISIONS),  # type: ignore[arg-type]
         profile=table.get("profile", str, "auto", PROFILES),  # type: ignore[arg-type]
         backend=table.get("backend", str, "auto"),
+        interface=table.get("interface", str, "auto", INTERFACES),  # type: ignore[arg-type]
         keep_float=table.list_of("keep_float", str, ()),
         force=table.list_of("force", str, ()),
         forbid=table.list_of("forbid", str, ()),

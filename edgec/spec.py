@@ -13,8 +13,11 @@ from edgec.quantization.pass_names import check_passes
 Profile = Literal["auto", "strict", "islands"]
 Precision = Literal["int8", "int8-weights", "fp16", "float"]
 
+Interface = Literal["auto", "float", "int8"]
+
 PRECISIONS: tuple[Precision, ...] = ("int8", "int8-weights", "fp16", "float")
 PROFILES: tuple[Profile, ...] = ("auto", "strict", "islands")
+INTERFACES: tuple[Interface, ...] = ("auto", "float", "int8")
 
 MAX_FLOAT_MACS = 0.10
 """Most multiply-accumulates that recovery leaves in float unless told otherwise."""
@@ -33,6 +36,8 @@ class BuildSpec:
     keep_float: nodes that must not be quantized, by name.
     profile: "strict" quantizes every op that has a rule, "islands" only those that multiply and accumulate; "auto"
         takes the first that passes the gate.
+    interface: what the payload itself takes and gives, where the backend leaves a choice: float32, or the integers of
+        its quantized inputs and outputs; "auto" is what the backend's engine usually gets.
     gate: limits of the parity gate that replace the defaults, by name.
     force, forbid: recovery passes (`edgec.quantization.pass_names`) that every candidate gets, or none does, by name.
     search_seconds: CPU seconds after which the search for a quantization tries nothing new; None: its own stop rule.
@@ -55,6 +60,7 @@ class BuildSpec:
     precision: Precision = "int8"
     profile: Profile = "auto"
     backend: str = "auto"
+    interface: Interface = "auto"
     simplify: bool = True
     keep_float: tuple[str, ...] = ()
     gate: Mapping[str, float] = field(default_factory=dict)
@@ -80,6 +86,7 @@ class BuildSpec:
         check_passes(self.force, self.forbid)
         self._check_budgets()
         self._check_metric()
+        self._check_interface()
 
     def _check_budgets(self) -> None:
         """Refuse shares that are none, and a search of no time (the command line does so itself)."""
@@ -147,6 +154,14 @@ class BuildSpec:
                 f"{_say(wrong)} how to quantize, and this model came quantized",
                 "Its own scales are kept, and its own choice of layers.",
                 f"Leave {'them' if len(wrong) > 1 else 'it'} out, or give the float model that it was made from.",
+            )
+
+    def _check_interface(self) -> None:
+        if self.interface == "int8" and self.precision != "int8":
+            raise UsageError(
+                f"--io int8 does not go with --precision {self.precision}",
+                "Inputs and outputs can only be integers where the model computes with them.",
+                "Leave --io out, or build with --precision int8.",
             )
 
     def _on_quantizing(self) -> list[str]:

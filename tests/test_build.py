@@ -135,7 +135,13 @@ def test_two_builds_at_once_do_not_hurt_each_other(command):
 
 def start_until(command, stage):
     """Start a build; returns its process as soon as `stage` runs."""
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    process = subprocess.Popen(
+        command,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # tests that run behind a shell ignore it
+    )
     for line in process.stderr:
         if line.startswith(stage):
             return process

@@ -14,6 +14,10 @@ if TYPE_CHECKING:
 
 Precision = Literal["int8", "mixed", "int8-weights", "fp16", "float"]
 
+Interface = Literal["float", "int8"]
+"""What a payload takes and gives where the model takes and gives float32: the same, or the integers of its quantized
+inputs and outputs. The artifact takes and gives float32 in any case; who loads the payload alone sees the difference."""
+
 
 @dataclass(frozen=True)
 class Availability:
@@ -45,12 +49,14 @@ class LowerJob:
     precision: what the artifact claims to be; a backend must refuse to ship an "int8" payload that computes in float,
         and an "int8-weights" or "fp16" payload whose weights take more room than in `model`.
     out: an empty folder for the payload's files.
+    interface: what the payload itself is to take and give; one of the backend's own.
     """
 
     model: Path
     target: Target
     precision: Precision
     out: Path
+    interface: Interface = "float"
 
 
 @dataclass(frozen=True)
@@ -87,8 +93,18 @@ class Backend(Protocol):
     activation_bits: tuple[int, ...]
     """Widths of the integer activations that its kernels multiply with int8 weights: (8,), or (8, 16)."""
 
+    interfaces: tuple[Interface, ...]
+    """What its payloads can take and give, the usual one first."""
+
+    per_tensor_weights: frozenset[str]
+    """ONNX operators whose weights its kernels take with one scale only, not with one for each output channel."""
+
     def availability(self) -> Availability:
         """Answers without importing the heavy package."""
+        ...
+
+    def saturates(self, target: Target) -> bool:
+        """Whether its kernels, on this target, add pairs of products in 16 bits: weights then keep to 7 bits."""
         ...
 
     def supports(self, model: Path, target: Target) -> Sequence[OpVerdict]:

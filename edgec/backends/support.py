@@ -6,9 +6,10 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
+from typing import Literal
 
 from edgec.backends import load_backend
-from edgec.backends.base import Backend, OpVerdict, Precision
+from edgec.backends.base import Backend, Interface, OpVerdict, Precision
 from edgec.errors import ToolMissing, UnsupportedOp, UsageError
 from edgec.targets import Target
 
@@ -37,6 +38,20 @@ def require_precision(name: str, precision: Precision) -> None:
             f"It makes: {', '.join(item for item in offered if item != 'mixed')}.",
             "Choose one of those with --precision, or another --backend.",
         )
+
+
+def interface_of(name: str, asked: Interface | Literal["auto"]) -> Interface:
+    """What a payload of the backend called `name` takes and gives; UsageError when it can't be had as asked."""
+    offered = load_backend(name).interfaces
+    if asked == "auto":
+        return offered[0]
+    if asked not in offered:
+        raise UsageError(
+            f"The backend {name} makes no payloads with {asked} inputs and outputs",
+            f"Its payloads take and give {' or '.join(offered)}.",
+            "Leave --io out, or choose another --backend.",
+        )
+    return asked
 
 
 def require_support(model: Path, backend: str, target: Target) -> dict[str, int]:

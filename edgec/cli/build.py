@@ -13,7 +13,7 @@ from edgec.cli.json_output import failure, print_json
 from edgec.cli.report_error import report_error
 from edgec.errors import EdgecError, UsageError
 from edgec.result import BuildResult, StageRecord
-from edgec.spec import MAX_FLOAT_MACS, PRECISIONS, PROFILES, BuildSpec
+from edgec.spec import INTERFACES, MAX_FLOAT_MACS, PRECISIONS, PROFILES, BuildSpec
 from edgec.version import __version__
 
 
@@ -44,6 +44,14 @@ from edgec.version import __version__
     help="Quantize every op (strict) or only MAC ops (islands).",
 )
 @click.option("--backend", default="auto", show_default=True, metavar="NAME", help="Backend to lower through.")
+@click.option(
+    "--io",
+    "interface",
+    type=click.Choice(INTERFACES),
+    default="auto",
+    show_default=True,
+    help="What the payload itself takes and gives.",
+)
 @click.option("--keep-float", multiple=True, metavar="NODE", help="Do not quantize this node; may be repeated.")
 @click.option(
     "--gate", "gate", multiple=True, metavar="NAME=VALUE", help="Replace a limit of the parity gate (docs/parity.md)."

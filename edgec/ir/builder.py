@@ -17,10 +17,16 @@ class GraphBuilder:
 
     def __init__(self, name: str = "main") -> None:
         self.graph = Graph(name, (), ())
+        self.arrangements: dict[tuple[str, str], str] = {}  # constants in another arrangement: its name, by theirs
+        self._producers: dict[str, Operation] = {}
 
     def type(self, name: str) -> TensorType:
         """The type of a value that is there already."""
         return self.graph.type(name)
+
+    def producer(self, name: str) -> Operation | None:
+        """The operation that writes a value; None for inputs and constants."""
+        return self._producers.get(name)
 
     def fresh(self, name: str) -> str:
         """`name`, or with the first number that is not taken."""
@@ -70,7 +76,9 @@ class GraphBuilder:
         written = []
         for name, item in zip(names, made, strict=True):
             written.append(self._declare(Value(self.fresh(name), item)))
-        self.graph.operations.append(Operation(kind, tuple(inputs), tuple(written), tuple(dict.fromkeys(origin))))
+        operation = Operation(kind, tuple(inputs), tuple(written), tuple(dict.fromkeys(origin)))
+        self.graph.operations.append(operation)
+        self._producers.update((value, operation) for value in written)
         return written[0]
 
     def copy_value(self, value: Value) -> str:

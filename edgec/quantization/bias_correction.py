@@ -22,9 +22,9 @@ def shift_of_outputs(
     """By how much rounding raises each output channel in the mean: float64 [C].
 
     statistics: of the node's input. None where calibration took no mean that fits the node (its input is only moved
-    into place by a rewrite, or is read along two different axes), and for weights that share one scale.
+    into place by a rewrite, or is read along two different axes), and for weights without an axis of output channels.
     """
-    if quantized.axis is None or statistics.mean is None:
+    if statistics.mean is None or (quantized.axis is None and weights.ndim != 2 and node.op_type == "MatMul"):
         return None
     change = quantized.dequantized().astype(np.float64) - weights
     attributes = {item.name: attribute(node, item.name) for item in node.attribute}

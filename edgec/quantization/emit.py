@@ -22,7 +22,7 @@ from edgec.quantization.placement import Edge, Kernel, Placement, Slot
 from edgec.quantization.qparams import QParams, QuantizedBias, QuantizedWeights, affine, on_grid, quantize
 from edgec.quantization.rules import Kind
 from edgec.quantization.statistics import TensorStatistics
-from edgec.quantization.weights import MacConstants, WeightRounding, mac_constants, nearest
+from edgec.quantization.weights import ANY_GRID, MacConstants, WeightGrid, WeightRounding, mac_constants, nearest
 
 
 @dataclass(frozen=True)
@@ -59,16 +59,16 @@ def emit(
     scales: Mapping[Slot, QParams],
     correction: Mapping[str, TensorStatistics] | None = None,
     *,
-    limit: int = 127,
+    grid: WeightGrid = ANY_GRID,
     rounding: WeightRounding = nearest,
 ) -> Emitted:
     """Write the QDQ graph of `graph`, which stays as it is.
 
     correction: statistics of the inputs of MAC kernels, with means; None writes biases as they are.
-    limit: largest weight in steps: 127, or 63 where pairs of products must not saturate 16 bits.
+    grid: what the engine takes for weights.
     rounding: how weights become integers.
     """
-    return _Emitter(graph, placement, scales, correction or {}, limit, rounding).run()
+    return _Emitter(graph, placement, scales, correction or {}, grid, rounding).run()
 
 
 @dataclass
@@ -79,7 +79,7 @@ class _Emitter:
     placement: Placement
     scales: Mapping[Slot, QParams]
     correction: Mapping[str, TensorStatistics]
-    limit: int
+    grid: WeightGrid
     rounding: WeightRounding
     nodes: list[NodeProto] = field(default_factory=list)
     constants: dict[str, np.ndarray] = field(default_factory=dict)
@@ -207,7 +207,7 @@ class _Emitter:
             return None
         statistics = self.correction.get(self.placement.slots[data[0]])
         scale = self.scales[data[0]].scale
-        made = mac_constants(self.graph, kernel, scale, statistics, limit=self.limit, rounding=self.rounding)
+        made = mac_constants(self.graph, kernel, scale, statistics, grid=self.grid, rounding=self.rounding)
         if made is not None and made.bias is not None:
             self.saturated += made.bias.saturated
         return made

@@ -31,6 +31,7 @@ from edgec.quantization.search import Outcome, Rules, search
 from edgec.quantization.search_report import coverage, mostly_float, progress_made, too_little_int8, verdict
 from edgec.quantization.sensitivity import MOST_KERNELS, isolated_errors
 from edgec.quantization.statistics import load
+from edgec.quantization.weights import WeightGrid
 from edgec.quantization.workshop import Trial, Workshop
 from edgec.samples import SampleSource, held_out
 from edgec.stage import StageContext
@@ -151,7 +152,7 @@ def _open(
         load(calibrated / "statistics.npz"),
         HeldOut(judges, original, contract, state),
         _gate(params, metric),
-        REDUCED_RANGE if params.reduced_range else NORMAL_RANGE,
+        WeightGrid(REDUCED_RANGE if params.reduced_range else NORMAL_RANGE, frozenset(params.per_tensor)),
         now_called(simplified, params.keep_float),
     )
     workshop.fresh = HeldOut(unseen, original, contract, state) if unseen else None

@@ -32,6 +32,24 @@ class MacConstants:
     bias: QuantizedBias | None
 
 
+@dataclass(frozen=True)
+class WeightGrid:
+    """What an engine takes for weights.
+
+    limit: the largest weight in steps: 127, or 63 where pairs of products must not saturate 16 bits.
+    per_tensor: operators whose weights must all share one scale; those of others have one for each output channel.
+    """
+
+    limit: int = 127
+    per_tensor: frozenset[str] = frozenset()
+
+    def scale_axis(self, graph: Graph, kernel: Kernel) -> int | None:
+        """The axis of the weights along which scales differ; None where there is one scale."""
+        return None if kernel.anchor.op_type in self.per_tensor else channel_axis(graph, kernel)
+
+
+ANY_GRID = WeightGrid()
+
 WeightRounding = Callable[[Kernel, Float32, Float32, int | None, int], QuantizedWeights]
 """From a kernel, its weights, their scales, the axis of the scales and the limit to integers on that grid."""
 
@@ -47,15 +65,14 @@ def mac_constants(
     input_scale: float,
     statistics: TensorStatistics | None,
     *,
-    limit: int = 127,
+    grid: WeightGrid = ANY_GRID,
     rounding: WeightRounding = nearest,
 ) -> MacConstants | None:
     """Quantize the weights and the bias of a kernel; None for a MatMul of two activations.
 
     input_scale: the scale of the kernel's one quantized input.
     statistics: of that input; when given, the bias also makes up for the mean shift that rounding the weights causes.
-    limit: largest weight in steps: 127, or 63 where pairs of products must not saturate 16 bits.
-    rounding: how weights become integers on the grid of their scales.
+    grid: what the engine takes. rounding: how weights become integers on the grid of their scales.
     """
     operand = weight_operand(graph, kernel)
     if operand is None:
@@ -63,7 +80,7 @@ def mac_constants(
     node = kernel.anchor
     weights = graph.constant(node.input[operand])
     assert weights is not None
-    axis = channel_axis(graph, kernel)
+    axis, limit = grid.scale_axis(graph, kernel), grid.limit
     given = float_bias(graph, kernel)
     wanted: Float32 | None = given
     for _ in range(3):
@@ -87,7 +104,7 @@ def weight_operand(graph: Graph, kernel: Kernel) -> int | None:
 
 
 def channel_axis(graph: Graph, kernel: Kernel) -> int | None:
-    """The axis of the weights along which every index has its own scale: that of the output channels."""
+    """The axis of the weights that runs over the output channels; None where there is no such axis."""
     node = kernel.anchor
     if node.op_type == "Conv":
         return 0

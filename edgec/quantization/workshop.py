@@ -31,7 +31,7 @@ from edgec.quantization.scales import Scales, choose_scales
 from edgec.quantization.second_moments import objection
 from edgec.quantization.statistics import TensorStatistics
 from edgec.quantization.weight_rounding import GptqRounding
-from edgec.quantization.weights import WeightRounding, nearest, weight_operand
+from edgec.quantization.weights import ANY_GRID, WeightGrid, WeightRounding, nearest, weight_operand
 from edgec.reference import Reference
 
 ON_REQUEST = "kept in float on request"
@@ -110,7 +110,7 @@ class Workshop:
     statistics: Mapping[str, TensorStatistics]
     held_out: HeldOut
     gate: Gate
-    limit: int = 127
+    grid: WeightGrid = ANY_GRID
     asked: frozenset[str] = frozenset()
     fresh: HeldOut | None = None
     runs: CalibrationRuns | None = None
@@ -130,14 +130,14 @@ class Workshop:
         statistics: Mapping[str, TensorStatistics],
         held_out: HeldOut,
         gate: Gate,
-        limit: int = 127,
+        grid: WeightGrid = ANY_GRID,
         keep_float: Collection[str] = (),
     ) -> Workshop:
-        """limit: largest weight in steps (127, or 63 where products must not saturate 16 bits).
+        """grid: what the engine takes for weights.
 
         keep_float: nodes that must stay in float, whatever the recipe.
         """
-        return cls(Graph(model), statistics, held_out, gate, limit, frozenset(keep_float))
+        return cls(Graph(model), statistics, held_out, gate, grid, frozenset(keep_float))
 
     @cached_property
     def cost(self) -> dict[str, int]:
@@ -248,7 +248,7 @@ class Workshop:
         if recipe.rounding == "gptq" and variant.gptq is not None:
             self._make_room(variant.gptq)
             rounding = variant.gptq.rounding(correction)
-        return emit(variant.graph, placement, scales.slots, correction, limit=self.limit, rounding=rounding)
+        return emit(variant.graph, placement, scales.slots, correction, grid=self.grid, rounding=rounding)
 
     def _make_room(self, wanted: GptqRounding) -> None:
         """Drop what other variants remember for GPTQ where it is much: it can be gathered again."""

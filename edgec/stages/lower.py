@@ -13,7 +13,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from edgec.backends import BACKENDS, load_backend
-from edgec.backends.base import LowerJob, Precision
+from edgec.backends.base import Interface, LowerJob, Precision
 from edgec.runners import native
 from edgec.stage import Stage, StageContext
 from edgec.targets import Target
@@ -24,12 +24,16 @@ NAMED = 5
 
 @dataclass(frozen=True)
 class LowerParams:
-    """precision: what the artifact claims to be. file: which ONNX file of the input folder to lower."""
+    """precision: what the artifact claims to be. file: which ONNX file of the input folder to lower.
+
+    interface: what the payload takes and gives.
+    """
 
     backend: str
     target: Target
     precision: Precision
     file: str
+    interface: Interface = "float"
 
 
 def run(model: Path, params: LowerParams, context: StageContext) -> None:
@@ -45,7 +49,7 @@ def run(model: Path, params: LowerParams, context: StageContext) -> None:
     require_support(path, params.backend, params.target)
     out = context.out / "payload"
     out.mkdir()
-    payload = backend.lower(LowerJob(path, params.target, params.precision, out))
+    payload = backend.lower(LowerJob(path, params.target, params.precision, out, params.interface))
     lost = payload.facts.get("lost_int8", ())
     if lost:
         context.warn(_lost_int8(params.backend, lost))

@@ -10,6 +10,7 @@ from edgec.quantization.emit import emit
 from edgec.quantization.placement import place
 from edgec.quantization.qparams import quantize_weights, weight_scales
 from edgec.quantization.scales import choose_scales
+from edgec.quantization.weights import WeightGrid
 from edgec.reference import Reference
 from tests.quantization.tiny import network, node, statistics_of
 
@@ -74,7 +75,7 @@ def test_the_emitted_graph_has_the_right_mean():
     scales = choose_scales(graph, placement, statistics, "minmax")
 
     def shift(correction):
-        emitted = emit(graph, placement, scales.slots, correction, limit=7)
+        emitted = emit(graph, placement, scales.slots, correction, grid=WeightGrid(7))
         original, candidate = Reference(model.SerializeToString()), Reference(emitted.model.SerializeToString(), "none")
         errors = [candidate.run(feed)["y"] - original.run(feed)["y"] for feed in feeds]
         return np.abs(np.mean(errors, axis=(0, 1, 3, 4))).max()

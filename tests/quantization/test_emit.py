@@ -15,6 +15,7 @@ from edgec.quantization.held_out import serialized
 from edgec.quantization.placement import place
 from edgec.quantization.rules import RULES, Kind
 from edgec.quantization.scales import choose_scales
+from edgec.quantization.weights import ANY_GRID, WeightGrid
 from edgec.reference import Reference
 from tests.quantization.tiny import network, node, random_feeds, statistics_of
 
@@ -190,13 +191,13 @@ CASES = {
 }
 
 
-def quantized(model, profile="strict", keep_float=None, correct=True, limit=127, feeds=None):
+def quantized(model, profile="strict", keep_float=None, correct=True, grid=ANY_GRID, feeds=None):
     """(graph, placement, scales, emitted) of a model, calibrated on random data."""
     statistics = statistics_of(model, feeds or random_feeds(model, 32))
     graph = Graph(canonical(model, without=("no-effect",)).model)
     placement = place(graph, profile, keep_float, statistics)
     scales = choose_scales(graph, placement, statistics, "minmax")
-    return graph, placement, scales, emit(graph, placement, scales.slots, statistics if correct else None, limit=limit)
+    return graph, placement, scales, emit(graph, placement, scales.slots, statistics if correct else None, grid=grid)
 
 
 def sqnr(expected, actual):
@@ -357,7 +358,7 @@ def test_minus_infinity_as_padding_becomes_the_lowest_step():
 
 def test_weights_keep_to_the_range_that_the_target_can_add_up():
     for limit in (127, 63):
-        _, _, _, emitted = quantized(small_cnn(), limit=limit)
+        _, _, _, emitted = quantized(small_cnn(), grid=WeightGrid(limit))
         for item in emitted.model.graph.initializer:
             if item.name in ("w_quantized", "v_quantized"):
                 values = numpy_helper.to_array(item)
@@ -499,3 +500,13 @@ def test_an_initializer_that_is_also_an_input_does_not_become_a_required_input()
     model.graph.input.append(onnx.helper.make_tensor_value_info("w", TensorProto.FLOAT, [4, 4, 3, 3]))
     _, _, _, emitted = quantized(model)
     assert [i.name for i in emitted.model.graph.input] == ["x"]
+
+
+def test_weights_share_one_scale_where_the_engine_wants_it():
+    model = small_cnn()
+    operators = {node.op_type for node in model.graph.node}
+    assert "Conv" in operators
+    _, _, _, emitted = quantized(model, grid=WeightGrid(per_tensor=frozenset({"Conv"})))
+    weights = emitted.weights["w"]
+    assert weights.axis is None and weights.scales.shape == ()
+    assert np.abs(weights.values).max() == 127

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from edgec.backends.base import Availability, LowerJob, OpVerdict, Payload, Precision
+from edgec.backends.base import Availability, Interface, LowerJob, OpVerdict, Payload, Precision
 from edgec.errors import InternalError
 from edgec.quantization.profiles import Profile
 
@@ -38,12 +38,17 @@ class OpenVINO:
     less."""
 
     activation_bits: tuple[int, ...] = (8,)
+    interfaces: tuple[Interface, ...] = ("float",)
+    per_tensor_weights: frozenset[str] = frozenset()
 
     def availability(self) -> Availability:
         try:
             return Availability(True, importlib.metadata.version("openvino"))
         except importlib.metadata.PackageNotFoundError:
             return Availability(False, reason="OpenVINO is not installed.", install="pip install 'edgec[openvino]'")
+
+    def saturates(self, target: Target) -> bool:
+        return target.saturates_int8_products
 
     def supports(self, model: Path, target: Target) -> Sequence[OpVerdict]:
         """Every node, as OpenVINO's own converter sees it. Imports OpenVINO: call it in a worker."""

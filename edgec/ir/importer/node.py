@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Any, NoReturn
 
 import numpy as np
 from onnx import NodeProto
 
 from edgec.ir.builder import GraphBuilder
-from edgec.ir.graph import Quantization, TensorType
+from edgec.ir.graph import Operation, Quantization, TensorType
+from edgec.ir.inference import TypeMismatch
 from edgec.ir.kinds import Cast, Dequantize, Kind, Transpose
 from edgec.onnx_graph.graph import Graph as OnnxGraph
 from edgec.onnx_graph.graph import attribute
+
+
+Arrange = Callable[[np.ndarray], np.ndarray]
+"""The same elements, or some of them, in another order and shape."""
 
 
 class Unsupported(Exception):
@@ -95,6 +100,42 @@ class NodeImport:
 
         self.add(Reshape(self.type(value).shape), [value], output, types=[self.type(value)])
 
+    def require_float(self, *positions: int) -> None:
+        """Refuse operands at `positions` (those that are given) that are not float32."""
+        for position in positions:
+            if self.has(position) and (dtype := self.type(self.operand(position)).dtype) != "float32":
+                self.refuse(
+                    f"it computes in {dtype}",
+                    "Export the model in float32: edgec makes the smaller numbers itself (--precision).",
+                )
+
+    def is_stored(self, value: str) -> bool:
+        """Whether a value is a constant, also one that is stored as integers or float16."""
+        return self.builder.graph.constant(value) is not None or self._stored(value) is not None
+
+    def numbers(self, position: int) -> np.ndarray | None:
+        """The float32 numbers of a constant operand, also of one that is stored smaller; None for one that is
+        computed, or not given. For what is small: weights stay stored as they are."""
+        if not self.has(position):
+            return None
+        value = self.operand(position)
+        if (data := self.builder.graph.constant(value)) is not None:
+            return data
+        maker = self._stored(value)
+        if maker is None:
+            return None
+        stored = self.builder.graph.values[maker.inputs[0]]
+        assert stored.data is not None
+        if (quantization := stored.type.quantization) is None:
+            return stored.data.astype(np.float32)
+        per_index = [1] * stored.type.rank
+        if quantization.axis is not None:
+            per_index[quantization.axis] = -1
+        shape = per_index if quantization.axis is not None else []
+        scale = np.array(quantization.scale, np.float32).reshape(shape)
+        zero_point = np.array(quantization.zero_point, np.int64).reshape(shape)
+        return np.asarray((stored.data - zero_point).astype(np.float32) * scale)
+
     def permuted(self, value: str, permutation: Sequence[int], suffix: str) -> str:
         """`value` with its dimensions in another order.
 
@@ -104,23 +145,62 @@ class NodeImport:
         order = tuple(permutation)
         if order == tuple(range(len(order))):
             return value
+        if self.is_stored(value):
+            return self.arranged(value, lambda data: data.transpose(order), suffix)
+        return self.builder.add(Transpose(order), [value], f"{value}/{suffix}", origin=(self.node.name,))
+
+    def arranged(self, value: str, arrange: Arrange, suffix: str) -> str:
+        """A constant whose elements are permuted, reshaped or taken out; it stays stored as it is.
+
+        suffix: names the arrangement: the same constant in the same arrangement is made once.
+        """
         graph = self.builder.graph
         name = f"{value}/{suffix}"
+        key = (value, suffix)
+        if (known := self.builder.arrangements.get(key)) is not None:
+            return known
         if (data := graph.constant(value)) is not None:
-            return self.builder.constant(name, np.ascontiguousarray(data.transpose(order)))
-        maker = next((item for item in reversed(graph.operations) if value in item.outputs), None)
-        if maker is not None and isinstance(maker.kind, (Dequantize, Cast)):
+            made = self.builder.constant(name, arrange(data), _arranged(graph.type(value), arrange))
+        else:
+            maker = self._stored(value)
+            assert maker is not None, value
             stored = graph.values[maker.inputs[0]]
-            if stored.data is not None:
-                axis = stored.type.quantization.axis if stored.type.quantization is not None else None
-                quantization = stored.type.quantization
-                if quantization is not None and axis is not None:
-                    quantization = replace(quantization, axis=order.index(axis))
-                turned = self.builder.constant(
-                    f"{stored.name}/{suffix}", np.ascontiguousarray(stored.data.transpose(order)), quantization
-                )
-                return self.builder.add(maker.kind, [turned], name, origin=maker.origin)
-        return self.builder.add(Transpose(order), [value], name, origin=(self.node.name,))
+            assert stored.data is not None
+            data = arrange(stored.data)
+            turned = self.builder.constant(f"{stored.name}/{suffix}", data, _arranged(stored.type, arrange))
+            made = self.builder.add(maker.kind, [turned], name, origin=maker.origin)
+        self.builder.arrangements[key] = made
+        return made
+
+    def _stored(self, value: str) -> Operation | None:
+        """The Dequantize or Cast that makes `value` of a constant."""
+        maker = self.builder.producer(value)
+        if maker is None or not isinstance(maker.kind, (Dequantize, Cast)):
+            return None
+        return maker if self.builder.graph.constant(maker.inputs[0]) is not None else None
+
+
+def _arranged(of: TensorType, arrange: Arrange) -> Quantization | None:
+    """The quantization of an arranged constant: where the axis of its scales goes, and which of them are left.
+
+    Raises TypeMismatch when they would lie along several axes.
+    """
+    quantization = of.quantization
+    if quantization is None or quantization.axis is None:
+        return quantization
+    along = [1] * of.rank
+    along[quantization.axis] = -1
+    index = np.arange(len(quantization.scale), dtype=np.int32).reshape(along)
+    where = arrange(np.broadcast_to(index, of.shape))
+    for axis in range(where.ndim):
+        first = [0] * where.ndim
+        taken = where[(*first[:axis], slice(None), *first[axis + 1 :])]
+        along = [1] * where.ndim
+        along[axis] = -1
+        if (taken.size > 1 or where.size == 1) and (where == taken.reshape(along)).all():
+            scales = tuple(quantization.scale[i] for i in taken)
+            return Quantization(scales, tuple(quantization.zero_point[i] for i in taken), axis)
+    raise TypeMismatch(f"a constant of {of.shape} with scales along {quantization.axis} can't be arranged so")
 
 
 def per_axis(scale: np.ndarray, zero_point: np.ndarray, axis: int) -> Quantization:
