@@ -10,6 +10,11 @@ from edgec.errors import UsageError
 BACKENDS = ("openvino",)
 
 
+def backend_tools() -> tuple[str, ...]:
+    """The distributions that backends lower and run with: their versions are part of what a stage makes."""
+    return tuple(sorted({tool for name in BACKENDS for tool in load_backend(name).tools}))
+
+
 def load_backend(name: str) -> Backend:
     """The backend called `name`; UsageError for an unknown one."""
     if name not in BACKENDS:

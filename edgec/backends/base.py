@@ -16,7 +16,7 @@ Precision = Literal["int8", "mixed", "int8-weights", "fp16", "float"]
 
 Interface = Literal["float", "int8"]
 """What a payload takes and gives where the model takes and gives float32: the same, or the integers of its quantized
-inputs and outputs. The artifact takes and gives float32 in any case; who loads the payload alone sees the difference."""
+inputs and outputs. The artifact takes and gives float32 in any case; only who loads the payload alone sees it."""
 
 
 @dataclass(frozen=True)

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from edgec import worker
+from edgec.backends import backend_tools
 from edgec.errors import InternalError, WorkerCrashed
 from edgec.runners import native
 from edgec.samples import SampleSource
@@ -93,4 +94,4 @@ def _diagnose(**job: Any) -> dict[str, Any]:
     return examine(**job)
 
 
-STAGE = Stage("diagnose", ("onnx", "onnxruntime", "openvino", "numpy", "pillow"), run)
+STAGE = Stage("diagnose", ("onnx", "onnxruntime", *backend_tools(), "numpy", "pillow"), run)

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from edgec.backends import BACKENDS, load_backend
+from edgec.backends import backend_tools
 from edgec.backends.base import Interface, LowerJob, Precision
 from edgec.runners import native
 from edgec.stage import Stage, StageContext
@@ -67,6 +67,6 @@ def _lost_int8(backend: str, names: Sequence[str]) -> str:
 
 STAGE = Stage(
     name="lower",
-    tools=("onnx", *(tool for name in BACKENDS for tool in load_backend(name).tools)),
+    tools=("onnx", *backend_tools()),
     run=run,
 )

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from edgec import worker
+from edgec.backends import backend_tools
 from edgec.bundle.errors import as_edgec_error
 from edgec.stage import Stage, StageContext
 
@@ -102,4 +103,4 @@ def _beyond(manifest: Mapping[str, Any]) -> str:
     return ""
 
 
-STAGE = Stage(name="measure", tools=("onnxruntime", "openvino", "numpy"), run=run)
+STAGE = Stage(name="measure", tools=("onnxruntime", *backend_tools(), "numpy"), run=run)

@@ -16,6 +16,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
+from edgec.backends import backend_tools
 from edgec.backends.base import Precision
 from edgec.digest import digest_file
 from edgec.errors import InternalError
@@ -24,7 +25,7 @@ from edgec.stage import Stage, StageContext
 from edgec.targets import Target
 from edgec.version import __version__
 
-_TOOLS = ("numpy", "onnx", "onnxruntime", "onnxsim", "openvino")
+_TOOLS = ("numpy", "onnx", "onnxruntime", "onnxsim", *backend_tools())
 _ROUNDING_STEPS = 2.0  # quantization steps that two right kernels may differ by at a model's output
 _FLOAT_PRECISION = 1e-3  # of the output's range: sums of products in float32, taken in another order
 _TIMEOUT = 600.0  # seconds

@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from edgec.backends import BACKENDS, load_backend
+from edgec.backends import backend_tools
 from edgec.stage import Stage, StageContext
 from edgec.targets import Target
 
@@ -31,6 +31,6 @@ def run(simplified: Path, params: SupportParams, context: StageContext) -> None:
 
 STAGE = Stage(
     name="support",
-    tools=("onnx", *(tool for name in BACKENDS for tool in load_backend(name).tools)),
+    tools=("onnx", *backend_tools()),
     run=run,
 )

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from edgec import worker
+from edgec.backends import backend_tools
 from edgec.backends.base import Precision
 from edgec.errors import EdgecError, InternalError, WorkerCrashed
 from edgec.metric.request import MetricRequest
@@ -117,4 +118,4 @@ def _engine_crashed(crash: WorkerCrashed, params: ValidateParams) -> EdgecError:
     )
 
 
-STAGE = Stage(name="validate", tools=("onnxruntime", "openvino", "numpy", "pillow"), run=run)
+STAGE = Stage(name="validate", tools=("onnxruntime", *backend_tools(), "numpy", "pillow"), run=run)
