@@ -65,8 +65,8 @@ class TargetBuild:
     """What became of one target.
 
     precision: "int8", "mixed" (some layers in float), "int8-weights", "fp16" or "float".
-    parity, quantization, compression, latency: the documents of the stages validate, quantize, compress and measure,
-        None when not reached.
+    parity, quantization, compression, lowered, latency: the documents of the stages validate, quantize, compress, lower
+        and measure, None when not reached.
     error: why there is no artifact.
     """
 
@@ -83,6 +83,7 @@ class TargetBuild:
     error: EdgecError | None
     report: Path | None = None
     compression: Mapping[str, Any] | None = None
+    lowered: Mapping[str, Any] | None = None
 
     @property
     def status(self) -> Status:
@@ -119,6 +120,7 @@ class TargetBuild:
             "float_nodes": self.float_nodes,
             "weight_bytes": self.compression
             and {"before": self.compression["bytes_before"], "after": self.compression["bytes_after"]},
+            "payload": self.lowered and {"files": self.lowered["files"], "facts": self.lowered["facts"]},
             "latency_ms": self.latency and self.latency["artifact"],
             "stages": [{"name": stage.name, "seconds": stage.seconds, "cached": stage.cached} for stage in self.stages],
             "notes": [{"stage": note.stage, "level": note.level, "text": note.text} for note in self.notes],

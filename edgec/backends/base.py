@@ -68,7 +68,8 @@ class Payload:
     options: engine options that belong to the artifact ("inference_precision": "f32").
     facts: JSON-able observations for the report ("int8_primitives": 50, "float_primitives": 3, "operators": {...}).
         Of a quantized model they hold "int8_mac_fraction_executed", the share of all multiply-accumulates that INT8
-        kernels compute, and "lost_int8", the nodes that are INT8 in the model and float in the payload.
+        kernels compute, and "lost_int8", the nodes that are INT8 in the model and float in the payload. "remarks" are
+        sentences for the user: what the payload holds that was not asked for, and why.
     """
 
     engine: str

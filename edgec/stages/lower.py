@@ -50,6 +50,8 @@ def run(model: Path, params: LowerParams, context: StageContext) -> None:
     out = context.out / "payload"
     out.mkdir()
     payload = backend.lower(LowerJob(path, params.target, params.precision, out, params.interface))
+    for text in payload.facts.get("remarks", ()):
+        context.info(text)
     lost = payload.facts.get("lost_int8", ())
     if lost:
         context.warn(_lost_int8(params.backend, lost))
