@@ -57,7 +57,11 @@ class NodeImport:
 
     def constant(self, position: int) -> np.ndarray | None:
         """The data of a constant operand; None for one that is computed, or not given."""
-        return self.builder.graph.constant(self.operand(position)) if self.has(position) else None
+        return self.constant_named(self.operand(position)) if self.has(position) else None
+
+    def constant_named(self, value: str) -> np.ndarray | None:
+        """The data of a constant; None for what is computed."""
+        return self.builder.graph.constant(value)
 
     def required_constant(self, position: int, what: str) -> np.ndarray:
         """The data of an operand that must be constant: shapes, axes, limits. `what` names it for the user."""
@@ -192,12 +196,15 @@ def _arranged(of: TensorType, arrange: Arrange) -> Quantization | None:
     along[quantization.axis] = -1
     index = np.arange(len(quantization.scale), dtype=np.int32).reshape(along)
     where = arrange(np.broadcast_to(index, of.shape))
+    if (where == where.flat[0]).all():
+        only = int(where.flat[0])
+        return Quantization.per_tensor(quantization.scale[only], quantization.zero_point[only])
     for axis in range(where.ndim):
         first = [0] * where.ndim
         taken = where[(*first[:axis], slice(None), *first[axis + 1 :])]
         along = [1] * where.ndim
         along[axis] = -1
-        if (taken.size > 1 or where.size == 1) and (where == taken.reshape(along)).all():
+        if (where == taken.reshape(along)).all():
             scales = tuple(quantization.scale[i] for i in taken)
             return Quantization(scales, tuple(quantization.zero_point[i] for i in taken), axis)
     raise TypeMismatch(f"a constant of {of.shape} with scales along {quantization.axis} can't be arranged so")
