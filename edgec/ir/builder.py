@@ -81,6 +81,13 @@ class GraphBuilder:
         self._producers.update((value, operation) for value in written)
         return written[0]
 
+    def replace(self, operation: Operation, constants: Sequence[Value]) -> None:
+        """Put constants of the same names in the place of an operation's results."""
+        self.graph.operations.remove(operation)
+        for value in constants:
+            self.graph.values[value.name] = value
+            del self._producers[value.name]
+
     def copy_value(self, value: Value) -> str:
         """Take over a value of another graph under its own name; one that is there already stays."""
         if value.name not in self.graph.values:

@@ -105,7 +105,7 @@ def power(item: NodeImport) -> None:
     """The result has the dtype of the base, whatever the exponent has."""
     base, exponent = item.operand(0), item.operand(1)
     dtype, other = item.type(base).dtype, item.type(exponent).dtype
-    value = item.constant(1)
+    value = item.numbers(1)
     if value is not None and value.size == 1 and value.ndim <= item.type(base).rank:
         if value.item() == 1:
             item.rename(base)
@@ -143,7 +143,7 @@ def clip(item: NodeImport) -> None:
     """Limits of float tensors become attributes; those that are computed, and integers, are maximum and minimum."""
     x = item.operand(0)
     given = [position for position in (1, 2) if item.has(position)]
-    limits = {position: item.constant(position) for position in given}
+    limits = {position: item.numbers(position) for position in given}
     if item.type(x).dtype == "float32" and all(value is not None for value in limits.values()):
         low, high = (float(value.reshape(())) if (value := limits.get(p)) is not None else None for p in (1, 2))
         clamp(item, x, -math.inf if low is None else low, math.inf if high is None else high)

@@ -7,13 +7,16 @@ from importlib import import_module
 
 import numpy as np
 import onnx
+from onnx import NodeProto, TypeProto
 
 from edgec.errors import UnsupportedOp
 from edgec.ir.builder import GraphBuilder
-from edgec.ir.graph import Graph, TensorType, Value
+from edgec.ir.graph import DTYPES, Graph, Operation, TensorType, Value
 from edgec.ir.importer.handlers import HANDLERS
 from edgec.ir.importer.node import NodeImport, Unsupported
 from edgec.ir.inference import TypeMismatch
+from edgec.ir.kinds import Cast
+from edgec.ir.passes.fold_constants import fold_written
 from edgec.onnx_graph.graph import Graph as OnnxGraph
 
 FAMILIES = (
@@ -29,75 +32,178 @@ FAMILIES = (
 """The modules beside this one that register handlers."""
 
 
+_REMEDIES = {
+    "If": "Fix the shapes of the model's inputs (--shape), so that its condition becomes a constant; or export the one "
+    "branch that inference takes (torch.onnx.export of a traced model does).",
+    "Loop": "Export the model with the loop unrolled, or its recurrence as an LSTM or GRU.",
+    "Scan": "Export the model with the loop unrolled, or its recurrence as an LSTM or GRU.",
+    "NonMaxSuppression": "Cut the model before it, and select the boxes in the program that calls it.",
+}
+_REMEDY = "Replace it in the model, or choose another --backend."
+_FOREIGN = "Export the model with standard ONNX operators: without fusions for one runtime."
+_IN_FLOAT32 = (
+    "Export the model in float32 (model.float() in PyTorch); integers may be int8, uint8, int16, int32 or int64."
+)
+
+
 @dataclass(frozen=True)
 class Refused:
-    """A node that can't be imported."""
+    """A node, or an input or output of the model, that can't be imported.
+
+    op: the operator; "input" or "output" where it is the model's own.
+    """
 
     node: str
     op: str
     reason: str
     remedy: str
 
+    def __str__(self) -> str:
+        where = (
+            f"{self.op} {self.node!r}" if self.op in ("input", "output", "model") else f"node {self.node!r} ({self.op})"
+        )
+        return f"{where}: {self.reason}"
+
 
 def import_model(model: onnx.ModelProto, name: str = "main") -> Graph:
     """The graph of a model with static shapes (opset 17 or later), in ONNX's order of dimensions.
 
-    Raises UnsupportedOp naming all nodes that can't be imported.
+    Raises UnsupportedOp naming everything that can't be imported.
     """
     graph, refused = _walk(model, name)
-    if refused:
+    if graph is None or refused:
         raise UnsupportedOp(
-            f"{len(refused)} nodes of the model can't be compiled",
-            "\n".join(f"node {item.node!r} ({item.op}): {item.reason}" for item in refused),
+            "The model can't be compiled as it is",
+            "\n".join(str(item) for item in refused),
             "\n".join(dict.fromkeys(item.remedy for item in refused)),
         )
     return graph
 
 
 def examine(model: onnx.ModelProto) -> list[Refused]:
-    """The nodes of a model that can't be imported, in its order; empty when all can."""
+    """What of a model can't be imported, in its order; empty when all can.
+
+    What a refused node gives is taken to be what ONNX's own inference says, so that the nodes behind it are examined,
+    too. Where that says nothing, those that read it are not.
+    """
     return _walk(model, "main")[1]
 
 
-def _walk(model: onnx.ModelProto, name: str) -> tuple[Graph, list[Refused]]:
+def _walk(model: onnx.ModelProto, name: str) -> tuple[Graph | None, list[Refused]]:
     for family in FAMILIES:
         import_module(f"edgec.ir.importer.{family}")
     source = OnnxGraph(model)
     builder = GraphBuilder(name)
-    for tensor in source.inputs:
-        builder.input(tensor, _declared(source, tensor))
+    refused: list[Refused] = []
+    unknown: set[str] = set()
+    if not source.nodes or not source.outputs:
+        missing = "nodes" if not source.nodes else "outputs"
+        refused.append(Refused(model.graph.name, "model", f"it has no {missing}", "Export the model again."))
+    for info in model.graph.input:
+        if info.name in source.initializers:
+            continue
+        problem = _objection_to_interface(source, info.name, info.type)
+        if problem is not None:
+            refused.append(Refused(info.name, "input", *problem))
+            unknown.add(info.name)
+        else:
+            builder.input(info.name, _declared(source, info.name))
     for tensor in source.initializers:
         data = source.constant(tensor)
         assert data is not None
         builder.copy_value(Value(tensor, TensorType(data.shape, str(data.dtype)), data))
-    refused = []
     for node in source.nodes:
+        start = len(builder.graph.operations)
         try:
+            if HANDLERS.get(node.op_type) is not None and unknown.intersection(node.input):
+                unknown.update(node.output)
+                continue
             _import(NodeImport(node, source, builder))
         except (Unsupported, TypeMismatch) as error:
             remedy = error.remedy if isinstance(error, Unsupported) else "Please report it with the model."
-            label = f"{node.domain}.{node.op_type}" if node.domain not in ("", "ai.onnx") else node.op_type
-            refused.append(Refused(node.name or node.output[0], label, str(error), remedy))
-            for output in node.output:  # what comes after is examined all the same
-                if output and output not in builder.graph.values:
-                    builder.copy_value(Value(output, _declared(source, output)))
+            refused.append(Refused(node.name or node.output[0], _label(node), str(error), remedy))
+            _undo(builder, start)
+            unknown.update(_guess(source, builder, node))
+    if refused:
+        return None, refused
     return builder.finish(source.outputs), refused
 
 
 def _import(item: NodeImport) -> None:
-    handler = HANDLERS.get(item.node.op_type) if item.node.domain in ("", "ai.onnx") else None
+    """Write the operations of a node. What they compute of constants is computed at once, so that the nodes behind it
+    find shapes and axes that are constant."""
+    node = item.node
+    handler = HANDLERS.get(node.op_type) if node.domain in ("", "ai.onnx") else None
     if handler is None:
-        item.refuse("there is no rule for this operator", "Replace it in the model, or choose another --backend.")
-    for output in item.node.output:
-        if output and item.model.shape(output) is None:
-            item.refuse(
-                f"the shape of its result {output!r} is not known before it runs",
-                "Fix the shapes of the model's inputs with --shape.",
-            )
+        foreign = node.domain not in ("", "ai.onnx")
+        item.refuse("there is no rule for this operator", _FOREIGN if foreign else _REMEDIES.get(node.op_type, _REMEDY))
+    graph = item.builder.graph
+    start = len(graph.operations)
     handler(item)
+    fold_written(item.builder, start)
+    for operation in graph.operations[start:]:
+        _check(item, operation)
+    for output in node.output:
+        if output and output not in graph.values:
+            item.refuse(f"its result {output!r} is not supported", "Take it out of the model if nothing needs it.")
+
+
+def _check(item: NodeImport, operation: Operation) -> None:
+    """Refuse what no operation may read or write: dtypes that the graph has not, tensors without elements."""
+    graph = item.builder.graph
+    for name in (*operation.inputs, *operation.outputs):
+        of = graph.type(name)
+        stored = isinstance(operation.kind, Cast) and graph.constant(name) is not None
+        if of.dtype not in DTYPES or (of.dtype == "float16" and not stored):
+            what = "strings" if of.dtype in ("object", "str") else of.dtype
+            item.refuse(f"it computes with {what} ({name!r})", _IN_FLOAT32)
+        if not of.size and graph.constant(name) is None:
+            item.refuse(f"{name!r} has no elements: its shape is {of.shape}", "Take what is empty out of the model.")
+
+
+def _undo(builder: GraphBuilder, start: int) -> None:
+    """Take back what a node wrote before it was refused."""
+    for operation in builder.graph.operations[start:]:
+        for output in operation.outputs:
+            del builder.graph.values[output]
+    del builder.graph.operations[start:]
+
+
+def _guess(source: OnnxGraph, builder: GraphBuilder, node: NodeProto) -> list[str]:
+    """Declare the results of a refused node by their inferred types; those that have none are returned."""
+    unknown = []
+    for output in filter(None, node.output):
+        if source.shape(output) is None or str(source.dtype(output)) not in DTYPES:
+            unknown.append(output)
+        elif output not in builder.graph.values:
+            builder.copy_value(Value(output, _declared(source, output)))
+    return unknown
+
+
+def _label(node: NodeProto) -> str:
+    return f"{node.domain}.{node.op_type}" if node.domain not in ("", "ai.onnx") else node.op_type
+
+
+def _objection_to_interface(source: OnnxGraph, name: str, of: TypeProto) -> tuple[str, str] | None:
+    """Why an input can't be one, and what to do."""
+    form = of.WhichOneof("value")
+    if form != "tensor_type":
+        what = (form or "nothing").removesuffix("_type").replace("_", " ")
+        return f"it is no tensor, but {what}", "Export the model with tensors as inputs and outputs."
+    dtype, shape = source.dtype(name), source.shape(name)
+    if of.tensor_type.elem_type == onnx.TensorProto.STRING:
+        return "it holds strings", "Turn them into numbers before the model: cut the model behind its tokenizer."
+    if dtype is None or str(dtype) not in DTYPES or str(dtype) == "float16":
+        return f"it is {dtype}", _IN_FLOAT32
+    if shape is None:
+        return "its shape is not fixed", f"Fix it with --shape {name}=1x3x224x224, or what it is."
+    if 0 in shape:
+        return f"it has no elements: its shape is {shape}", "Fix its shape with --shape, with dimensions above 0."
+    return None
 
 
 def _declared(source: OnnxGraph, tensor: str) -> TensorType:
-    """The type that ONNX's own inference finds; a placeholder where it finds none."""
-    dtype = source.dtype(tensor)
-    return TensorType(source.shape(tensor) or (), str(np.dtype(dtype)) if dtype is not None else "float32")
+    """The type that ONNX's own inference finds."""
+    shape, dtype = source.shape(tensor), source.dtype(tensor)
+    assert shape is not None and dtype is not None, tensor
+    return TensorType(shape, str(np.dtype(dtype)))
