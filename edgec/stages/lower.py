@@ -11,6 +11,7 @@ import os
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 from edgec.backends import backend_tools
 from edgec.backends.base import Interface, LowerJob, Precision
@@ -26,7 +27,7 @@ NAMED = 5
 class LowerParams:
     """precision: what the artifact claims to be. file: which ONNX file of the input folder to lower.
 
-    interface: what the payload takes and gives.
+    interface: what the payload takes and gives. name, recipe: what the payload may tell of itself.
     """
 
     backend: str
@@ -34,6 +35,8 @@ class LowerParams:
     precision: Precision
     file: str
     interface: Interface = "float"
+    name: str = "model"
+    recipe: dict[str, Any] | None = None
 
 
 def run(model: Path, params: LowerParams, context: StageContext) -> None:
@@ -49,7 +52,9 @@ def run(model: Path, params: LowerParams, context: StageContext) -> None:
     require_support(path, params.backend, params.target)
     out = context.out / "payload"
     out.mkdir()
-    payload = backend.lower(LowerJob(path, params.target, params.precision, out, params.interface))
+    payload = backend.lower(
+        LowerJob(path, params.target, params.precision, out, params.interface, params.name, params.recipe)
+    )
     for text in payload.facts.get("remarks", ()):
         context.info(text)
     lost = payload.facts.get("lost_int8", ())
