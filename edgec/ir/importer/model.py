@@ -124,6 +124,11 @@ def _walk(model: onnx.ModelProto, name: str) -> tuple[Graph | None, list[Refused
             refused.append(Refused(node.name or node.output[0], _label(node), str(error), remedy))
             _undo(builder, start)
             unknown.update(_guess(source, builder, node))
+    refused += [
+        Refused(output, "output", *problem)
+        for output in source.outputs
+        if output not in unknown and (problem := _objection_to_result(builder.graph, output)) is not None
+    ]
     if refused:
         return None, refused
     return builder.finish(source.outputs), refused
@@ -199,6 +204,18 @@ def _objection_to_interface(source: OnnxGraph, name: str, of: TypeProto) -> tupl
         return "its shape is not fixed", f"Fix it with --shape {name}=1x3x224x224, or what it is."
     if 0 in shape:
         return f"it has no elements: its shape is {shape}", "Fix its shape with --shape, with dimensions above 0."
+    return None
+
+
+def _objection_to_result(graph: Graph, name: str) -> tuple[str, str] | None:
+    """Why an output can't be one, and what to do. Of computed ones the nodes were asked already."""
+    if name not in graph.values:
+        return "no node gives it", "Export the model again."
+    of = graph.type(name)
+    if of.dtype not in DTYPES or of.dtype == "float16":
+        return f"it is {of.dtype}", _IN_FLOAT32
+    if not of.size:
+        return f"it has no elements: its shape is {of.shape}", "Take it out of the model."
     return None
 
 

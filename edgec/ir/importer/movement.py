@@ -239,13 +239,18 @@ def split(item: NodeImport) -> None:
         parts = item.attribute("num_outputs") or len(item.outputs)
         largest = -(-shape[axis] // parts)
         sizes = [min(largest, shape[axis] - largest * index) for index in range(parts)]
-    if min(sizes) <= 0:
-        item.refuse(f"one of its parts has no elements: {sizes}", "Take the empty part out of the model.")
     if len(sizes) == 1:
         item.rename(x)
         return
     names = [name or item.between(f"part{index}") for index, name in enumerate(item.outputs)]
-    item.add(Split(axis, tuple(sizes)), [x], names)
+    for name, size in zip(names, sizes, strict=True):
+        if size == 0:
+            item.builder.constant(name, np.zeros((*shape[:axis], 0, *shape[axis + 1 :]), item.type(x).dtype))
+    parts = [(name, size) for name, size in zip(names, sizes, strict=True) if size]
+    if len(parts) == 1:
+        item.rename(x, parts[0][0])
+    else:
+        item.add(Split(axis, tuple(size for _, size in parts)), [x], [name for name, _ in parts])
 
 
 @imports("Slice")
@@ -258,11 +263,6 @@ def slice_(item: NodeImport) -> None:
     ranges = [(0, size, 1) for size in shape]
     for axis, start, end, step in zip(axes or (), starts, ends, steps, strict=True):
         ranges[axis] = slice(start, end, step).indices(shape[axis])
-    for axis, taken in enumerate(ranges):
-        if not len(range(*taken)):
-            item.refuse(
-                f"nothing is left of axis {axis}, which has {shape[axis]} elements", "Take it out of the model."
-            )
     _slice(item, x, ranges)
 
 

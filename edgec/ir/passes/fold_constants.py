@@ -1,4 +1,4 @@
-"""Operations of constants become constants.
+"""Operations of constants become constants. So does what has no elements, whatever it is computed of.
 
 A constant that is stored smaller than it is computed with, as integers behind a Dequantize or as float16 behind a
 Cast, stays stored so: neither of the two is folded, and so nothing behind them is.
@@ -42,12 +42,15 @@ def fold_written(builder: GraphBuilder, start: int) -> None:
 
 def folded(graph: Graph, operation: Operation) -> dict[str, np.ndarray] | None:
     """The results of an operation by name; None where it is not to be folded."""
+    results = list(graph.types_of(operation.outputs))
+    if not any(of.size for of in results):
+        return {name: np.zeros(of.shape, of.dtype) for name, of in zip(operation.outputs, results, strict=True)}
     operands = {name: graph.constant(name) for name in operation.inputs}
     known = {name: data for name, data in operands.items() if data is not None}
     if len(known) < len(operands) or _unfolds(graph, operation):
         return None
     before = sum(data.nbytes for data in known.values())
-    after = sum(of.nbytes for of in graph.types_of(operation.outputs))
+    after = sum(of.nbytes for of in results)
     if after > before + LARGEST_GROWTH:
         return None
     return dict(zip(operation.outputs, run(graph, operation, known), strict=True))
