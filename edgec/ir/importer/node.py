@@ -16,7 +16,6 @@ from edgec.ir.kinds import Cast, Dequantize, Kind, Transpose
 from edgec.onnx_graph.graph import Graph as OnnxGraph
 from edgec.onnx_graph.graph import attribute
 
-
 Arrange = Callable[[np.ndarray], np.ndarray]
 """The same elements, or some of them, in another order and shape."""
 
@@ -94,9 +93,9 @@ class NodeImport:
         """A name for a value inside of the node."""
         return self.builder.fresh(f"{self.node.output[0]}/{suffix}")
 
-    def add_constant(self, suffix: str, data: np.ndarray) -> str:
+    def add_constant(self, suffix: str, data: np.ndarray | np.generic) -> str:
         """A constant of the node's own."""
-        return self.builder.constant(self.between(suffix), data)
+        return self.builder.constant(self.between(suffix), np.asarray(data))
 
     def rename(self, value: str, output: str | None = None) -> None:
         """Say that the node's result (the first, or that called `output`) is `value`: the node does nothing."""
@@ -161,7 +160,8 @@ class NodeImport:
         graph = self.builder.graph
         name = f"{value}/{suffix}"
         key = (value, suffix)
-        if (known := self.builder.arrangements.get(key)) is not None:
+        known = self.builder.arrangements.get(key)
+        if known is not None and known in graph.values:
             return known
         if (data := graph.constant(value)) is not None:
             made = self.builder.constant(name, arrange(data), _arranged(graph.type(value), arrange))
@@ -200,8 +200,7 @@ def _arranged(of: TensorType, arrange: Arrange) -> Quantization | None:
         only = int(where.flat[0])
         return Quantization.per_tensor(quantization.scale[only], quantization.zero_point[only])
     for axis in range(where.ndim):
-        first = [0] * where.ndim
-        taken = where[(*first[:axis], slice(None), *first[axis + 1 :])]
+        taken = np.moveaxis(where, axis, 0).reshape(where.shape[axis], -1)[:, 0]
         along = [1] * where.ndim
         along[axis] = -1
         if (where == taken.reshape(along)).all():
