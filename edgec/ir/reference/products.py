@@ -6,6 +6,8 @@ On quantized tensors, with (zx, sx) of x, (0, sw[o]) of the weights and (zy, sy)
     steps = float32(sum) * M[o],    M[o] = (sx * sw[o]) / sy    each operation rounded to float32
     y = clamp(round(steps) + zy)    half to even
 
+A float32 result is activation(float32(sum) * (sx * sw[o])).
+
 The sum is exact: 32 bits wide for 8-bit activations, wrapping around, and 64 bits for 16-bit ones; the bias is int32
 (int64 is allowed) with the scale sx * sw[o]. Padding is zx. y is clamped to the dtype and to the limits that the
 activation has on the result's grid: relu [zy, ...], relu6 [zy, zy + round(6 / sy)]. BatchMatMul is the same with
@@ -55,12 +57,14 @@ def _product(
     """last: the axis of the second operand that becomes the last one of the result."""
     x, weights = operands[:2]
     bias = operands[2].data if len(operands) > 2 else None
-    if result.quantization is None:
+    if x.type.quantization is None:
         y = _summed(kind, x.data, weights.data, result)
         if bias is not None:
             y = y + bias
         return np.asarray(activated(y, activation).astype(result.dtype, copy=False))
     sums = accumulated(kind, x, weights, bias, result)
+    if result.quantization is None:
+        return activated(sums.astype(np.float32) * multipliers(x.type, weights.type, result, last), activation)
     return requantize(sums, multipliers(x.type, weights.type, result, last), result, activation)
 
 
@@ -76,10 +80,14 @@ def accumulated(kind: Kind, x: Tensor, weights: Tensor, bias: np.ndarray | None,
 
 
 def multipliers(x: TensorType, weights: TensorType, result: TensorType, last: int) -> np.ndarray:
-    """M: float32, of shape [] or, where weights have a scale for each output channel, [O]."""
-    assert x.quantization is not None and weights.quantization is not None and result.quantization is not None
+    """M: float32, of shape [] or, where weights have a scale for each output channel, [O].
+
+    sy is 1 for a float32 result.
+    """
+    assert x.quantization is not None and weights.quantization is not None
     assert weights.quantization.axis in (None, last), weights
-    sx, sy = np.float32(x.quantization.scale[0]), np.float32(result.quantization.scale[0])
+    sx = np.float32(x.quantization.scale[0])
+    sy = np.float32(result.quantization.scale[0] if result.quantization is not None else 1)
     sw = np.array(weights.quantization.scale, np.float32)
     if weights.quantization.axis is None:
         sw = sw.reshape(())
