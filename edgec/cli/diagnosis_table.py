@@ -42,35 +42,61 @@ def print_diagnosis(found: Diagnosis, everything: bool) -> None:
     if document["layers"]:
         shown = document["layers"] if everything else wording.worst_first(document["layers"])[:WORST]
         console.print(escape(_table(shown)))
+    elif (lowering := document.get("lowering")) and lowering["tensors"]:
+        rows = lowering["tensors"]
+        console.print(escape(_tensors(rows if everything else wording.worst_lowered_first(rows)[:WORST])))
     if (lowering := document.get("lowering")) and lowering["tensors"]:
         console.print(f"  {'lowering':<9}{escape(wording.lowering_line(document))}")
     console.print(f"  {'report':<9}{escape(str(found.report))}")
 
 
 _COLUMNS = ("#", "layer", "op", "accumulated", "isolated", "outputs alone", "steps used", "clipped", "dead", "cause")
-_LEFT = ("layer", "op", "cause")
+_OF_LOWERING = ("rms LSB", "lowering", "max LSB")
+_LEFT = ("layer", "op", "cause", "tensor")
 _NAME = 40  # characters of a layer's name
 
 
 def _table(layers: Sequence[Mapping[str, Any]]) -> str:
-    """Aligned columns; a line is as long as it must be."""
-    rows = [_COLUMNS, *map(_row, layers)]
-    widths = [max(len(row[i]) for row in rows) for i in range(len(_COLUMNS))]
+    """The layers; what lowering adds stands beside what quantization costs, where the engine shows it."""
+    if all(layer["lowering"] is None for layer in layers):
+        return _aligned([_COLUMNS, *map(_row, layers)])
+    beside = 1 + _COLUMNS.index("accumulated")
+    rows = [(*row[:beside], *_lowering(layer), *row[beside:]) for layer in layers for row in (_row(layer),)]
+    return _aligned([(*_COLUMNS[:beside], *_OF_LOWERING, *_COLUMNS[beside:]), *rows])
+
+
+def _tensors(rows: Sequence[Mapping[str, Any]]) -> str:
+    """The engine's inner tensors, of a payload without INT8 activations."""
+    cells = [(_short(row["name"]), row["op"], wording.decibel(row["sqnr_db"])) for row in rows]
+    return _aligned([("tensor", "op", "lowering"), *cells])
+
+
+def _aligned(rows: Sequence[Sequence[str]]) -> str:
+    """Aligned columns under the titles that the first row has; a line is as long as it must be."""
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     lines = [
         "  ".join(
             text.ljust(width) if title in _LEFT else text.rjust(width)
-            for text, width, title in zip(row, widths, _COLUMNS, strict=True)
+            for text, width, title in zip(row, widths, rows[0], strict=True)
         ).rstrip()
         for row in rows
     ]
     return "\n".join(lines)
 
 
+def _lowering(layer: Mapping[str, Any]) -> tuple[str, ...]:
+    return wording.lsb(layer["accumulated_lsb"]), _short(wording.lowered(layer)), wording.lowered_lsb(layer)
+
+
+def _short(name: str) -> str:
+    return name if len(name) <= _NAME else f"...{name[3 - _NAME :]}"
+
+
 def _row(layer: Mapping[str, Any]) -> tuple[str, ...]:
-    grid, name = layer["grid"], layer["node"]
+    grid = layer["grid"]
     return (
         str(layer["position"] + 1),
-        name if len(name) <= _NAME else f"...{name[3 - _NAME :]}",
+        _short(layer["node"]),
         layer["op"],
         wording.decibel(layer["accumulated_db"]),
         wording.decibel(layer["isolated_db"]) if layer["rounds"] else "float",

@@ -12,7 +12,7 @@ from edgec.contract import Contract
 from edgec.diagnosis.document import Case, diagnose, judged_samples, total_cost
 from edgec.diagnosis.findings import CAUSES, Finding
 from edgec.diagnosis.float_counterpart import float_counterpart
-from edgec.diagnosis.intermediates import compare_intermediates
+from edgec.diagnosis.intermediates import compare_intermediates, shows_what_it_ships
 from edgec.errors import CalibrationDataError
 from edgec.events import Listener, Progress
 from edgec.onnx_graph.graph import Graph, load_model
@@ -98,7 +98,7 @@ def examine(
         artifact is None or params.same_build,
     )
     lowering = None
-    if payload is not None and lowered is not None and _worth_a_look(loss):
+    if payload is not None and lowered is not None and (_worth_a_look(loss) or shows_what_it_ships(lowered)):
         against = quantized / "qdq.onnx" if quantized is not None else floats / "model.onnx"
         lowering = compare_intermediates(
             lowered,
@@ -109,6 +109,7 @@ def examine(
             lambda done, total: emit(Progress(stage, done, total, "tensors", detail="comparing inside the engine")),
         )
         notes += lowering.pop("notes")
+        _beside_the_layers(document["layers"], lowering)
     loss["samples"] = len(compared)
     document["causes"] = [*[finding.to_json() for finding in findings], *document["causes"]]
     document.update(
@@ -129,6 +130,20 @@ def examine(
         _as_remedies_of_the_float_model(document)
     document["healthy"] = not document["causes"] and bool(document["passed"])
     return document
+
+
+def _beside_the_layers(layers: Sequence[dict[str, Any]], lowering: Mapping[str, Any]) -> None:
+    """Put what lowering costs beside what quantization costs: in each layer, its tensor's error in the payload, or the
+    node within whose kernel the tensor stays."""
+    rows = {name: row for row in lowering["tensors"] for name in (row["name"], row["value"])}
+    figures = ("name", "sqnr_db", "step", "max_lsb", "rms_lsb", "unequal_share")
+    for layer in layers:
+        row = rows.get(layer["value"]) or rows.get(layer["output"])
+        within = lowering["within"].get(layer["value"]) or lowering["within"].get(layer["output"])
+        if row is not None:
+            layer["lowering"] = {key: row[key] for key in figures}
+        elif within is not None:
+            layer["lowering"] = {"within": within}
 
 
 def _as_remedies_of_the_float_model(document: Any) -> None:

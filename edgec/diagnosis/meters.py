@@ -47,6 +47,11 @@ class ErrorMeter:
         """SQNR of the whole tensor: energy over energy of the error."""
         return decibels(float(self.squares.sum()), _finite(self.noise.sum()))
 
+    @property
+    def rms(self) -> float:
+        """Root of the mean squared error."""
+        return float(np.sqrt(_finite(self.noise.sum()) / max(self.count * len(self.noise), 1)))
+
     def channels_db(self) -> np.ndarray:
         """SQNR of every channel that moves, about its own mean; NaN for those that do not. float64 [C]"""
         mean = self.total / max(self.count, 1)

@@ -72,6 +72,36 @@ def decibel(value: float | None) -> str:
     return "exact" if value >= _EXACT_DB else f"{value:.1f} dB"
 
 
+def lsb(value: float | None) -> str:
+    """An error in steps of the tensor's own grid."""
+    if value is None:
+        return "-"
+    return f"{value:.2g}" if value < 10 else f"{value:.0f}"
+
+
+def lowered(layer: Mapping[str, Any]) -> str:
+    """What lowering makes of a layer's output; where the payload has no such tensor, within which kernel it stays."""
+    found = layer["lowering"]
+    if found is None:
+        return "-"
+    if "within" in found:
+        return f"in {found['within']}"
+    return decibel(found["sqnr_db"])
+
+
+def lowered_lsb(layer: Mapping[str, Any]) -> str:
+    """The largest error of lowering in LSB, and the share of values that are off by one or more."""
+    found = layer["lowering"]
+    if found is None or found.get("max_lsb") is None:
+        return "-"
+    return f"{found['max_lsb']} ({100 * found['unequal_share']:.2g} %)" if found["max_lsb"] else "0"
+
+
+def worst_lowered_first(rows: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
+    """Inner tensors, those that lowering moves most first."""
+    return sorted(rows, key=lambda row: float(row["sqnr_db"]))
+
+
 def worst_first(layers: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
     """The layers that are rounded, those that cost the outputs most first."""
     return sorted((layer for layer in layers if layer["rounds"]), key=lambda layer: (_harm(layer), layer["position"]))

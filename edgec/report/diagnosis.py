@@ -46,6 +46,8 @@ def render_diagnosis(found: Mapping[str, Any]) -> str:
             files=[formats.clean(name) for name in smallest["files"]] if smallest else [],
             local=formats.decibel(smallest["local_db"]) if smallest and smallest["local_db"] is not None else "",
             trace=_trace(layers),
+            lowers=any(layer["lowering"] for layer in layers),
+            tensors=_tensors(document),
             worst=_rows(wording.worst_first(layers)[:WORST]),
             every=_rows(layers),
             histograms=_histograms(document["histograms"]),
@@ -97,6 +99,9 @@ def _rows(layers: Sequence[Mapping[str, Any]]) -> list[dict[str, str]]:
             "node": formats.clean(layer["node"]),
             "op": formats.clean(layer["op"]),
             "accumulated": formats.decibel(layer["accumulated_db"]),
+            "accumulated_lsb": f"{wording.lsb(layer['accumulated_lsb'])} LSB rms" if layer["accumulated_lsb"] else "",
+            "lowered": formats.clean(wording.lowered(layer)),
+            "lowered_lsb": _lsb(layer["lowering"]),
             "isolated": formats.decibel(layer["isolated_db"]) if layer["rounds"] else "float",
             "alone": formats.decibel(layer["alone_db"]),
             "parts": ", ".join(
@@ -112,6 +117,27 @@ def _rows(layers: Sequence[Mapping[str, Any]]) -> list[dict[str, str]]:
             "cause": formats.clean(layer["cause"]["title"]) if layer["cause"] else "",
         }
         for layer in layers
+    ]
+
+
+def _lsb(lowering: Mapping[str, Any] | None) -> str:
+    if lowering is None or lowering.get("max_lsb") is None:
+        return ""
+    return f"at most {lowering['max_lsb']} LSB, {formats.percent(lowering['unequal_share'])} unequal"
+
+
+def _tensors(document: Mapping[str, Any]) -> list[dict[str, str]]:
+    """Inner tensors of a payload without INT8 activations: its layers are not tried one by one."""
+    lowering = document.get("lowering")
+    if document["layers"] or not lowering:
+        return []
+    return [
+        {
+            "name": formats.clean(row["name"]),
+            "op": formats.clean(row["op"]),
+            "level": formats.decibel(row["sqnr_db"]),
+        }
+        for row in wording.worst_lowered_first(lowering["tensors"])
     ]
 
 

@@ -6,11 +6,16 @@ lowered, each with kernels that a run without an onlooker may not use.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+
+from edgec.backends.inspection import Wanted, Watched
+
+AS_SHIPPED = False
+AT_ONCE = 48  # the more are asked for, the less is fused
 
 CAVEAT = (
     "OpenVINO was asked for tensors in the middle of the model, which keeps it from fusing there: what is compared are "
@@ -18,18 +23,14 @@ CAVEAT = (
 )
 
 
-def watch(
-    folder: Path, options: Mapping[str, Any], names: Sequence[str]
-) -> tuple[list[str], Callable[[Mapping[str, np.ndarray]], dict[str, np.ndarray]]]:
-    """Compile the IR in `folder` (model.xml, model.bin) so that it also gives those of `names` that it knows.
-
-    Returns these, and a function from feeds to their values.
-    """
+def watch(folder: Path, options: Mapping[str, Any], wanted: Sequence[Wanted]) -> Watched:
+    """Compile the IR in `folder` (model.xml, model.bin) so that it also gives those tensors that it knows."""
     import openvino
 
     core = openvino.Core()
     model = core.read_model(str(folder / "model.xml"))
     ports = {name: port for node in model.get_ordered_ops() for port in node.outputs() for name in port.get_names()}
+    names = [item.name for item in wanted if not item.integers]
     known = [name for name in names if name in ports and ports[name].get_node().get_type_name() != "Constant"]
     model.add_outputs([name for name in known if not _is_output(model, name)])
     config = {"INFERENCE_PRECISION_HINT": "f32", "INFERENCE_NUM_THREADS": 1, "DYNAMIC_QUANTIZATION_GROUP_SIZE": 0}
@@ -43,7 +44,7 @@ def watch(
         found = compiled({name: np.ascontiguousarray(value) for name, value in feeds.items()})
         return {name: np.array(found[of[name]]) for name in known}
 
-    return known, run
+    return Watched(tuple(known), run)
 
 
 def _is_output(model: Any, name: str) -> bool:
