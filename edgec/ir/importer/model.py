@@ -121,7 +121,7 @@ def _walk(model: onnx.ModelProto, name: str) -> tuple[Graph | None, list[Refused
             _import(NodeImport(node, source, builder))
         except (Unsupported, TypeMismatch) as error:
             remedy = error.remedy if isinstance(error, Unsupported) else "Please report it with the model."
-            refused.append(Refused(node.name or node.output[0], _label(node), str(error), remedy))
+            refused.append(Refused(_name(node), _label(node), str(error), remedy))
             _undo(builder, start)
             unknown.update(_guess(source, builder, node))
     refused += [
@@ -183,6 +183,11 @@ def _guess(source: OnnxGraph, builder: GraphBuilder, node: NodeProto) -> list[st
         elif output not in builder.graph.values:
             builder.copy_value(Value(output, _declared(source, output)))
     return unknown
+
+
+def _name(node: NodeProto) -> str:
+    """A node's name; where it has none, that of its first result."""
+    return node.name or next(filter(None, node.output), "")
 
 
 def _label(node: NodeProto) -> str:

@@ -13,6 +13,7 @@ from edgec.ir.importer.resizing import Axis
 from edgec.ir.importer.spatial import (
     Windows,
     add_on_image,
+    from_image,
     padding,
     spatial_sizes,
     to_image,
@@ -242,14 +243,22 @@ def _depth_to_space(item: NodeImport) -> None:
     block = int(item.attribute("blocksize"))
     image = to_image(item, item.operand(0))
     if item.attribute("mode", "DCR") == "CRD":  # channels ordered (channel, row, column) become (row, column, channel)
-        batch, rows, columns, channels = item.type(image).shape
-        pixels = batch * rows * columns
-        split = item.add(Reshape((pixels, channels // block**2, block**2)), [image], item.between("blocks"))
-        turned = item.add(Transpose((0, 2, 1)), [split], item.between("turned"))
-        image = item.add(Reshape((batch, rows, columns, channels)), [turned], item.between("ordered"))
+        image = _turned_channels(item, image, item.type(image).shape[3] // block**2, block**2)
     add_on_image(item, DepthToSpace(block), [image], 4)
 
 
 @imports("SpaceToDepth")
 def _space_to_depth(item: NodeImport) -> None:
-    add_on_image(item, SpaceToDepth(int(item.attribute("blocksize"))), [to_image(item, item.operand(0))], 4)
+    block = int(item.attribute("blocksize"))
+    image = item.add(SpaceToDepth(block), [to_image(item, item.operand(0))], item.between("nhwc"))
+    if item.attribute("mode", "DCR") == "CRD":
+        image = _turned_channels(item, image, block**2, item.type(image).shape[3] // block**2)
+    from_image(item, image, 4)
+
+
+def _turned_channels(item: NodeImport, image: str, outer: int, inner: int) -> str:
+    """Channels ordered (outer, inner) as (inner, outer)."""
+    batch, rows, columns, channels = item.type(image).shape
+    split = item.add(Reshape((batch * rows * columns, outer, inner)), [image], item.between("blocks"))
+    turned = item.add(Transpose((0, 2, 1)), [split], item.between("turned"))
+    return item.add(Reshape((batch, rows, columns, channels)), [turned], item.between("ordered"))

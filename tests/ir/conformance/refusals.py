@@ -1,0 +1,42 @@
+"""The node tests of claimed operators that are refused, each for a stated reason. A test asserts that they are.
+
+An operator may be claimed and still not in every form that ONNX gives it: what can't be computed is refused by name
+before anything is lowered, and never computed wrongly.
+"""
+
+from __future__ import annotations
+
+import re
+
+from tests.ir.conformance.cases import Case
+
+DTYPES = {"float", "int8", "int16", "int32", "int64", "uint8", "bool"}
+"""Element types that the graph's inputs and outputs have, by ONNX's names."""
+
+REFUSALS: tuple[tuple[str, str], ...] = (
+    (r"_empty_set|_zero_size_|tri[lu]_zero|constantofshape_int_shape_zero|allowzero_reordered", "has no elements"),
+    (r"shape_start_greater_than_end|slice_start_out_of_bounds", "has no elements"),
+    (r"_kernel_size_one_expanded", "has no elements"),  # a convolution's state of no elements
+    (r"layer_normalization_(?!.*expanded)", "mean or its deviation"),
+    (r"pool_3d|convtranspose_3d|conv_3d", "spatial dimensions"),
+    (r"_antialias", "antialias"),
+    (r"resize_tf_crop_and_resize_extrapolation_value", "outside of the image"),
+    (r"training_dropout(?!_zero_ratio)", "at random"),
+    (r"batchnorm_\w+_training_mode", "training mode"),
+    (r"maxpool_with_argmax", "positions of its largest elements"),
+    (r"maxpool_2d_uint8", "computes in uint8"),
+    (r"_blocked", "scales are those of blocks"),
+    (r"(de)?quantizelinear_axis", "gives an activation several scales"),
+    (r"scatter\w*_(add|max|min|mul|multiply|duplicate)", "into positions that are computed at run time"),
+    (r"scatternd_(max|min)_with_element_indices", "into positions that are computed at run time"),
+    (r"dynamicquantizelinear\w*_expanded", "computed at run time"),  # its scale is that of each input
+    (r"local_window_gqa_rank4_mask_expanded", "float64"),  # within the function that defines Attention
+)
+"""(pattern of names, part of the reason), the first that fits."""
+
+
+def refusal(case: Case) -> str | None:
+    """A part of the reason for which a claimed case must be refused; None where it must pass."""
+    if not case.dtypes <= DTYPES:
+        return ""
+    return next((reason for pattern, reason in REFUSALS if re.search(pattern, case.name)), None)
