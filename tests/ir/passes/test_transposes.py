@@ -160,6 +160,24 @@ def test_attention_keeps_its_own_transposes_only() -> None:
     assert_same(before, after)
 
 
+def test_matrix_products_read_transposed_operands() -> None:
+    b = OnnxOrder()
+    a = b.input("a", TensorType((2, 5, 3), "float32"))
+    k = b.input("k", TensorType((2, 5, 4), "float32"))
+    turned = [b.add(kinds.Transpose((0, 2, 1)), [a], "at"), b.integers("w", 5, 4)]
+    product = b.add(kinds.BatchMatMul(), turned, "first")
+    same = b.add(kinds.BatchMatMul(False, True), [product, b.add(kinds.Transpose((0, 1, 2)), [k], "same")], "second")
+    back = b.add(kinds.Transpose((0, 2, 1)), [k], "kt")
+    before = b.finish([same, b.add(kinds.BatchMatMul(False, False), [product, back], "y")])
+    after = place_transposes(before)
+    assert [item.kind for item in after.operations] == [
+        kinds.BatchMatMul(True, False),
+        kinds.BatchMatMul(False, True),
+        kinds.BatchMatMul(False, True),
+    ]
+    assert_same(before, after)
+
+
 def test_channel_shuffle_transposes_once() -> None:
     b = OnnxOrder()
     y = b.conv(b.image("x", 1, 3, 4, 5), "c", 6)

@@ -52,11 +52,12 @@ class Tensor:
 
 @dataclass
 class Problem:
-    """Nodes are operations other than Transposes, then inputs, then outputs of the graph.
+    """Nodes are inputs of the graph, operations other than Transposes, and outputs.
 
     constants: values that are permuted at compile time, also those that a Dequantize or Cast makes of a constant.
     stored: the operation that makes such a value, if any. flattened: operations whose result may have its last
-    dimension in any order, because whoever multiplies it can order its weights alike.
+    dimension in any order, because whoever multiplies it can order its weights alike. outputs: the node of each output.
+    swaps: nodes of their own for operands of matrix products, by the product's node and the operand's number.
     """
 
     graph: Graph
@@ -68,6 +69,7 @@ class Problem:
     stored: dict[str, Operation]
     flattened: set[int]
     outputs: dict[str, int]
+    swaps: dict[tuple[int, int], int] = field(default_factory=dict)
 
 
 def layout_problem(graph: Graph, free_boundary: bool) -> Problem:
@@ -114,7 +116,12 @@ def _operation(problem: Problem, operation: Operation, readers: dict[str, list[O
     if free_end is not None:
         problem.flattened.add(node)
     for position, name in enumerate(operation.inputs):
-        _read(problem, name, node, position)
+        if isinstance(operation.kind, kinds.BatchMatMul):
+            swap = _node(problem, None, _swap(operands[position].rank))
+            problem.swaps[node, position] = swap
+            _read(problem, name, swap, 0)
+        else:
+            _read(problem, name, node, position)
     for position, name in enumerate(operation.outputs):
         _store(problem, name, node, position)
 
@@ -153,6 +160,13 @@ def _boundary(graph: Graph, name: str, free: bool, *, results: bool) -> Freedom:
     axes = (identity(rank),)
     labels = (identity(rank), channels_last(rank))
     return Freedom(rank, () if results else axes, axes if results else (), labels=labels)
+
+
+def _swap(rank: int) -> Freedom:
+    """The freedom of an operand of a matrix product, which may have its last two dimensions the other way round."""
+    axes = identity(rank)
+    swapped = (*axes[:-2], rank - 1, rank - 2)
+    return Freedom(rank, (axes,), (), labels=(axes, swapped))
 
 
 def _is_stored_constant(operation: Operation, constants: set[str], graph: Graph) -> bool:

@@ -137,6 +137,11 @@ class _Rewriting:
         freedom, label = self.problem.freedoms[node], self.labels[node]
         inputs = [self._operand(node, position, name) for position, name in enumerate(operation.inputs)]
         kind = freedom.turned(label) if freedom.turned is not None else operation.kind
+        if isinstance(kind, kinds.BatchMatMul):
+            a, b = (self.labels[self.problem.swaps[node, position]] for position in (0, 1))
+            kind = kinds.BatchMatMul(
+                kind.transpose_a != (a != identity(len(a))), kind.transpose_b != (b != identity(len(b)))
+            )
         results = []
         for position, name in enumerate(operation.outputs):
             of = self.old.type(name)
@@ -160,6 +165,8 @@ class _Rewriting:
 
     def _operand(self, node: int, position: int, name: str) -> str:
         """The value that holds what a node reads in the order of its label."""
+        if (node, position) in self.problem.swaps:
+            node, position = self.problem.swaps[node, position], 0
         freedom, label = self.problem.freedoms[node], self.labels[node]
         alias, of = self.problem.aliases[name], self.old.type(name)
         axes = freedom.operands[position]
@@ -171,7 +178,7 @@ class _Rewriting:
             dimensions = tuple(spread[first:])
         if alias.root in self.problem.constants:
             root = tuple(None if item is None else alias.order[item] for item in dimensions)
-            return self._constant(alias.root, root, self.problem.operations[node])
+            return self._constant(alias.root, root)
         wanted = compose(alias.order, order)
         held = self._held(alias.root, wanted, loose=freedom.loose or node in self.problem.flattened)
         shape = tuple(1 if item is None else of.shape[item] for item in dimensions)
@@ -224,7 +231,7 @@ class _Rewriting:
 
     # --- constants ---
 
-    def _constant(self, root: str, dimensions: tuple[int | None, ...], reader: Operation | None) -> str:
+    def _constant(self, root: str, dimensions: tuple[int | None, ...]) -> str:
         """A constant with its dimensions in this order, None standing for one of one element."""
         if (root, dimensions) in self.constants:
             return self.constants[root, dimensions]
@@ -234,7 +241,7 @@ class _Rewriting:
         name = root if unchanged and root not in self.values else self._constant_name(root, order)
         shape = tuple(1 if item is None else value.type.shape[item] for item in dimensions)
         if maker is not None:
-            source = self._constant(maker.inputs[0], dimensions, reader)
+            source = self._constant(maker.inputs[0], dimensions)
             self._write(maker.kind, source, name, value.type.of_shape(shape), maker.origin)
         else:
             assert value.data is not None
