@@ -1,8 +1,8 @@
 """Which elements a Resize reads, along one axis, as the ONNX operator and TFLite's two kernels define it.
 
 Sizes are static, so that everything that a Resize computes along an axis is a list of positions (nearest) or a matrix
-(linear, cubic), whatever the mode that describes it. Coordinates are float32, as ONNX Runtime computes them: where a
-coordinate lies between two elements, its rounding decides.
+(linear, cubic), whatever the mode that describes it. Coordinates are float32 (half_pixel_symmetric: rounded to it at
+the end), as ONNX Runtime computes them: where a coordinate lies between two elements, its rounding decides.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ def coordinates(axis: Axis, transformation: str) -> np.ndarray:
     if transformation == "half_pixel_symmetric":
         adjustment = np.float32(axis.resized) / (scale * size)
         offset = size / np.float32(2) * (_ONE - adjustment)
-        return offset + (position + _HALF) / scale - _HALF
+        return (offset + (position + 0.5).astype(np.float64) / scale - 0.5).astype(np.float32)
     if transformation == "tf_crop_and_resize":
         begin, end = np.float32(axis.begin), np.float32(axis.end)
         if axis.resized == 1:
