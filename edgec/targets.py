@@ -20,6 +20,20 @@ X86_FEATURES = ("sse4_2", "avx", "avx2", "fma", "avx_vnni", "avx512f", "avx512bw
 """The x86 features that decide how INT8 is computed, by their names in /proc/cpuinfo."""
 
 
+ACCELERATORS = ("edgetpu",)
+
+
+@dataclass(frozen=True)
+class Accelerator:
+    """A chip beside the CPU.
+
+    name: one of ACCELERATORS. runtime: the lowest version of its runtime that the device may have.
+    """
+
+    name: str
+    runtime: int
+
+
 @dataclass(frozen=True)
 class Target:
     """A device.
@@ -35,6 +49,7 @@ class Target:
     features: tuple[str, ...]
     threads: int
     backends: tuple[str, ...]
+    accelerator: Accelerator | None = None
 
     @property
     def saturates_int8_products(self) -> bool:
@@ -82,6 +97,7 @@ def _read(path: Path) -> Target:
         features=features,
         threads=table.get("threads", int, 0),
         backends=table.list_of("backends", str),
+        accelerator=_accelerator(table.table("accelerator")),
     )
     table.done()
     check_name(target.name, "a target", f"Change it in {path}.")
@@ -96,3 +112,16 @@ def _read(path: Path) -> Target:
             fix = f"Features that decide something: {', '.join(X86_FEATURES)}.{did_you_mean(feature, X86_FEATURES)}"
             raise table.error(f"the feature {feature!r} is not known", fix, "features")
     return target
+
+
+def _accelerator(table: Table | None) -> Accelerator | None:
+    if table is None:
+        return None
+    found = Accelerator(
+        name=table.get("name", str, choices=ACCELERATORS),
+        runtime=table.get("min_runtime_version", int),
+    )
+    table.done()
+    if found.runtime < 1:
+        raise table.error("min_runtime_version is not positive", "Versions are counted from 1.", "min_runtime_version")
+    return found

@@ -1,10 +1,12 @@
 """A target is one TOML file; what is wrong with it is told with its line."""
 
+import re
+
 import pytest
 
 from edgec import resources
 from edgec.errors import UsageError
-from edgec.targets import load_target
+from edgec.targets import Accelerator, load_target
 
 GOOD = """
 name = "board"
@@ -67,8 +69,6 @@ def test_what_is_wrong_is_told_with_its_line(write, change, told):
     write(GOOD.replace(*change))
     with pytest.raises(UsageError) as caught:
         load_target("board")
-    import re
-
     assert re.search(told, str(caught.value), re.DOTALL), str(caught.value)
     assert "board.toml" in str(caught.value)
 
@@ -76,3 +76,37 @@ def test_what_is_wrong_is_told_with_its_line(write, change, told):
 def test_weights_keep_to_seven_bits_only_where_products_saturate():
     assert load_target("x86-64-v3").saturates_int8_products
     assert not load_target("x86-64-vnni").saturates_int8_products
+
+
+ACCELERATED = (
+    GOOD
+    + """
+[accelerator]
+name = "edgetpu"
+min_runtime_version = 13
+"""
+)
+
+
+def test_a_target_may_have_an_accelerator(write):
+    write(GOOD)
+    assert load_target("board").accelerator is None
+    write(ACCELERATED)
+    assert load_target("board").accelerator == Accelerator("edgetpu", 13)
+
+
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [
+        (("edgetpu", "edgettpu"), "line 9.*accelerator.name is 'edgettpu'"),
+        (("min_runtime_version = 13", ""), "accelerator.min_runtime_version is missing"),
+        (("= 13", '= "13"'), "line 10.*of type integer"),
+        (("= 13", "= 0"), "line 10.*not positive"),
+        (("= 13", "= 13\ncores = 4"), "line 11.*accelerator.cores is not known"),
+    ],
+)
+def test_what_is_wrong_with_an_accelerator_is_told_with_its_line(write, change, told):
+    write(ACCELERATED.replace(*change))
+    with pytest.raises(UsageError) as caught:
+        load_target("board")
+    assert re.search(told, str(caught.value), re.DOTALL), str(caught.value)

@@ -12,8 +12,8 @@ The compiler is closed; this table holds what is published of it, and for each o
 Least runtime versions are those of Coral's table, from memory too, but for QUANTIZE (issue 439) and TRANSPOSE (issue
 193), which were read. The compiler's newest release, 16.0, targets runtime 14.
 
-Highest versions of operators are those that TensorFlow Lite registered when compiler 16.0 was built, in the summer of
-2021 (tensorflow/lite/kernels/register.cc; issue 631 shows that CONV_2D ends at 5). A file with a newer one is refused
+Highest versions of operators are those of TensorFlow 2.6, as compiler 16.0 was built in the summer of 2021 (issue 631
+shows that CONV_2D ends at 5, as there). A file with a newer one is refused
 as a whole: "Didn't find op for builtin opcode 'CONV_2D' version '6'".
 """
 
@@ -455,7 +455,7 @@ _RULES = (
     Rule("PACK", 3, 13, _NO_BATCH, "axis", checks=(_not_the_batch("packs along", _pack_axis),)),
     Rule("PAD", 4, 0, _NO_BATCH, "axis", (1,), (_not_the_batch("pads", _padded_axes),)),
     Rule("PRELU", 1, 13, "constant slopes, at most one for each channel", "axis", (1,), (_slope_of_channels,)),
-    Rule("QUANTIZE", 3, 13, "from 8 bits to 8 bits", "axis, 439"),
+    Rule("QUANTIZE", 2, 13, "from 8 bits to 8 bits", "axis, 439"),
     Rule("REDUCE_MAX", 3, 14, _NO_BATCH, "axis", (1,), (_not_the_batch("reduces", _reduced_axes),)),
     Rule("REDUCE_MIN", 3, 14, _NO_BATCH, "axis", (1,), (_not_the_batch("reduces", _reduced_axes),)),
     Rule("RELU", 3),
@@ -496,10 +496,10 @@ _RULES = (
     Rule("SPACE_TO_DEPTH", 2),
     Rule("SPLIT", 4, 0, _NO_BATCH, "coral, axis", (0,), (_not_the_batch("splits", _split_axis),)),
     Rule("SQUARED_DIFFERENCE", 2, 14, "", "memory"),
-    Rule("SQUEEZE", 2, 0, "leading ones only", "coral", (), (_leading_ones,)),
+    Rule("SQUEEZE", 1, 0, "leading ones only", "coral", (), (_leading_ones,)),
     Rule(
         "STRIDED_SLICE",
-        6,
+        4,
         0,
         "constant begin, end and strides; strides of 1",
         "coral, axis",

@@ -222,3 +222,13 @@ def test_no_operator_is_both_mapped_and_replaced():
 def test_what_is_no_file_is_refused(file):
     with pytest.raises(ModelRefused, match="no TensorFlow Lite file"):
         predict(file)
+
+
+def test_versions_are_those_of_tensorflow_2_6():
+    from edgec.backends.tflite.versions import INTRODUCED
+
+    known = rules.RULES.keys() & INTRODUCED.keys()
+    assert len(known) > 25
+    for name in known:
+        releases = [tuple(map(int, release.split("."))) for release in INTRODUCED[name]]
+        assert rules.RULES[name].version == sum(release <= (2, 6) for release in releases), name
