@@ -95,7 +95,10 @@ class BroadcastTo(Kind):
 
 @dataclass(frozen=True)
 class OneHot(Kind):
-    """indices, constant on and off values (scalars) -> `depth` elements along a new `axis`, on where the index is."""
+    """indices, constant on and off values (scalars) -> `depth` elements along a new `axis`, on where the index is.
+
+    An index that is negative, or not below `depth`, is nowhere.
+    """
 
     depth: int
     axis: int

@@ -99,11 +99,9 @@ def _(kind: kinds.BroadcastTo, operands: Sequence[Tensor], results: Sequence[Ten
 
 @compute.register
 def _(kind: kinds.OneHot, operands: Sequence[Tensor], results: Sequence[TensorType]) -> list[np.ndarray]:
-    """A negative index counts from the end; one that is out of bounds is nowhere on."""
     indices = operands[0].data
     on, off = (requantized(item, results[0]).reshape(()) for item in operands[1:])
-    wanted = np.where(indices < 0, indices + kind.depth, indices)
-    hit = np.expand_dims(wanted, kind.axis) == np.arange(kind.depth).reshape(
+    hit = np.expand_dims(indices, kind.axis) == np.arange(kind.depth).reshape(
         [-1 if axis == kind.axis else 1 for axis in range(results[0].rank)]
     )
     return [np.where(hit, on, off)]
