@@ -16,6 +16,7 @@ from edgec.version import __version__
 
 VERBS = {
     "build": "Compile a model into verified artifacts.",
+    "inspect": "Tell what a device would make of a model, before a build.",
     "diagnose": "Find out why a quantized model is wrong, layer by layer.",
     "targets": "List the devices that edgec can build for.",
     "recipes": "List the preprocessing recipes.",

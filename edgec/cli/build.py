@@ -179,8 +179,8 @@ def specs(model: Path | None, output: Path, flags: dict[str, Any]) -> list[Build
             targets=flags.pop("targets") or ("host",),
             calibration=calibration,
             labels=labels,
-            shapes=_parse("--shape", flags.pop("shapes"), "=", _dims),
-            state=_parse("--state", flags.pop("state"), ":", str),
+            shapes=read_shapes(flags.pop("shapes")),
+            state=read_state(flags.pop("state")),
             gate=_parse("--gate", flags.pop("gate"), "=", _number),
             keep_float=tuple(flags.pop("keep_float")),
             force=tuple(flags.pop("force")),
@@ -201,6 +201,16 @@ def _refuse(flags: Mapping[str, Any]) -> None:
                 "Without MODEL the builds are those of ./edgec.toml, and it is there that they are described.",
                 f"Write it there, or name a model: edgec build model.onnx {flag} ...",
             )
+
+
+def read_shapes(texts: Sequence[str]) -> dict[str, tuple[int, ...]]:
+    """What --shape says: dimensions by input."""
+    return _parse("--shape", texts, "=", _dims)
+
+
+def read_state(texts: Sequence[str]) -> dict[str, str]:
+    """What --state says: inputs by output."""
+    return _parse("--state", texts, ":", str)
 
 
 def _parse(flag: str, texts: Sequence[str], separator: str, convert: Callable[[str], Any]) -> dict[str, Any]:
