@@ -44,7 +44,8 @@ class StageContext:
 class Stage:
     """One step of the pipeline.
 
-    tools: distributions whose version is part of the result's identity ("onnxruntime").
+    tools: distributions whose version is part of the result's identity ("onnxruntime"), and programs on PATH whose
+        bytes are.
     run: called as `run(**inputs, params=params, context=context)` in a worker process; params is a frozen dataclass of
         plain values, all of them part of the result's identity.
     """

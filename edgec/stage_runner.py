@@ -146,8 +146,16 @@ def _room_for(inputs: Iterable[Any]) -> int:
     return _LEAST_ROOM + sum(path.stat().st_size for folder in folders for path in folder.rglob("*"))
 
 
+def _tool_version(tool: str) -> str | None:
+    """The version of a distribution, the digest of a program on PATH; None for what is not here."""
+    if (version := _distribution_version(tool)) is not None:
+        return version
+    program = shutil.which(tool)
+    return None if program is None else digest_file(Path(program))
+
+
 @cache
-def _tool_version(distribution: str) -> str | None:
+def _distribution_version(distribution: str) -> str | None:
     try:
         return importlib.metadata.version(distribution)
     except importlib.metadata.PackageNotFoundError:

@@ -86,7 +86,7 @@ class Backend(Protocol):
 
     name: str
     tools: tuple[str, ...]
-    """Distributions whose versions are part of a payload's identity."""
+    """Distributions, and programs on PATH, whose versions are part of a payload's identity."""
 
     precisions: tuple[Precision, ...]
     """What it can make. A build that asks for another is refused before any work."""
