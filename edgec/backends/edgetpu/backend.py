@@ -117,8 +117,8 @@ def _remarks(mapping: Mapping, made: Compiled | None) -> list[str]:
     if made is None:
         return [
             "The payload is uncompiled: edgetpu_compiler is not on PATH, and without it the model runs on the CPU "
-            f"only. {mapping.mapped} of {total} operations are predicted to be mapped; the predictor has not been validated "
-            "against the compiler (docs/edgetpu.md)."
+            f"only. {mapping.mapped} of {total} operations are predicted to be mapped; the predictor has not been "
+            "validated against the compiler (docs/edgetpu.md)."
         ]
     found = compare(mapping, made.log)
     by = f"The Edge TPU compiler {found.compiler}"

@@ -553,3 +553,12 @@ REPLACEMENTS = {
     "UNPACK": "Use Split and Reshape.",
 }
 """What may stand in an operator's place, by its name in the TensorFlow Lite schema."""
+
+
+def table() -> list[str]:
+    """The rules as a table in Markdown, for docs/edgetpu.md."""
+    lines = ["| operator | up to version | from runtime | conditions | read in |", "|---|---|---|---|---|"]
+    for rule in RULES.values():
+        since = str(rule.since or "any")
+        lines.append(f"| {rule.operator} | {rule.version} | {since} | {rule.limits} | {rule.sources} |")
+    return lines
