@@ -34,6 +34,7 @@ def fuse(graph: Graph) -> Graph:
             fuse_padding,
             fuse_constants,
             fuse_activations,
+            merge_reshapes,
             remove_identities,
         ],
     )

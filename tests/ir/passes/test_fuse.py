@@ -82,6 +82,19 @@ def test_an_activation_passes_a_reshape() -> None:
     assert_same(before, after)
 
 
+def test_no_reshape_is_left_between_one_dimensional_convolutions() -> None:
+    b = ChannelsLast()
+    x = b.image("x", 1, 1, 6, 3)
+    for name in ("a", "b"):
+        made = b.plain_conv(x, f"{name}/image", kernel=1)
+        relu = b.add(kinds.Unary("relu"), [b.add(kinds.Reshape((1, 6, 4)), [made], name)], f"{name}_relu")
+        x = b.add(kinds.Reshape((1, 1, 6, 4)), [relu], f"{name}_relu/image")
+    before = b.finish([x])
+    after = fuse(before)
+    assert kinds_in(after) == [kinds.Conv2D, kinds.Conv2D]
+    assert_same(before, after)
+
+
 def test_two_activations_become_the_tighter_one() -> None:
     b = ChannelsLast()
     made = b.plain_conv(b.image("x", 1, 6, 6, 3), "c")

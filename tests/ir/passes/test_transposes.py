@@ -369,7 +369,11 @@ def _step(draw: st.DrawFn, b: OnnxOrder, x: str, names: list[str], output: str) 
             return b.gemm(flat, output, 3)
         case "merge":
             merged = (*shape[:axis], int(np.prod(shape[axis : axis + 2])), *shape[axis + 2 :])
-            return b.add(kinds.Reshape(draw(st.sampled_from([merged, (*shape, 1), (1, *shape)]))), [x], output)
+            return b.add(
+                kinds.Reshape(draw(st.sampled_from([merged, *([(*shape, 1), (1, *shape)] if rank < 5 else [])]))),
+                [x],
+                output,
+            )
         case "conv":
             return b.conv(x, output, draw(st.sampled_from([1, 2, 3])), draw(st.sampled_from([1, 3])))
         case "pool":

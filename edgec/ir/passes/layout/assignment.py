@@ -26,12 +26,12 @@ ROUNDS = 16
 def best_labels(problem: Problem) -> Labels:
     """A label for each node."""
     labels = [identity(freedom.rank) for freedom in problem.freedoms]
-    lowest = _total(problem, labels)
-    for proposal in _proposals(problem):
+    lowest = total_cost(problem, labels)
+    for proposal in proposals(problem):
         if lowest == 0:
             break
         fused = _fuse(problem, labels, proposal)
-        total = _total(problem, fused)
+        total = total_cost(problem, fused)
         if total < lowest:
             labels, lowest = fused, total
     return labels
@@ -49,7 +49,8 @@ def read_order(problem: Problem, read: Read, label: Order) -> Order:
     return compose(read.order, order_of(freedom.operands[read.operand], label, len(read.order)))
 
 
-def _total(problem: Problem, labels: Labels) -> int:
+def total_cost(problem: Problem, labels: Labels) -> int:
+    """What it costs to bring all tensors into the orders in which they are read."""
     total = 0
     for tensor in problem.tensors.values():
         stored = stored_order(problem, tensor, labels[tensor.writer])
@@ -58,7 +59,7 @@ def _total(problem: Problem, labels: Labels) -> int:
     return total
 
 
-def _proposals(problem: Problem) -> Iterator[dict[int, Order]]:
+def proposals(problem: Problem) -> Iterator[dict[int, Order]]:
     """Labels for some nodes: orders of fixed operations, carried as far as they go."""
     waiting = list(dict.fromkeys(_fixed_orders(problem)))
     touching = _touching(problem)

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Sequence
 
 Order = tuple[int, ...]
 
-_NAMES = {(0, 2, 3, 1): "nhwc", (0, 3, 1, 2): "nchw", (0, 2, 1): "nwc", (0, 2, 3, 4, 1): "ndhwc"}
+_NAMES = {(0, 2, 3, 1): "nhwc", (0, 3, 1, 2): "nchw", (0, 2, 1): "nlc", (0, 2, 3, 4, 1): "ndhwc"}
 
 
 def identity(rank: int) -> Order:
