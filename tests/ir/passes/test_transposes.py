@@ -295,6 +295,16 @@ def test_an_operand_of_lower_rank_is_aligned() -> None:
     assert_same(before, after)
 
 
+def test_constants_of_one_element_stay_as_they_are() -> None:
+    b = OnnxOrder()
+    x = b.conv(b.image("x", 1, 3, 4, 6), "c", 4)
+    before = b.finish([b.add(kinds.Binary("mul"), [x, b.integers("factor", 1)], "y")])
+    after = place_transposes(before, free_boundary=True)
+    assert after.operations[-1].inputs == ("c/nhwc", "factor")
+    assert after.type("factor").shape == (1,)
+    assert_same(before, after)
+
+
 def test_five_hundred_operations_take_less_than_a_third_of_a_second() -> None:
     before = convolutional_network(blocks=100)
     assert len(before.operations) > 490

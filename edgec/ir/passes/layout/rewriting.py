@@ -177,6 +177,8 @@ class _Rewriting:
             first = next((place for place, item in enumerate(spread) if item is not None), len(spread))
             dimensions = tuple(spread[first:])
         if alias.root in self.problem.constants:
+            if freedom.aligned and of.size == 1:  # spreads as it is
+                return self._constant(alias.root, identity(of.rank))
             root = tuple(None if item is None else alias.order[item] for item in dimensions)
             return self._constant(alias.root, root)
         wanted = compose(alias.order, order)
