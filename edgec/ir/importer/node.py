@@ -12,7 +12,7 @@ from onnx import NodeProto
 from edgec.ir.builder import GraphBuilder
 from edgec.ir.graph import Operation, Quantization, TensorType
 from edgec.ir.inference import TypeMismatch
-from edgec.ir.kinds import Cast, Dequantize, Kind, Transpose
+from edgec.ir.kinds import Cast, Dequantize, Kind, Reshape, Transpose
 from edgec.onnx_graph.graph import Graph as OnnxGraph
 from edgec.onnx_graph.graph import attribute
 
@@ -99,8 +99,6 @@ class NodeImport:
 
     def rename(self, value: str, output: str | None = None) -> None:
         """Say that the node's result (the first, or that called `output`) is `value`: the node does nothing."""
-        from edgec.ir.kinds import Reshape
-
         self.add(Reshape(self.type(value).shape), [value], output, types=[self.type(value)])
 
     def require_float(self, *positions: int) -> None:
@@ -175,6 +173,22 @@ class NodeImport:
             made = self.builder.add(maker.kind, [turned], name, origin=maker.origin)
         self.builder.arrangements[key] = made
         return made
+
+    def add_arranged(self, kind: Kind, value: str, arrange: Arrange) -> str:
+        """Add an operation that only arranges elements as the node's result; one of a constant that is stored smaller
+        is done now, so that it stays stored so."""
+        maker = self._stored(value)
+        if maker is not None:
+            stored = self.builder.graph.values[maker.inputs[0]]
+            assert stored.data is not None
+            try:
+                quantization = _arranged(stored.type, arrange)
+            except TypeMismatch:  # its scales would lie along several axes
+                return self.add(kind, [value])
+            name = f"{stored.name}/{self.outputs[0]}"
+            turned = self.builder.constant(name, arrange(stored.data), quantization)
+            return self.add(maker.kind, [turned])
+        return self.add(kind, [value])
 
     def _stored(self, value: str) -> Operation | None:
         """The Dequantize or Cast that makes `value` of a constant."""

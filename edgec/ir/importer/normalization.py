@@ -97,13 +97,19 @@ def _mean_variance_normalization(item: NodeImport) -> None:
 @imports("LayerNormalization")
 def _layer_normalization(item: NodeImport) -> None:
     item.require_float(0, 1, 2)
-    if any(item.outputs[1:]):
-        item.refuse("its mean or its deviation is asked for", "Leave out all results but the first.")
     x = item.operand(0)
-    axis = int(item.attribute("axis", -1)) % item.type(x).rank
+    rank = item.type(x).rank
+    axis = int(item.attribute("axis", -1)) % rank
     shape = item.type(x).shape[axis:]
+    epsilon = float(item.attribute("epsilon", 1e-5))
     operands = [_of_shape(item, item.operand(position), shape) for position in (1, 2) if item.has(position)]
-    item.add(LayerNorm(len(shape), float(item.attribute("epsilon", 1e-5))), [x, *operands])
+    item.add(LayerNorm(len(shape), epsilon), [x, *operands])
+    _, mean, inverse, *_ = [*item.outputs, "", ""]
+    axes = tuple(range(axis, rank))
+    if mean:
+        item.add(Reduce("mean", axes, keepdims=True), [x], mean)
+    if inverse:
+        item.rename(_inverse_root(item, _deviation(item, x, axes)[1], epsilon), inverse)
 
 
 @imports("RMSNormalization")

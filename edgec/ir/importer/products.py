@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from string import ascii_uppercase
 
 import numpy as np
 
@@ -92,11 +93,11 @@ def _convolution_weights(item: NodeImport) -> str:
 
 
 def _convolve(item: NodeImport, kind: Conv2D | TransposeConv2D, weights: str, rank: int) -> None:
-    image = to_image(item, item.operand(0))
+    operands = [to_image(item, item.operand(0)), weights]
     if not item.has(2) or item.is_stored(item.operand(2)):
-        add_on_image(item, kind, [image, weights, *item.node.input[2:3]] if item.has(2) else [image, weights], rank)
+        add_on_image(item, kind, [*operands, item.operand(2)] if item.has(2) else operands, rank)
         return
-    product = item.add(kind, [image, weights], item.between("product"))
+    product = item.add(kind, operands, item.between("product"))
     add_on_image(item, Binary("add"), [product, item.operand(2)], rank)
 
 
@@ -216,9 +217,22 @@ def _einsum(item: NodeImport) -> None:
     terms = [_Term(item.operand(i), letters) for i, letters in enumerate(operands.split(","))]
     item.require_float(*range(len(terms)))
     if "->" not in equation:
-        every = "".join(term.letters for term in terms)
-        result = "".join(sorted(letter for letter in set(every) if every.count(letter) == 1))
-    if "." in equation or len(terms) > 2 or any(len(set(term.letters)) < len(term.letters) for term in terms):
+        every = operands.replace(",", "").replace("...", "")
+        alone = "".join(sorted(letter for letter in set(every) if every.count(letter) == 1))
+        result = f"...{alone}" if "..." in operands else alone
+    hidden = [
+        max(item.type(term.value).rank - len(term.letters) + 3, 0) if "..." in term.letters else 0 for term in terms
+    ]
+    capitals = [letter for letter in ascii_uppercase if letter not in equation]
+    if len(capitals) < max(hidden):
+        item.refuse(f"its equation {equation!r} has too many letters", "Write it as MatMul and Transpose in the model.")
+    # An ellipsis stands for dimensions that are counted from the right.
+    terms = [
+        _Term(term.value, term.letters.replace("...", "".join(capitals[:count][::-1])))
+        for term, count in zip(terms, hidden, strict=True)
+    ]
+    result = result.replace("...", "".join(capitals[: max(hidden)][::-1]))
+    if len(terms) > 2 or any(len(set(term.letters)) < len(term.letters) for term in terms):
         item.refuse(
             f"its equation {equation!r} is no product of one or two tensors with one letter for every dimension",
             "Write it as MatMul, Transpose and ReduceSum in the model.",

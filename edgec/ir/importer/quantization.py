@@ -24,7 +24,7 @@ _SIGNED = 128  # from uint8 to int8
 def _quantize_linear(item: NodeImport) -> None:
     item.require_float(0)
     dtype = str(item.model.dtype(item.outputs[0]))
-    quantization = _quantization(item, dtype, constant=False)
+    quantization = _quantization(item, dtype, constant=item.constant(0) is not None)
     result = item.outputs[0]
     readers = item.model.consumers.get(result, [])
     only_dequantized = result not in item.model.outputs and all(node.op_type == "DequantizeLinear" for node in readers)
@@ -40,18 +40,17 @@ def _dequantize_linear(item: NodeImport) -> None:
     operand = item.operand(0)
     data = item.constant(0)
     quantization = _quantization(item, str(item.model.dtype(operand)), constant=data is not None)
+    if item.model.dtype(operand) == np.uint8 and (data is not None or item.type(operand).dtype == "int8"):
+        quantization = _signed(quantization)
     if data is not None:
         if data.dtype == np.uint8:
-            data, quantization = (data.astype(np.int16) - _SIGNED).astype(np.int8), _signed(quantization)
+            data = (data.astype(np.int16) - _SIGNED).astype(np.int8)
         stored = _stored(item, operand, data, quantization)
         item.add(Dequantize(), [stored])
         return
     of = item.type(operand)
-    if of.dtype == "int8" and item.model.dtype(operand) == np.uint8:
-        quantization = _signed(quantization)
-    if (
-        of.quantization is None
-    ):  # an input of the model, or integers that were moved about: this node says what they are
+    if of.quantization is None:
+        # An input of the model, or integers that were moved about: this node says what they are.
         values = item.builder.graph.values
         values[operand] = replace(values[operand], type=replace(of, quantization=quantization))
     elif of.quantization != quantization:

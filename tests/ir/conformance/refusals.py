@@ -17,7 +17,6 @@ REFUSALS: tuple[tuple[str, str], ...] = (
     (r"_empty_set|_zero_size_|tri[lu]_zero|constantofshape_int_shape_zero|allowzero_reordered", "has no elements"),
     (r"shape_start_greater_than_end|slice_start_out_of_bounds", "has no elements"),
     (r"_kernel_size_one_expanded", "has no elements"),  # a convolution's state of no elements
-    (r"layer_normalization_(?!.*expanded)", "mean or its deviation"),
     (r"pool_3d|convtranspose_3d|conv_3d", "spatial dimensions"),
     (r"_antialias", "antialias"),
     (r"resize_tf_crop_and_resize_extrapolation_value", "outside of the image"),

@@ -66,10 +66,11 @@ def test_layer_normalization(axis: int, bias: bool, constant: bool) -> None:
     assert kinds(graph) == ["LayerNorm"]
 
 
-def test_the_mean_of_a_layer_normalization_is_refused() -> None:
-    item = node("LayerNormalization", ["x", "s"], ["y", "mean"])
-    with pytest.raises(UnsupportedOp, match="mean or its deviation"):
-        imported(model_of(item, {"x": (2, 3)}, {"s": random(3)}, outputs=("y", "mean")))
+@pytest.mark.parametrize("axis", [-1, 1])
+def test_mean_and_deviation_of_a_layer_normalization(axis: int) -> None:
+    names = ("y", "mean", "inverse")
+    item = node("LayerNormalization", ["x", "s"], names, axis=axis)
+    assert_same_as_onnxruntime(model_of(item, {"x": (2, 3, 4)}, {"s": random(*(2, 3, 4)[axis:])}, names), 1e-5)
 
 
 @pytest.mark.parametrize("axis", [-1, 1, 2])

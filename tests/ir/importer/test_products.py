@@ -140,7 +140,9 @@ EQUATIONS = [
     ("bhid,bhjd->bhij", (2, 3, 4, 5), (2, 3, 6, 5)), ("bihd,bjhd->bhij", (2, 4, 3, 5), (2, 6, 3, 5)),
     ("bij,jk", (2, 4, 3), (3, 5)), ("i,j->ij", (4,), (3,)), ("i,i->", (4,), (4,)), ("abc,cd->abd", (2, 3, 4), (4, 5)),
     ("abcd,acde->abe", (2, 3, 4, 5), (2, 4, 5, 6)), ("ij,k->j", (4, 3), (5,)), ("ij->ji", (4, 3), None),
-    ("ij->", (4, 3), None), ("bchw,c->bhw", (2, 3, 4, 5), (3,)),
+    ("ij->", (4, 3), None), ("bchw,c->bhw", (2, 3, 4, 5), (3,)), ("...ij,...jk->...ik", (2, 6, 4, 3), (2, 6, 3, 5)),
+    ("...ij,...jk", (2, 4, 3), (2, 3, 5)), ("...ij,jk->...ik", (2, 6, 4, 3), (3, 5)), ("...ij->...ji", (2, 4, 3), None),
+    ("...ij,...jk->...ik", (6, 2, 4, 3), (2, 3, 5)), ("...ij,...kj->...ik", (4, 3), (2, 5, 3)),
 ]  # fmt: skip
 
 
@@ -155,7 +157,7 @@ def test_einsum(equation: str, a: tuple[int, ...], b: tuple[int, ...] | None, co
 
 @pytest.mark.parametrize(
     ("equation", "shapes"),
-    [("ii->i", [(3, 3)]), ("...ij->...ji", [(2, 3, 4)]), ("i,i,i->i", [(3,), (3,), (3,)])],
+    [("ii->i", [(3, 3)]), ("i,i,i->i", [(3,), (3,), (3,)])],
 )
 def test_other_equations_are_refused(equation: str, shapes: list[tuple[int, ...]]) -> None:
     inputs = {f"x{i}": shape for i, shape in enumerate(shapes)}
@@ -208,6 +210,21 @@ def test_int8_weights_stay_int8_in_the_order_of_the_kind(case: str) -> None:
     item = node(case.split(maxsplit=1)[0], ["x", "w"], **attributes)
     graph = assert_same_as_onnxruntime(_with_int8_weights(item, shape, random(*weights), axis))
     assert _stored_weights(graph) == expected
+
+
+@pytest.mark.parametrize(
+    "moves",
+    [
+        [node("Transpose", ["w0"], ["w"], perm=[1, 0])],
+        [node("Transpose", ["w0"], ["w1"], perm=[1, 0]), node("Reshape", ["w1", "shape"], ["w"])],
+    ],
+)
+def test_int8_weights_that_are_moved_about_stay_int8(moves: list[NodeProto]) -> None:
+    constants = _int8(random(5, 3), 0) | {"shape": np.array([1, 3, 5])}
+    nodes = [node("DequantizeLinear", ["w8", "s", "z"], ["w0"], axis=0), *moves, node("MatMul", ["x", "w"])]
+    graph = assert_same_as_onnxruntime(model_of(nodes, {"x": (1, 4, 3)}, constants))
+    assert kinds(graph) == ["Dequantize", "FullyConnected"]
+    assert _stored_weights(graph) == (5, 3)
 
 
 def test_float16_weights_stay_float16() -> None:

@@ -137,6 +137,22 @@ def test_a_constant_that_is_read_on_two_grids_is_two_constants() -> None:
     assert_same_as_onnxruntime(model_of(nodes, {"x": (4,)}, constants))
 
 
+@pytest.mark.parametrize("dtype", ["int8", "uint8"])
+@pytest.mark.parametrize("channels", [1, 4])
+def test_weights_that_the_model_quantizes_are_stored_as_integers(dtype: str, channels: int) -> None:
+    """As training that is aware of quantization exports them."""
+    middle = 128 if dtype == "uint8" else 0
+    scales = np.array([0.01, 0.02, 0.03, 0.04], np.float32)[:channels]
+    grid = {"s": scales, "z": np.full(channels, middle, dtype)} if channels > 1 else _grid(dtype, middle)
+    nodes = [
+        node("QuantizeLinear", ["w", "s", "z"], ["w8"], axis=0),
+        node("DequantizeLinear", ["w8", "s", "z"], ["r"], axis=0),
+        node("Conv", ["x", "r"]),
+    ]
+    graph = assert_same_as_onnxruntime(model_of(nodes, {"x": (1, 3, 5, 5)}, {"w": random(4, 3, 3, 3), **grid}))
+    assert kinds(graph) == ["Dequantize", "Transpose", "Conv2D", "Transpose"]
+
+
 def test_int32_biases_have_the_scales_of_their_products() -> None:
     constants = {
         "w8": np.random.default_rng(0).integers(-127, 128, (4, 3, 3, 3)).astype(np.int8),
