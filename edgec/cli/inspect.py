@@ -80,12 +80,16 @@ def mapping_lines(document: Mapping[str, Any], everything: bool) -> list[str]:
         f"             ({document['is']})",
     ]
     if document["end"] is not None:
-        lines.append(f"  ends at    {document['end']}: what needs its result runs on the CPU")
+        left = len(operators) - document["mapped"]
+        lines.append(
+            f"  ends at    {document['end']}: {left} operations with {_percent(1 - document['macs_mapped'])} of the "
+            "multiplications are left to the CPU"
+        )
     lines.append(f"  memory     {_memory(document['memory'])}")
     lines += [f"  warning    {text}" for text in document["warnings"]]
     lines += ["", *(_by_operation(operators) if everything else _by_status(operators))]
     if document["remedies"]:
-        lines += ["", "What would map more:"]
+        lines += ["", "What would map more, one after the other:"]
     for remedy in document["remedies"]:
         named = ", ".join(remedy["operators"][:_NAMED])
         more = f" and {len(remedy['operators']) - _NAMED} more" if len(remedy["operators"]) > _NAMED else ""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -22,8 +21,6 @@ def answer(model: Path, target: Target, interface: Interface, came_quantized: bo
 
     Raises UnsupportedOp naming the nodes that can't be written to a .tflite file at all.
     """
-    import onnx
-
     from edgec.backends.edgetpu.backend import BACKEND
     from edgec.backends.edgetpu.lowering import lowered
     from edgec.backends.edgetpu.mapping import predict
@@ -39,9 +36,6 @@ def answer(model: Path, target: Target, interface: Interface, came_quantized: bo
     else:
         structure = strict_structure(source, BACKEND.per_tensor_weights)
         quantized, float_nodes = structure.model, dict(structure.float_nodes)
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / "model.onnx"
-        onnx.save_model(quantized, str(path), save_as_external_data=True, location="weights.bin")
-        file = lowered(path, target, BACKEND.interfaces[0] if interface == "auto" else interface)
+    file = lowered(quantized, BACKEND.interfaces[0] if interface == "auto" else interface)
     found = predict(file, target.accelerator.runtime).to_json()
     return {**found, "float_nodes": float_nodes, "calibrated": came_quantized}

@@ -15,7 +15,7 @@ from edgec.quantization.profiles import Profile
 if TYPE_CHECKING:
     from edgec.backends.edgetpu.compiler import Compiled
     from edgec.backends.edgetpu.mapping import Mapping
-    from edgec.backends.edgetpu.network import Network, Operator
+    from edgec.backends.edgetpu.network import Network
     from edgec.targets import Target
 
 DELEGATE = "libedgetpu.so.1"
@@ -132,7 +132,9 @@ def _remarks(mapping: Mapping, made: Compiled | None) -> list[str]:
 
 def _require_strict(network: Network) -> None:
     """Raises UnsupportedOp for a network that computes in float anywhere between its inputs and outputs."""
-    floats = [operator.label for operator in network.operators if _computes_in_float(operator, network)]
+    from edgec.backends.edgetpu.mapping import in_float
+
+    floats = [operator.label for operator in network.operators if in_float(operator, network)]
     if not floats:
         return
     more = f"\nand {len(floats) - _NAMED} more" if len(floats) > _NAMED else ""
@@ -143,16 +145,6 @@ def _require_strict(network: Network) -> None:
         "that lists the backend tflite takes them as they are.",
         {"operations": floats},
     )
-
-
-def _computes_in_float(operator: Operator, network: Network) -> bool:
-    """Whether an operator has float operands or results; not where it makes integers of an input, or an output of
-    integers."""
-    if operator.name == "QUANTIZE" and operator.given[0] in network.inputs:
-        return False
-    if operator.name == "DEQUANTIZE" and operator.outputs[0] in network.outputs:
-        return False
-    return any(tensor.dtype in ("float16", "float32") for tensor in operator.computed)
 
 
 BACKEND = EdgeTPU()

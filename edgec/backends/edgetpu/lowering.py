@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-import tempfile
-from pathlib import Path
+import onnx
 
-from edgec.backends import load_backend
-from edgec.backends.base import Interface, LowerJob
-from edgec.targets import Target
+from edgec.backends.base import Interface
 
 
-def lowered(model: Path, target: Target, interface: Interface) -> bytes:
+def lowered(model: onnx.ModelProto, interface: Interface) -> bytes:
     """The bytes of the .tflite file. Operations that have no INT8 form are in float in it.
 
     Raises UnsupportedOp naming the nodes that can't be written at all.
     """
-    with tempfile.TemporaryDirectory() as folder:
-        out = Path(folder)
-        payload = load_backend("tflite").lower(LowerJob(model, target, "mixed", out, interface))
-        return (out / payload.files[0]).read_bytes()
+    from edgec.backends.tflite.lowering import lower
+    from edgec.backends.tflite.writer import write_graph
+
+    return bytes(write_graph(lower(model, interface).graph, "").content)

@@ -19,7 +19,12 @@ from edgec.backends.edgetpu.statuses import Status
 
 DISCLAIMER = "predicted; the predictor has not been validated against the compiler"
 
-_BOUNDARY = ("QUANTIZE", "DEQUANTIZE")
+IN_FLOAT = "computation in float"
+"""What a remedy calls everything between a DEQUANTIZE and a QUANTIZE inside of the network."""
+
+_QUANTIZE_THEM = (
+    "Replace what these compute by operators that have an INT8 form, or leave them to the CPU at the end of the model."
+)
 
 
 @dataclass(frozen=True)
@@ -44,11 +49,12 @@ class Prediction:
 
 @dataclass(frozen=True)
 class Remedy:
-    """One change, and what would be mapped after it (and nothing else).
+    """One change, and what would be mapped after it and those before it.
 
-    operators: names of first results of the operators that it is about. what: the change, in words.
+    operator: of which kind the operators are that it is about; operators: the names of their first results.
+    what: the change, in words. reason: of the first of them.
     mapped, macs_mapped: operators that would be mapped, and their share of all multiply-accumulates.
-    gained: how many more than now.
+    gained: how many more than before this change.
     """
 
     operator: str
@@ -66,7 +72,8 @@ class Mapping:
 
     runtime: the version that the device has at least.
     end: the first operator that is left to the CPU though it needs the Edge TPU's results; None where there is none.
-    remedies: the one that maps most multiply-accumulates first.
+    remedies: changes in the order in which each brings most; after all of them everything is mapped, but for what
+        makes integers of float inputs, and float outputs of integers.
     warnings: what may make the compiler refuse the file as a whole.
     """
 
@@ -128,7 +135,10 @@ def predict_network(network: Network, runtime: int = rules.NEWEST_RUNTIME) -> Ma
         if (found := rules.objection(operator, runtime)) is not None
     }
     inside = _mapped(network, objections)
-    predictions = tuple(_prediction(operator, objections.get(operator.index), inside) for operator in network.operators)
+    predictions = tuple(
+        _prediction(operator, objections.get(operator.index), inside, _at_the_border(operator, network))
+        for operator in network.operators
+    )
     memory = estimate(operator for operator in network.operators if operator.index in inside)
     return Mapping(
         runtime=runtime,
@@ -145,10 +155,14 @@ def _mapped(network: Network, objections: Collection[int]) -> set[int]:
     return set(next(iter(subgraphs(network, supported)), []))
 
 
-def _prediction(operator: Operator, objection: rules.Objection | None, inside: set[int]) -> Prediction:
+def _prediction(
+    operator: Operator, objection: rules.Objection | None, inside: set[int], at_the_border: bool
+) -> Prediction:
     status, reason, remedy, caveat = Status.MAPPED, "", "", ""
     if objection is not None:
         status, reason, remedy = objection.status, objection.reason, objection.remedy
+        if operator.name in ("QUANTIZE", "DEQUANTIZE") and not at_the_border:
+            remedy = _QUANTIZE_THEM
     elif operator.index not in inside:
         status, reason = Status.SUBGRAPH, "it needs the result of an operation that is not mapped"
     else:
@@ -164,9 +178,8 @@ def _end(network: Network, inside: set[int]) -> str | None:
         tensor.index for operator in network.operators if operator.index in inside for tensor in operator.outputs
     }
     for operator in network.operators:
-        if operator.index not in inside and any(tensor.index in written for tensor in operator.given):
-            if operator.name == "DEQUANTIZE" and all(tensor in network.outputs for tensor in operator.outputs):
-                continue
+        reads_it = operator.index not in inside and any(tensor.index in written for tensor in operator.given)
+        if reads_it and not _at_the_border(operator, network):
             return operator.label
     return None
 
@@ -174,43 +187,50 @@ def _end(network: Network, inside: set[int]) -> str | None:
 def _remedies(
     network: Network, predictions: tuple[Prediction, ...], objections: dict[int, rules.Objection], inside: set[int]
 ) -> tuple[Remedy, ...]:
-    """What each kind of objection costs: operators of one kind with one remedy are taken together."""
+    """Operators of one kind with one remedy change together. Next is always the change that maps most
+    multiply-accumulates, then operators; where none brings anything alone, the one that is in the way first."""
     groups: dict[tuple[str, str], list[int]] = {}
-    for index, found in objections.items():
-        operator = predictions[index]
-        if operator.operator not in _BOUNDARY:
-            groups.setdefault((operator.operator, found.remedy), []).append(index)
-    if len(groups) > 1:
-        everything = [index for members in groups.values() for index in members]
-    remedies = []
-    for (name, what), members in groups.items():
-        remedies.append(_remedy(network, predictions, objections, inside, name, what, members))
-    if len(groups) > 1:
+    for operator in network.operators:
+        found = objections.get(operator.index)
+        if found is None or _at_the_border(operator, network):
+            continue
+        key = (IN_FLOAT, _QUANTIZE_THEM) if in_float(operator, network) else (operator.name, found.remedy)
+        groups.setdefault(key, []).append(operator.index)
+    remedies: list[Remedy] = []
+    left = dict(objections)
+    now = set(inside)
+    while groups:
+        trials = {key: _mapped(network, left.keys() - set(members)) for key, members in groups.items()}
+        key = max(groups, key=lambda key: (_share(predictions, trials[key]), len(trials[key]), -groups[key][0]))
+        members, after = groups.pop(key), trials[key]
         remedies.append(
-            _remedy(network, predictions, objections, inside, "all of these", "Change all of these.", everything)
+            Remedy(
+                operator=key[0],
+                operators=tuple(predictions[index].tensor for index in members),
+                reason=objections[members[0]].reason,
+                what=key[1],
+                mapped=len(after),
+                gained=len(after) - len(now),
+                macs_mapped=_share(predictions, after),
+            )
         )
-    return tuple(sorted(remedies, key=lambda item: (-item.macs_mapped, -item.mapped, item.operators)))
+        for index in members:
+            del left[index]
+        now = after
+    return tuple(remedies)
 
 
-def _remedy(
-    network: Network,
-    predictions: tuple[Prediction, ...],
-    objections: dict[int, rules.Objection],
-    inside: set[int],
-    name: str,
-    what: str,
-    members: list[int],
-) -> Remedy:
-    after = _mapped(network, [index for index in objections if index not in members])
-    return Remedy(
-        operator=name,
-        operators=tuple(predictions[index].tensor for index in members),
-        reason=objections[members[0]].reason if len(members) == 1 else "",
-        what=what,
-        mapped=len(after),
-        gained=len(after) - len(inside),
-        macs_mapped=_share(predictions, after),
-    )
+def _at_the_border(operator: Operator, network: Network) -> bool:
+    """Whether it makes integers of a float input, or a float output of integers."""
+    if operator.name == "QUANTIZE":
+        return operator.given[0] in network.inputs
+    return operator.name == "DEQUANTIZE" and operator.outputs[0] in network.outputs
+
+
+def in_float(operator: Operator, network: Network) -> bool:
+    """Whether it has float operands or results, inside of the network."""
+    has_float = any(tensor.dtype in ("float16", "float32") for tensor in operator.computed)
+    return has_float and not _at_the_border(operator, network)
 
 
 def _warnings(network: Network, memory: Memory) -> Iterable[str]:

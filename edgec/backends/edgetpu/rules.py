@@ -83,7 +83,7 @@ def objection(operator: Operator, runtime: int = NEWEST_RUNTIME) -> Objection | 
     if operator.name == "DEQUANTIZE":  # issue 490 shows this status, not that it is unknown
         return Objection(
             Status.DATA_TYPE,
-            f"{operator.label!r} is float: the CPU makes it of the integers",
+            f"it makes {operator.label!r} of integers, which is float: that is the CPU's",
             "Build with --io int8 where whoever loads the payload can take integers.",
         )
     rule = RULES.get(operator.name)
@@ -132,7 +132,7 @@ def _data_types(operator: Operator) -> Objection | None:
     if operator.name == "QUANTIZE" and operator.given and operator.given[0].dtype == "float32":
         return Objection(  # issues 13 and 317 show this status, not that of the data type
             Status.LIMITATION,
-            "it makes integers of a float32 input, on the CPU",
+            f"it makes integers of {operator.given[0].name!r}, which is float: that is the CPU's",
             "Build with --io int8 where whoever loads the payload can hand over integers.",
         )
     for tensor in operator.computed:
@@ -215,7 +215,7 @@ def _one_dimensional_output(operator: Operator) -> Objection | None:
     return Objection(
         Status.TWO_DIMENSIONAL,
         f"its result is {_by_x(shape)}: only the last dimension may be larger than 1",
-        "Write it as a 1x1 convolution.",
+        "End the model before it." if operator.name == "SOFTMAX" else "Write it as a 1x1 convolution.",
     )
 
 

@@ -70,10 +70,24 @@ def test_a_branch_that_needs_nothing_of_the_cpu_is_mapped_though_it_comes_later(
 def test_operations_of_the_cpu_keep_their_own_status_also_behind_the_end():
     mapping = predict(chain("LEAKY_RELU", "RELU", "HARD_SWISH"))
     assert statuses(mapping)["hard_swish2"] is Status.OPERATION
-    first, second, third = mapping.remedies
-    assert first.operator == "all of these" and first.macs_mapped == 1.0
-    assert (second.operator, second.mapped) == ("LEAKY_RELU", 3)
-    assert (third.operator, third.gained) == ("HARD_SWISH", 0)
+    first, second = mapping.remedies
+    assert (first.operator, first.mapped, first.gained, first.macs_mapped) == ("LEAKY_RELU", 3, 2, 0.5)
+    assert (second.operator, second.mapped, second.gained, second.macs_mapped) == ("HARD_SWISH", 5, 2, 1.0)
+
+
+def test_float_between_integers_is_one_change():
+    made = Net()
+    made.input("x", (1, 8))
+    made.add("DEQUANTIZE", ["x"], "d", (1, 8), "float32")
+    made.add("EXP", ["d"], "e", (1, 8), "float32")
+    made.add("LOG", ["e"], "l", (1, 8), "float32")
+    made.add("QUANTIZE", ["l"], "q", (1, 8))
+    made.add("RELU", ["q"], "y", (1, 8))
+    mapping = predict(made.file("y"))
+    (remedy,) = mapping.remedies
+    assert remedy.operator == "computation in float" and remedy.operators == ("d", "e", "l", "q")
+    assert remedy.mapped == 5
+    assert all("--io" not in item.remedy for item in mapping.operators)
 
 
 def test_float_inputs_and_outputs_are_left_to_the_cpu_and_end_nothing():

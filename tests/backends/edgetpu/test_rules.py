@@ -146,7 +146,7 @@ REFUSED = {
     "weights with a scale for each output": (fully_connected(scales=(0.1, 0.2, 0.3, 0.4)), Status.LIMITATION, "tensor"),
     "shuffled weights": (fully_connected(weightsFormat=1), Status.LIMITATION, "default"),
     "a softmax of 16,001": (unary("SOFTMAX", (1, 16_001)), Status.LIMITATION, "before it"),
-    "a softmax of 2 rows": (unary("SOFTMAX", (2, 10)), Status.TWO_DIMENSIONAL, "convolution"),
+    "a softmax of 2 rows": (unary("SOFTMAX", (2, 10)), Status.TWO_DIMENSIONAL, "before it"),
     "slopes by pixel": (prelu((8, 8, 16)), Status.LIMITATION, "each channel"),
     "padding of the batch": (pad([(0, 1), (0, 0), (0, 0), (0, 0)]), Status.RANK, "batch of one"),
     "a one from the middle": (squeeze((1, 8, 1, 16), (1, 8, 16)), Status.LIMITATION, "leading"),
