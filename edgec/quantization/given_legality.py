@@ -49,19 +49,22 @@ class _Operand:
         return "have" if self.is_weight else "has"
 
 
-def objections(graph: Graph) -> list[Objection]:
-    """For every product (Conv, ConvTranspose, Gemm, MatMul) that is not plain INT8: the first reason."""
+def objections(graph: Graph, wide: bool = False) -> list[Objection]:
+    """For every product (Conv, ConvTranspose, Gemm, MatMul) that is not plain INT8: the first reason.
+
+    wide: int16 activations are no reason either, as kernels are concerned that multiply them with int8 weights.
+    """
     found = []
     for node in graph.nodes:
         if node.op_type not in MAC_OPS:
             continue
-        first = next(_against(graph, node), None)
+        first = next(_against(graph, node, wide), None)
         if first is not None:
             found.append(Objection(node.name, node.op_type, *first))
     return found
 
 
-def _against(graph: Graph, node: NodeProto) -> Iterator[tuple[str, str]]:
+def _against(graph: Graph, node: NodeProto, wide: bool) -> Iterator[tuple[str, str]]:
     operands = [_operand(graph, node, index) for index in range(2)]
     if all(operand.dequantize is None for operand in operands):
         yield "the model's author left it in float", "Quantize it in training, or build the float model with edgec."
@@ -69,7 +72,7 @@ def _against(graph: Graph, node: NodeProto) -> Iterator[tuple[str, str]]:
     for operand in operands:
         for rule in RULES:
             text = rule(operand)
-            if text is not None:
+            if text is not None and not (wide and rule is of_other_width and _is_wide(operand)):
                 yield text
     if all(operand.is_weight for operand in operands):
         yield "both of its operands are constants", "Fold it before the model is exported."
@@ -97,6 +100,11 @@ def of_other_width(operand: _Operand) -> Found:
     if kind is None or str(kind) in ("int8", "uint8"):
         return None
     return (f"{operand.what} {operand.has} the type {kind}", "Quantize it to 8 bits.")
+
+
+def _is_wide(operand: _Operand) -> bool:
+    kind = None if operand.dequantize is None else operand.graph.dtype(operand.dequantize.input[0])
+    return str(kind) == "int16" and not operand.is_weight
 
 
 def in_blocks(operand: _Operand) -> Found:

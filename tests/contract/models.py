@@ -98,12 +98,24 @@ def conv_int8() -> onnx.ModelProto:
 
 
 def gemm_int8() -> onnx.ModelProto:
-    """Two Gemms with a Relu in between, quantized."""
+    """Two Gemms with a Relu in between, quantized, as is the output."""
+    return _gemms(quantized_output=True)
+
+
+def gemm_int8_to_float() -> onnx.ModelProto:
+    """The same with an output that is not quantized: what the second Gemm gives is float32."""
+    return _gemms(quantized_output=False)
+
+
+def _gemms(quantized_output: bool) -> onnx.ModelProto:
     net = Net()
     x = net.q_dq("features", 3 / 127, 0)
     net.add("Gemm", [x, net.int8_weights("w1", (32, 16))], "g1", transB=1)
     hidden = net.q_dq(net.add("Relu", ["g1"], "r1"), 4 / 255, -128)
-    net.add("Gemm", [hidden, net.int8_weights("w2", (4, 32))], "logits", transB=1)
+    last = "logits" if not quantized_output else "raw"
+    net.add("Gemm", [hidden, net.int8_weights("w2", (4, 32))], last, transB=1)
+    if quantized_output:
+        net.add("Identity", [net.q_dq("raw", 1 / 32, 3)], "logits")
     return net.model({"features": (1, [1, 16])}, {"logits": (1, [1, 4])})
 
 
@@ -221,9 +233,9 @@ FLOAT: tuple[Callable[[], onnx.ModelProto], ...] = (
     outputs_of_every_kind,
     tokens,
     recurrent,
-    branches,
 )
 INT8: tuple[Callable[[], onnx.ModelProto], ...] = (conv_int8, gemm_int8)
+"""Quantized throughout: every backend computes all of it in INT8."""
 
 
 def feeds_for(model: onnx.ModelProto, seed: int = 0) -> dict[str, np.ndarray]:

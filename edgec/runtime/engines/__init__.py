@@ -13,7 +13,7 @@ import numpy as np
 
 from ..errors import EngineMissing
 
-ENGINES = ("openvino",)
+ENGINES = ("openvino", "tflite")
 
 
 class Engine(Protocol):

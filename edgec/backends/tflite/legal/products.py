@@ -25,6 +25,7 @@ from edgec.ir.kinds import (
     TransposeConv2D,
     Unary,
 )
+from edgec.ir.kinds.elementwise import UnaryFunction
 from edgec.ir.kinds.windows import NO_PADDING
 
 _BATCHED = 5
@@ -74,7 +75,8 @@ def _without_activation(kind: TransposeConv2D, place: Place) -> bool:
     plain = replace(kind, activation="none")
     if implied(kind.activation, place.result):
         return place.finish(plain, place.inputs)
-    return place.finish(Unary(kind.activation), [place.add(plain, place.inputs, "linear", place.result)])
+    function: UnaryFunction = "relu6" if kind.activation == "relu6" else "relu"
+    return place.finish(Unary(function), [place.add(plain, place.inputs, "linear", place.result)])
 
 
 def implied(activation: str, of: TensorType) -> bool:

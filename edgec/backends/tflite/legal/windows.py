@@ -68,5 +68,5 @@ def _share(kind: AveragePool2D, x: TensorType, result: TensorType) -> np.ndarray
         start = np.arange(result.shape[1 + i]) * kind.stride[i] - before
         inside.append(np.minimum(start + kind.kernel[i], x.shape[1 + i]) - np.maximum(start, 0))
     counts = inside[0][:, None] * inside[1][None, :]
-    share = np.float32(kind.kernel[0] * kind.kernel[1]) / counts.astype(np.float32)
-    return share[None, :, :, None]
+    share: np.ndarray = np.float32(kind.kernel[0] * kind.kernel[1]) / counts.astype(np.float32)
+    return share.reshape(1, *share.shape, 1)

@@ -1,0 +1,159 @@
+"""Lowering to TensorFlow Lite."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from edgec.backends.base import Availability, Interface, LowerJob, OpVerdict, Payload, Precision
+from edgec.errors import InternalError
+from edgec.quantization.profiles import Profile
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from edgec.backends.tflite.task_metadata import TensorDescription
+    from edgec.ir.graph import Graph
+    from edgec.targets import Target
+
+_FILE = "model.tflite"
+_INTEGER = ("int8", "mixed")
+_SMALLER_WEIGHTS = ("int8-weights", "fp16")
+_ROOM = 1.1
+"""Bytes of the file's constants for each byte of the model's: shapes and axes are constants here."""
+
+
+@dataclass(frozen=True)
+class TFLite:
+    """ONNX to model.tflite."""
+
+    name: str = "tflite"
+    tools: tuple[str, ...] = ("ai-edge-litert", "flatbuffers")
+    precisions: tuple[Precision, ...] = ("int8", "mixed", "int8-weights", "fp16", "float")
+    profiles: tuple[Profile, ...] = ("strict", "islands")
+    """The rules of strict are those of TensorFlow Lite's 8-bit specification, and each DEQUANTIZE and QUANTIZE between
+    integers is an operator of its own here."""
+
+    activation_bits: tuple[int, ...] = (8, 16)
+    interfaces: tuple[Interface, ...] = ("float", "int8")
+    per_tensor_weights: frozenset[str] = frozenset()
+
+    def availability(self) -> Availability:
+        install = "pip install 'edgec[tflite]'"
+        try:
+            version = importlib.metadata.version("ai-edge-litert")
+            importlib.metadata.version("flatbuffers")
+        except importlib.metadata.PackageNotFoundError as error:
+            return Availability(False, reason=f"{error.name} is not installed.", install=install)
+        return Availability(True, version)
+
+    def saturates(self, target: Target) -> bool:
+        """Never: the kernels accumulate in 32 bits."""
+        return False
+
+    def supports(self, model: Path, target: Target) -> Sequence[OpVerdict]:
+        """Every node: whether it can be imported, and TFLite made to compute it."""
+        from edgec.backends.tflite.support import verdicts
+
+        return verdicts(model)
+
+    def lower(self, job: LowerJob) -> Payload:
+        """Import, run the passes, write the file.
+
+        Raises InternalError when a quantized model would be computed in float throughout, or weights that were made
+        smaller take more room than in the model; ModelRefused when the file would be larger than 2 GiB.
+        """
+        from edgec.backends.tflite.facts import border, facts
+        from edgec.backends.tflite.lowering import lower
+        from edgec.backends.tflite.model_file import require_writable
+        from edgec.backends.tflite.writer import write_graph
+        from edgec.onnx_graph.cost import stored_bytes
+        from edgec.onnx_graph.graph import load_model
+        from edgec.version import __version__
+
+        model = load_model(job.model)
+        stored = stored_bytes(model)
+        require_writable(stored)
+        lowered = lower(model, job.interface)
+        graph = lowered.graph
+        contract = {side: [item.name for item in getattr(model.graph, side)] for side in ("input", "output")}
+        constants = {item.name for item in model.graph.initializer}
+        options = {
+            "inputs": border(graph, graph.inputs, [name for name in contract["input"] if name not in constants]),
+            "outputs": border(graph, graph.outputs, contract["output"]),
+        }
+        written = write_graph(graph, f"edgec {__version__}", _metadata(job, graph, options))
+        found = facts(lowered, written, model)
+        if job.precision in _INTEGER and not found["int8_primitives"]:
+            raise _computes_in_float(job.precision, found)
+        if job.precision in _SMALLER_WEIGHTS and written.constant_bytes > _ROOM * stored + 4096:
+            raise _undone(job.precision, written.constant_bytes, stored)
+        (job.out / _FILE).write_bytes(written.content)
+        return Payload(engine="tflite", files=(_FILE,), options=options, facts=found)
+
+
+def _metadata(job: LowerJob, graph: Graph, options: Mapping[str, Any]) -> dict[str, bytes]:
+    """Buffers for whoever reads the file: what edgec's runtime does around it, and the same for TFLite's own tools."""
+    from edgec.backends.tflite import task_metadata
+
+    told: dict[str, Any] = dict(options)
+    if job.recipe is not None:
+        told["recipe"] = job.recipe
+    inputs, outputs = (_described(graph, options[side], job.recipe) for side in ("inputs", "outputs"))
+    return {
+        "edgec.io": json.dumps(told, sort_keys=True, separators=(",", ":")).encode(),
+        task_metadata.NAME: task_metadata.task_metadata(job.name, "made by edgec", inputs, outputs),
+    }
+
+
+def _described(
+    graph: Graph, items: Sequence[Mapping[str, Any]], recipe: Mapping[str, Any] | None
+) -> list[TensorDescription]:
+    from edgec.backends.tflite.task_metadata import Image, TensorDescription
+    from edgec.runtime.layouts import find_layout
+
+    described = []
+    for item in items:
+        name = item["index_name"]
+        image = None
+        if recipe is not None and name in graph.inputs and recipe.get("applies_to") == "images":
+            channels = 1 if recipe["color"] == "GRAY" else 3
+            if find_layout("auto", channels, graph.type(name).shape) is not None:
+                image = Image.from_recipe(recipe)
+        described.append(TensorDescription(item["name"], _in_words(item), image))
+    return described
+
+
+def _in_words(item: Mapping[str, Any]) -> str:
+    parts = [item["dtype"]]
+    if item["scale"] is not None:
+        parts.append(f"real = (integer - {item['zero_point']}) * {item['scale']:.9g}")
+    if item["permutation"] is not None:
+        parts.append(f"the model's dimensions in the order {item['permutation']}")
+    return "; ".join(parts)
+
+
+def _computes_in_float(precision: str, found: dict[str, Any]) -> InternalError:
+    return InternalError(
+        f"The artifact claims {precision}, but none of it would be computed in INT8",
+        f"None of its {found['float_primitives']} convolutions and matrix products has an INT8 kernel in TFLite.",
+        "Build with --precision float. If the model has layers that INT8 should reach, please report it with "
+        "the model if you may share it and the output of `edgec doctor`.",
+        found,
+    )
+
+
+def _undone(precision: str, found: int, stored: int) -> InternalError:
+    return InternalError(
+        f"The artifact claims {precision}, but its weights would be stored in {found:,} bytes",
+        f"The model that it was made from stores them in {stored:,}.",
+        "Build with --precision float. Please report it with the model if you may share it and the output of "
+        "`edgec doctor`.",
+        {"weight_bytes": found, "stored_bytes": stored},
+    )
+
+
+BACKEND = TFLite()

@@ -1,0 +1,81 @@
+"""What a report says of a payload: which operators compute in integers, and what is left of transposes and floats."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import onnx
+
+from edgec.backends.tflite.lowering import Lowered
+from edgec.backends.tflite.writer import Written
+from edgec.ir.accounting import account
+from edgec.ir.graph import Graph
+from edgec.onnx_graph.cost import macs
+from edgec.onnx_graph.graph import MAC_OPS
+from edgec.onnx_graph.graph import Graph as OnnxGraph
+from edgec.quantization.given_legality import objections
+
+
+def facts(lowered: Lowered, written: Written, model: onnx.ModelProto) -> dict[str, Any]:
+    """Observations in JSON form; a function of the model and of what was made of it."""
+    products = account(lowered.graph).products
+    source = OnnxGraph(model)
+    cost = macs(source)
+    total = sum(cost.values())
+    declared = declared_integer(source)
+    executed = {name for item in products if item.integers for name in item.origin}
+    lost = [name for name in declared if name not in executed]
+
+    def share(nodes: Sequence[str]) -> float:
+        return sum(cost.get(name, 0) for name in nodes) / total if total else float(bool(nodes))
+
+    return {
+        "int8_primitives": sum(item.integers for item in products),
+        "float_primitives": sum(not item.integers for item in products),
+        "operators": dict(written.operators),
+        "float_layers": list(dict.fromkeys(item.origin[0] for item in products if not item.integers and item.origin)),
+        "float_operations": [
+            {"operation": item.label, "result": item.result, "macs": item.macs, "reason": item.reason}
+            for item in lowered.in_float
+        ],
+        "lost_int8": lost,
+        "lost_int8_macs": {name: cost.get(name, 0) for name in lost},
+        "int8_mac_fraction_declared": share(declared),
+        "int8_mac_fraction_executed": share([name for name in declared if name in executed]),
+        "transposes": [
+            {"value": item.value, "permutation": list(item.permutation), "bytes": item.bytes, "why": item.why}
+            for item in lowered.transposes
+        ],
+        "minimum_runtime": written.runtime,
+        "weight_bytes": written.constant_bytes,
+    }
+
+
+def declared_integer(graph: OnnxGraph) -> list[str]:
+    """Names of the nodes that the model has between integers that TFLite's kernels multiply, in its order."""
+    against = {item.node for item in objections(graph, wide=True)}
+    return [node.name for node in graph.nodes if node.op_type in MAC_OPS and node.name not in against]
+
+
+def border(graph: Graph, names: Sequence[str], contract: Sequence[str]) -> list[dict[str, Any]]:
+    """Inputs or outputs as the engine has to feed and read them.
+
+    index_name: the tensor's name in the file; name: in the contract. permutation: dimension i in the file is dimension
+    permutation[i] of the contract's; None where they are the same. scale, zero_point: of integers that stand for the
+    contract's float32; None where the file has what the contract has.
+    """
+    found = []
+    for name, wanted in zip(names, contract, strict=True):
+        of, order = graph.type(name), graph.layouts.get(name)
+        found.append(
+            {
+                "name": wanted,
+                "index_name": name,
+                "permutation": list(order) if order is not None and list(order) != list(range(of.rank)) else None,
+                "dtype": of.dtype,
+                "scale": of.quantization.scale[0] if of.quantization is not None else None,
+                "zero_point": of.quantization.zero_point[0] if of.quantization is not None else None,
+            }
+        )
+    return found

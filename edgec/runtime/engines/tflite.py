@@ -1,0 +1,155 @@
+"""TensorFlow Lite's interpreter on the CPU: ai-edge-litert, or tflite-runtime on devices that have no other."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from importlib import import_module
+from typing import Any
+
+import numpy as np
+
+from ..errors import BundleError, EngineMissing, InputError
+
+DISTRIBUTION = "ai-edge-litert"
+
+ALTERNATIVES = {"tflite-runtime": "2.14"}
+"""Distributions that do as well, and their least versions: 32-bit ARM has no other."""
+
+_INTERPRETERS = ("ai_edge_litert.interpreter", "tflite_runtime.interpreter")
+_OPTIONS = {"inputs", "outputs"}
+
+
+class _Border:
+    """One input or output: where it is in the file, and how it differs from the contract."""
+
+    def __init__(self, option: Mapping[str, Any], details: Mapping[str, Any]) -> None:
+        self.name: str = option["name"]
+        self.index: int = details["index"]
+        self.dtype = np.dtype(option["dtype"])
+        self.permutation: list[int] | None = option["permutation"]
+        self.scale = None if option["scale"] is None else np.float32(option["scale"])
+        self.zero_point: int = option["zero_point"] or 0
+
+    def stored(self, array: np.ndarray) -> np.ndarray:
+        """From the contract to the file. Raises InputError for an integer that the file's type can't hold."""
+        if self.permutation is not None:
+            array = array.transpose(self.permutation)
+        if self.scale is not None:
+            limits = np.iinfo(self.dtype)
+            array = np.clip(np.rint(array / self.scale) + self.zero_point, limits.min, limits.max)
+        elif array.dtype != self.dtype:
+            self._require_room(array)
+        return np.ascontiguousarray(array, dtype=self.dtype)
+
+    def given(self, array: np.ndarray) -> np.ndarray:
+        """From the file to the contract."""
+        if self.scale is not None:
+            array = (array.astype(np.float32) - np.float32(self.zero_point)) * self.scale
+        if self.permutation is not None:
+            array = np.ascontiguousarray(array.transpose(np.argsort(self.permutation)))
+        return array
+
+    def _require_room(self, array: np.ndarray) -> None:
+        limits = np.iinfo(self.dtype)
+        if array.size and (array.max() > limits.max or array.min() < limits.min):
+            raise InputError(
+                f"Input {self.name!r} holds a value that does not fit into {self.dtype}",
+                "The model computes this input in fewer bits; it would silently use another value.",
+                f"Keep the values of this input between {limits.min} and {limits.max}.",
+            )
+
+
+class TFLiteEngine:
+    """A .tflite file in an interpreter.
+
+    inputs, outputs: in the model's order.
+    """
+
+    def __init__(self, interpreter: Any, inputs: Sequence[_Border], outputs: Sequence[_Border], version: str) -> None:
+        self.version = version
+        self._interpreter = interpreter
+        self._inputs = {border.name: border for border in inputs}
+        self._outputs = tuple(outputs)
+
+    def run(self, feeds: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+        """Run once; see `Engine.run`. Raises InputError for an integer that the file's type can't hold."""
+        for name, array in feeds.items():
+            border = self._inputs[name]
+            self._interpreter.set_tensor(border.index, border.stored(np.asarray(array)))
+        self._interpreter.invoke()
+        return {border.name: border.given(self._interpreter.get_tensor(border.index)) for border in self._outputs}
+
+
+def load(files: Mapping[str, bytes], options: Mapping[str, Any], threads: int) -> TFLiteEngine:
+    """Load a .tflite file; see `open_engine`."""
+    if not set(options) >= _OPTIONS or not files:
+        raise BundleError(
+            "The artifact's payload is incomplete",
+            "TensorFlow Lite needs model.tflite and a description of its inputs and outputs.",
+            "Build the artifact again.",
+        )
+    if unknown := sorted(set(options) - _OPTIONS):
+        raise EngineMissing(
+            f"The artifact asks the engine for {unknown[0]!r}, which this runtime does not know",
+            "It was made by a newer edgec.",
+            "Use the runtime that the artifact carries: python3 FILE.edgec run ...",
+        )
+    content = next(iter(files.values()))
+    interpreter, version = _interpreter(content, threads)
+    inputs = _borders(options["inputs"], interpreter.get_input_details())
+    outputs = _borders(options["outputs"], interpreter.get_output_details())
+    return TFLiteEngine(interpreter, inputs, outputs, version)
+
+
+def _borders(options: Sequence[Mapping[str, Any]], details: Sequence[Mapping[str, Any]]) -> list[_Border]:
+    by_name = {item["name"]: item for item in details}
+    try:
+        return [_Border(option, by_name[option["index_name"]]) for option in options]
+    except KeyError as error:
+        raise BundleError(
+            "The artifact's payload does not fit its description",
+            f"The .tflite file has no input or output called {error.args[0]!r}, only {', '.join(map(repr, by_name))}.",
+            "Build the artifact again.",
+        ) from error
+
+
+def _interpreter(content: bytes, threads: int) -> tuple[Any, str]:
+    """An interpreter with its tensors allocated, and the version of its package."""
+    failures = []
+    for name in _INTERPRETERS:
+        try:
+            module = import_module(name)
+        except ImportError as error:
+            failures.append(f"{type(error).__name__}: {error}.")
+            continue
+        package = name.split(".")[0]
+        try:
+            # Importing tflite-runtime beside a numpy that it was not made for succeeds; only this does not.
+            interpreter = module.Interpreter(model_content=content, num_threads=threads or None)
+            interpreter.allocate_tensors()
+        except (ImportError, SystemError) as error:
+            failures.append(f"{package}: {type(error).__name__}: {error}. tflite-runtime 2.14 needs numpy<2.")
+            continue
+        except (ValueError, RuntimeError) as error:
+            raise EngineMissing(
+                f"{package} {_version(package)} can't load the model",
+                str(error).strip().splitlines()[0],
+                "Install the version that made the artifact, or a newer one: "
+                f"python3 -m pip install --upgrade {DISTRIBUTION}",
+            ) from error
+        return interpreter, _version(package)
+    raise EngineMissing(
+        "TensorFlow Lite can't be used here",
+        "\n".join(failures),
+        f"Install it for this Python: python3 -m pip install {DISTRIBUTION} "
+        '(on 32-bit ARM: python3 -m pip install tflite-runtime "numpy<2")',
+    )
+
+
+def _version(package: str) -> str:
+    from importlib import metadata
+
+    try:
+        return metadata.version(package.replace("_", "-"))
+    except metadata.PackageNotFoundError:
+        return "unknown"
