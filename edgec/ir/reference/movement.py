@@ -21,7 +21,8 @@ def _(kind: kinds.Reshape, operands: Sequence[Tensor], results: Sequence[TensorT
 
 @compute.register
 def _(kind: kinds.Transpose, operands: Sequence[Tensor], results: Sequence[TensorType]) -> list[np.ndarray]:
-    return [np.ascontiguousarray(requantized(operands[0], results[0]).transpose(kind.permutation))]
+    turned = requantized(operands[0], results[0]).transpose(kind.permutation)
+    return [np.ascontiguousarray(turned).reshape(results[0].shape)]
 
 
 @compute.register
@@ -76,7 +77,7 @@ def _(kind: kinds.Gather, operands: Sequence[Tensor], results: Sequence[TensorTy
 @compute.register
 def _(kind: kinds.GatherND, operands: Sequence[Tensor], results: Sequence[TensorType]) -> list[np.ndarray]:
     x, indices = requantized(operands[0], results[0]), operands[1].data
-    return [np.ascontiguousarray(x[tuple(np.moveaxis(indices, -1, 0))])]
+    return [np.ascontiguousarray(x[tuple(np.moveaxis(indices, -1, 0))]).reshape(results[0].shape)]
 
 
 @compute.register
@@ -94,7 +95,7 @@ def _(kind: kinds.Tile, operands: Sequence[Tensor], results: Sequence[TensorType
 
 @compute.register
 def _(kind: kinds.BroadcastTo, operands: Sequence[Tensor], results: Sequence[TensorType]) -> list[np.ndarray]:
-    return [np.ascontiguousarray(np.broadcast_to(requantized(operands[0], results[0]), kind.shape))]
+    return [np.broadcast_to(requantized(operands[0], results[0]), kind.shape).copy()]
 
 
 @compute.register
@@ -109,7 +110,7 @@ def _(kind: kinds.OneHot, operands: Sequence[Tensor], results: Sequence[TensorTy
 
 @compute.register
 def _(kind: kinds.Reverse, operands: Sequence[Tensor], results: Sequence[TensorType]) -> list[np.ndarray]:
-    return [np.ascontiguousarray(np.flip(requantized(operands[0], results[0]), kind.axes))]
+    return [np.flip(requantized(operands[0], results[0]), kind.axes).copy()]
 
 
 @compute.register

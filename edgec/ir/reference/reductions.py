@@ -58,8 +58,8 @@ def _(kind: kinds.ArgReduce, operands: Sequence[Tensor], results: Sequence[Tenso
 def _(kind: kinds.TopK, operands: Sequence[Tensor], results: Sequence[TensorType]) -> list[np.ndarray]:
     """Of equal elements the first comes first."""
     (x,) = operands
-    wide = x.data if x.data.dtype.kind == "f" else x.data.astype(np.int64)
-    order = np.argsort(-wide, axis=-1, kind="stable")[..., : kind.k]
+    rising = -x.data if x.data.dtype.kind == "f" else ~x.data.astype(np.int64)
+    order = np.argsort(rising, axis=-1, kind="stable")[..., : kind.k]
     found = np.take_along_axis(x.data, order, -1)
     return [requantized(Tensor(found, x.type.of_shape(found.shape)), results[0]), order.astype(np.int32)]
 
