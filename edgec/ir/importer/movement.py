@@ -82,6 +82,8 @@ def reshape(item: NodeImport) -> None:
 
 
 def _reshape(item: NodeImport, x: str, shape: Shape, output: str | None = None) -> str:
+    if output is None:
+        return item.add_arranged(Reshape(shape), x, lambda data: data.reshape(shape))
     return item.add(Reshape(shape), [x], output)
 
 
@@ -117,7 +119,8 @@ def unsqueeze(item: NodeImport) -> None:
 @imports("Transpose")
 def transpose(item: NodeImport) -> None:
     rank = item.type(item.operand(0)).rank
-    item.add(Transpose(tuple(item.attribute("perm", range(rank)[::-1]))), [item.operand(0)])
+    order = tuple(item.attribute("perm", range(rank)[::-1]))
+    item.add_arranged(Transpose(order), item.operand(0), lambda data: data.transpose(order))
 
 
 @imports("Expand")
