@@ -30,6 +30,7 @@ from edgec.ir.accounting import macs_of
 from edgec.ir.builder import GraphBuilder, without_dead
 from edgec.ir.graph import Graph, Operation, Quantization, TensorType, Value
 from edgec.ir.passes.integer_kinds import MOVES_ONE, PRODUCTS, computes, same_grid, stays_on, tied_operands
+from edgec.ir.passes.stored_bias import fuse_stored_bias
 
 
 class IntegerKernels(Protocol):
@@ -67,18 +68,22 @@ def integer_operations(graph: Graph, kernels: IntegerKernels, *, float_results: 
 
     float_results: let products of integers whose result is needed in float32 give that.
     """
-    early, wanted = _quantized_early(graph, kernels)
+    early, wanted = _quantized_early(fuse_stored_bias(graph), kernels)
     return _Rewriting(early, kernels, float_results, wanted=wanted).run()
 
 
 def float_between(graph: Graph, kernels: IntegerKernels, *, float_results: bool = False) -> list[FloatOperation]:
-    """The operations that `integer_operations` left in float32, in order, and why."""
-    rewriting = _Rewriting(graph, kernels, float_results)
+    """The operations that `integer_operations` leaves in float32 of a graph, in order, and why.
+
+    The graph may have gone through it already, or not.
+    """
+    early, _ = _quantized_early(fuse_stored_bias(graph), kernels)
+    rewriting = _Rewriting(early, kernels, float_results)
     rewriting.run()
     found = []
-    for operation in graph.operations:
+    for operation in early.operations:
         if (reason := rewriting.reasons.get(operation.outputs[0])) is not None:
-            label, macs = operation.kind.label, macs_of(graph, operation)
+            label, macs = operation.kind.label, macs_of(early, operation)
             found.append(FloatOperation(label, operation.outputs[0], operation.origin, macs, reason))
     return found
 
