@@ -32,6 +32,9 @@ FAMILIES = (
 """The modules beside this one that register handlers."""
 
 
+_COMPUTED = tuple(dtype for dtype in DTYPES if dtype != "float16")
+"""Element types of what is computed, and of inputs and outputs: float16 is how constants are stored."""
+
 _REMEDIES = {
     "If": "Fix the shapes of the model's inputs (--shape), so that its condition becomes a constant; or export the one "
     "branch that inference takes (torch.onnx.export of a traced model does).",
@@ -159,7 +162,7 @@ def _check(item: NodeImport, operation: Operation) -> None:
     for name in (*operation.inputs, *operation.outputs):
         of = graph.type(name)
         stored = isinstance(operation.kind, Cast) and graph.constant(name) is not None
-        if of.dtype not in DTYPES or (of.dtype == "float16" and not stored):
+        if of.dtype not in (DTYPES if stored else _COMPUTED):
             what = "strings" if of.dtype in ("object", "str") else of.dtype
             item.refuse(f"it computes with {what} ({name!r})", _IN_FLOAT32)
         if not of.size and graph.constant(name) is None:
@@ -178,7 +181,7 @@ def _guess(source: OnnxGraph, builder: GraphBuilder, node: NodeProto) -> list[st
     """Declare the results of a refused node by their inferred types; those that have none are returned."""
     unknown = []
     for output in filter(None, node.output):
-        if source.shape(output) is None or str(source.dtype(output)) not in DTYPES:
+        if source.shape(output) is None or str(source.dtype(output)) not in _COMPUTED:
             unknown.append(output)
         elif output not in builder.graph.values:
             builder.copy_value(Value(output, _declared(source, output)))
@@ -203,7 +206,7 @@ def _objection_to_interface(source: OnnxGraph, name: str, of: TypeProto) -> tupl
     dtype, shape = source.dtype(name), source.shape(name)
     if of.tensor_type.elem_type == onnx.TensorProto.STRING:
         return "it holds strings", "Turn them into numbers before the model: cut the model behind its tokenizer."
-    if dtype is None or str(dtype) not in DTYPES or str(dtype) == "float16":
+    if dtype is None or str(dtype) not in _COMPUTED:
         return f"it is {dtype}", _IN_FLOAT32
     if shape is None:
         return "its shape is not fixed", f"Fix it with --shape {name}=1x3x224x224, or what it is."
@@ -217,7 +220,7 @@ def _objection_to_result(graph: Graph, name: str) -> tuple[str, str] | None:
     if name not in graph.values:
         return "no node gives it", "Export the model again."
     of = graph.type(name)
-    if of.dtype not in DTYPES or of.dtype == "float16":
+    if of.dtype not in _COMPUTED:
         return f"it is {of.dtype}", _IN_FLOAT32
     if not of.size:
         return f"it has no elements: its shape is {of.shape}", "Take it out of the model."
