@@ -7,7 +7,7 @@ from importlib import import_module
 from edgec.backends.base import Backend
 from edgec.errors import UsageError
 
-BACKENDS = ("openvino", "tflite")
+BACKENDS = ("openvino", "tflite", "edgetpu")
 
 
 def backend_tools() -> tuple[str, ...]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 from collections.abc import Mapping, Sequence
 from importlib import import_module
 from typing import Any
@@ -17,6 +18,8 @@ ALTERNATIVES = {"tflite-runtime": "2.14"}
 
 _INTERPRETERS = ("ai_edge_litert.interpreter", "tflite_runtime.interpreter")
 _OPTIONS = {"inputs", "outputs"}
+_EDGETPU = "edgetpu"
+"""Option of a payload that was compiled for an Edge TPU: the compiled file, and the library that runs it."""
 
 
 class _Border:
@@ -39,7 +42,7 @@ class _Border:
             array = np.clip(np.rint(array / self.scale) + self.zero_point, limits.min, limits.max)
         elif array.dtype != self.dtype:
             self._require_room(array)
-        return np.ascontiguousarray(array, dtype=self.dtype)
+        return np.asarray(array, dtype=self.dtype, order="C")
 
     def given(self, array: np.ndarray) -> np.ndarray:
         """From the file to the contract."""
@@ -88,17 +91,49 @@ def load(files: Mapping[str, bytes], options: Mapping[str, Any], threads: int) -
             "TensorFlow Lite needs model.tflite and a description of its inputs and outputs.",
             "Build the artifact again.",
         )
-    if unknown := sorted(set(options) - _OPTIONS):
+    if unknown := sorted(set(options) - _OPTIONS - {_EDGETPU}):
         raise EngineMissing(
             f"The artifact asks the engine for {unknown[0]!r}, which this runtime does not know",
             "It was made by a newer edgec.",
             "Use the runtime that the artifact carries: python3 FILE.edgec run ...",
         )
-    content = next(iter(files.values()))
-    interpreter, version = _interpreter(content, threads)
+    interpreter, version = _chosen(files, options.get(_EDGETPU), threads)
     inputs = _borders(options["inputs"], interpreter.get_input_details())
     outputs = _borders(options["outputs"], interpreter.get_output_details())
     return TFLiteEngine(interpreter, inputs, outputs, version)
+
+
+def _chosen(files: Mapping[str, bytes], edgetpu: Mapping[str, Any] | None, threads: int) -> tuple[Any, str]:
+    """The compiled file on the Edge TPU where there is one, else the same model on the CPU; the version says which."""
+    content = next(iter(files.values()))
+    if edgetpu is None:
+        return _interpreter(content, threads)
+    if edgetpu["file"] not in files:
+        raise BundleError(
+            "The artifact's payload is incomplete",
+            f"It should hold {edgetpu['file']}, which the Edge TPU runs.",
+            "Build the artifact again.",
+        )
+    try:
+        delegate = _delegate(edgetpu["delegate"])
+    except (OSError, ValueError) as error:  # no such library; no such device
+        why = str(error).strip().splitlines()
+        interpreter, version = _interpreter(content, threads)
+        return interpreter, f"{version}, on the CPU: {edgetpu['delegate']}: {why[0] if why else type(error).__name__}"
+    interpreter, version = _interpreter(files[edgetpu["file"]], threads, [delegate])
+    return interpreter, f"{version}, with {edgetpu['delegate']}"
+
+
+def _delegate(library: str) -> Any:
+    """What hands operators over to a library. Raises OSError without the library, ValueError without the device."""
+    ctypes.CDLL(library)  # the interpreters raise the same, and print a traceback of their own beside it
+    for name in _INTERPRETERS:
+        try:
+            module = import_module(name)
+        except ImportError:
+            continue
+        return module.load_delegate(library)
+    raise OSError("no interpreter is installed")
 
 
 def _borders(options: Sequence[Mapping[str, Any]], details: Sequence[Mapping[str, Any]]) -> list[_Border]:
@@ -113,7 +148,7 @@ def _borders(options: Sequence[Mapping[str, Any]], details: Sequence[Mapping[str
         ) from error
 
 
-def _interpreter(content: bytes, threads: int) -> tuple[Any, str]:
+def _interpreter(content: bytes, threads: int, delegates: Sequence[Any] = ()) -> tuple[Any, str]:
     """An interpreter with its tensors allocated, and the version of its package."""
     failures = []
     for name in _INTERPRETERS:
@@ -125,7 +160,9 @@ def _interpreter(content: bytes, threads: int) -> tuple[Any, str]:
         package = name.split(".")[0]
         try:
             # Importing tflite-runtime beside a numpy that it was not made for succeeds; only this does not.
-            interpreter = module.Interpreter(model_content=content, num_threads=threads or None)
+            interpreter = module.Interpreter(
+                model_content=content, num_threads=threads or None, experimental_delegates=list(delegates) or None
+            )
             interpreter.allocate_tensors()
         except (ImportError, SystemError) as error:
             failures.append(f"{package}: {type(error).__name__}: {error}. tflite-runtime 2.14 needs numpy<2.")
