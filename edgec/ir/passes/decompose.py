@@ -180,10 +180,17 @@ def _hard_swish(parts: Parts, x: str) -> None:
 
 
 def _softplus(parts: Parts, x: str) -> None:
-    """max(x, 0) + log(1 + exp(-|x|)), which does not overflow."""
+    """max(x, 0) + log(1 + p) with p = exp(-|x|), which does not overflow.
+
+    A small p loses its last bits in w = 1 + p. log(w) * p / (w - 1) gives them back (Kahan); where w is 1, it is p.
+    """
     power = parts.unary("exp", parts.unary("neg", parts.unary("abs", x, "abs"), "neg"), "exp")
-    log = parts.unary("log", parts.binary("add", power, 1.0, "sum"), "log")
-    parts.binary("add", parts.unary("relu", x, "relu"), log)
+    whole = parts.binary("add", power, 1.0, "whole")
+    lost = parts.binary("div", power, parts.binary("sub", whole, 1.0, "kept"), "lost")
+    log = parts.binary("mul", parts.unary("log", whole, "log"), lost, "log1p")
+    tiny = parts.binary("equal", whole, 1.0, "tiny")
+    tail = parts.add(Select(), [tiny, power, log], "tail")
+    parts.binary("add", parts.unary("relu", x, "relu"), tail)
 
 
 def _sign(parts: Parts, x: str) -> None:

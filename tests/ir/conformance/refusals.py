@@ -33,9 +33,19 @@ REFUSALS: tuple[tuple[str, str], ...] = (
 )
 """(pattern of names, part of the reason), the first that fits."""
 
+OF_BACKENDS: dict[str, tuple[tuple[str, str], ...]] = {
+    "tflite": ((r"bitshift_", "no operator for shift_"), (r"bitwise_(and|or)", "no operator for bitwise_")),
+}
+"""The same for what one backend refuses besides."""
 
-def refusal(case: Case) -> str | None:
-    """A part of the reason for which a claimed case must be refused; None where it must pass."""
+
+def reasons(route: str) -> tuple[tuple[str, str], ...]:
+    """The table of a route."""
+    return (*REFUSALS, *OF_BACKENDS.get(route, ()))
+
+
+def refusal(case: Case, route: str) -> str | None:
+    """A part of the reason for which a claimed case must be refused on a route; None where it must pass."""
     if not case.dtypes <= DTYPES:
         return ""
-    return next((reason for pattern, reason in REFUSALS if re.search(pattern, case.name)), None)
+    return next((reason for pattern, reason in reasons(route) if re.search(pattern, case.name)), None)

@@ -16,7 +16,7 @@ def counts(route: Route) -> tuple[Counter[Outcome], dict[str, Counter[Outcome]]]
     total: Counter[Outcome] = Counter()
     by_operator: dict[str, Counter[Outcome]] = {}
     for case in all_cases():
-        outcome = run(case, route, refusal(case) if case.claimed else None)
+        outcome = run(case, route, refusal(case, route.name) if case.claimed else None)
         total[outcome] += 1
         if len(case.operators) == 1:
             (operator,) = case.operators

@@ -84,6 +84,13 @@ def test_erf_is_within_its_bound_of_the_mathematical_function():
     assert np.abs(execute(graph, {"x0": x})["y"] - exact).max() <= 5e-7
 
 
+def test_softplus_keeps_its_digits_where_it_is_small():
+    x = np.linspace(-80, 5, 5001).astype(np.float32)
+    graph = decompose(graph_of(Unary("softplus"), x), few)
+    exact = np.log1p(np.exp(x.astype(np.float64)))
+    np.testing.assert_allclose(execute(graph, {"x0": x})["y"], exact, rtol=1e-6)
+
+
 @pytest.mark.parametrize("dtype", ["int32", "int64"])
 @pytest.mark.parametrize("function", ["abs", "neg", "sign", "square", "relu"])
 def test_functions_of_integers_stay_exact(function, dtype):
