@@ -7,7 +7,7 @@ same grid, so what is left between them is what the kernels do otherwise.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -117,7 +117,7 @@ def compare_intermediates(
     return {
         "tensors": rows,
         "first": _first_break(graph, rows),
-        "within": _within(graph, rows),
+        "within": _within(graph, rows, {item.name for item in wanted}),
         "as_shipped": inspection.AS_SHIPPED,
         "notes": notes,
     }
@@ -244,13 +244,13 @@ def _first_break(graph: Graph, rows: Sequence[dict[str, Any]]) -> dict[str, Any]
     return None
 
 
-def _within(graph: Graph, rows: Sequence[dict[str, Any]]) -> dict[str, str]:
-    """Tensors that the payload does not have, and the first node behind each whose result it has."""
+def _within(graph: Graph, rows: Sequence[dict[str, Any]], looked_for: Collection[str]) -> dict[str, str]:
+    """Tensors that the payload does not have though they were looked for: the first node behind each that it has."""
     known = {row["name"] for row in rows} | {row["value"] for row in rows}
     found: dict[str, str] = {}
     for node in reversed(graph.nodes):
         for name in node.output:
-            if name in known or not graph.is_float(name):
+            if name in known or name not in looked_for or not graph.is_float(name):
                 continue
             for reader in graph.consumers.get(name, []):
                 if any(output in known for output in reader.output):
