@@ -14,6 +14,8 @@ Three rules, for operations all of whose real operands are Dequantize's results:
 
 Everything else stays in float between Dequantize and Quantize, which `float_between` lists.
 
+A constant bias in float, or on another grid than that of the sums, is rounded to that: by half a step of the sums.
+
 An integer result is called like the float value in whose place it is; where that is needed too, NAME_quantized.
 """
 
