@@ -49,7 +49,8 @@ def stored(values: np.ndarray, of: TensorType) -> np.ndarray:
     if quantization is None:
         return values.astype(of.dtype, copy=False)
     scale = spread(quantization.scale, quantization, of.rank, "float32")
-    return rounded(values.astype(np.float32, copy=False) / scale, of)
+    with np.errstate(over="ignore"):  # infinity saturates like any large number
+        return rounded(values.astype(np.float32, copy=False) / scale, of)
 
 
 def rounded(steps: np.ndarray, of: TensorType) -> np.ndarray:
