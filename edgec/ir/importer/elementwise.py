@@ -269,10 +269,18 @@ def gelu(item: NodeImport) -> None:
 
 @imports("Mish")
 def mish(item: NodeImport) -> None:
-    """x * tanh(softplus(x))."""
+    """x * tanh(softplus(x)) = x * n / (n + 2) with n = exp(x) * (exp(x) + 2): fewer steps, and exact where it is small.
+
+    From x = 20 on the quotient is 1 in float32, so that exp need not go further.
+    """
     x = item.operand(0)
-    soft = item.add(Unary("softplus"), [x], item.between("softplus"))
-    item.add(Binary("mul"), [x, item.add(Unary("tanh"), [soft], item.between("tanh"))])
+    two = item.add_constant("two", np.array(2, np.float32))
+    power = item.add(Unary("exp"), [clamp(item, x, -math.inf, 20.0, item.between("limited"))], item.between("exp"))
+    n = item.add(Binary("mul"), [power, item.add(Binary("add"), [power, two], item.between("more"))], item.between("n"))
+    quotient = item.add(
+        Binary("div"), [n, item.add(Binary("add"), [n, two], item.between("divisor"))], item.between("gate")
+    )
+    item.add(Binary("mul"), [x, quotient])
 
 
 @imports("Swish")
