@@ -1,6 +1,6 @@
 """What the backend makes of a file that was lowered, with and without a compiler.
 
-The compiler is the stand-in of test_compiler.py, and the TensorFlow Lite backend one that writes a file made by hand:
+The compiler is a stand-in, and the TensorFlow Lite backend one that writes a file made by hand:
 what that backend really writes is for tests/contract and tests/backends/tflite to see.
 """
 
@@ -14,7 +14,7 @@ from edgec.backends.edgetpu import backend
 from edgec.errors import UnsupportedOp, WorkerCrashed
 from edgec.targets import Accelerator, Target
 from tests.backends.edgetpu.networks import Net
-from tests.backends.edgetpu.test_compiler import WRITES_MODEL, stand_in  # noqa: F401
+from tests.backends.edgetpu.stand_in import WRITES_MODEL, write_stand_in
 from tests.backends.edgetpu.test_log import SIXTEEN
 from tests.backends.edgetpu.test_mapping import chain
 
@@ -52,8 +52,8 @@ def test_without_the_compiler_the_payload_is_uncompiled_and_the_mapping_predicte
     json.dumps(payload.facts)
 
 
-def test_with_the_compiler_its_file_lies_beside_and_its_log_is_compared(lower, stand_in, tmp_path):  # noqa: F811
-    stand_in(WRITES_MODEL + f"cat <<'LOG'\n{SIXTEEN}\nLOG\ntouch $out/model_edgetpu.log\n")
+def test_with_the_compiler_its_file_lies_beside_and_its_log_is_compared(lower, tmp_path):
+    write_stand_in(tmp_path, WRITES_MODEL + f"cat <<'LOG'\n{SIXTEEN}\nLOG\ntouch $out/model_edgetpu.log\n")
     out, payload = lower(chain("LEAKY_RELU"))
     assert payload.files == ("model.tflite", "model_edgetpu.tflite", "edgetpu_compiler.log")
     assert sorted(path.name for path in out.iterdir()) == sorted(payload.files)
@@ -66,8 +66,8 @@ def test_with_the_compiler_its_file_lies_beside_and_its_log_is_compared(lower, s
     assert "13" in (tmp_path / "arguments").read_text().split()
 
 
-def test_a_compiler_that_fails_fails_the_build(lower, stand_in):  # noqa: F811
-    stand_in("echo 'Model not quantized'; exit 1\n")
+def test_a_compiler_that_fails_fails_the_build(lower, tmp_path):
+    write_stand_in(tmp_path, "echo 'Model not quantized'; exit 1\n")
     with pytest.raises(WorkerCrashed, match="exit code 1"):
         lower(chain())
 

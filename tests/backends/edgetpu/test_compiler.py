@@ -1,35 +1,21 @@
-"""The driver of the compiler, on a stand-in: a shell script that these tests write. The compiler itself may not be
-passed on, so nothing here shows what it does."""
+"""The driver of the compiler, on a stand-in: a shell script that these tests write."""
 
 import time
+from functools import partial
 from pathlib import Path
 
 import pytest
 
 from edgec.backends.edgetpu import compiler
 from edgec.errors import InternalError, WorkerCrashed, WorkerTimedOut
+from tests.backends.edgetpu.stand_in import WRITES_MODEL, write_stand_in
 from tests.backends.edgetpu.test_log import SIXTEEN
-
-WRITES_MODEL = 'printf "0123TFL3-compiled" > "$out/${model%.tflite}_edgetpu.tflite"\n'
 
 
 @pytest.fixture
 def stand_in(tmp_path):
-    """Writes a script that reads its arguments as the compiler does, and then does what the test says."""
-
-    def write(body):
-        script = tmp_path / "bin" / "edgetpu_compiler"
-        script.parent.mkdir(exist_ok=True)
-        script.write_text(
-            "#!/bin/sh\n# STAND-IN for Google's edgetpu_compiler, written by a test\n"
-            f'echo "$@" > {tmp_path}/arguments\n'
-            'if [ "$1" = --version ]; then echo "Edge TPU Compiler version 16.0.384591198"; exit 0; fi\n'
-            'out="$3"; model=$(basename "$6")\n' + body
-        )
-        script.chmod(0o755)
-        return script
-
-    return write
+    """Writes a script that does what the test says."""
+    return partial(write_stand_in, tmp_path)
 
 
 @pytest.fixture

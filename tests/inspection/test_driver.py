@@ -1,0 +1,90 @@
+"""`edgec inspect` from a model to the answers, and the build that it foretells."""
+
+import json
+import os
+import zipfile
+
+import pytest
+from click.testing import CliRunner
+
+from edgec.api import build
+from edgec.cli.inspect import command
+from edgec.errors import UnsupportedOp
+from edgec.inspection.driver import inspect
+from edgec.spec import BuildSpec
+from tests.backends.edgetpu.stand_in import WRITES_MODEL, write_stand_in
+from tests.backends.edgetpu.test_log import SIXTEEN
+from tests.contract import models
+
+
+def test_a_float_model_is_told_of_without_data(digits):
+    found = inspect(BuildSpec(digits.model, targets=("coral-usb",), precision="float"))
+    mapping = found.answers["mapping"]
+    assert mapping["mapped"] == len(mapping["operators"]) == 9
+    assert mapping["float_nodes"] == {} and not mapping["calibrated"]
+    assert mapping["runtime"] == 14
+
+
+def test_the_build_is_predicted_as_the_inspection_said(digits, tmp_path):
+    said = inspect(BuildSpec(digits.model, targets=("coral-usb",), precision="float")).answers["mapping"]
+    facts = built(digits, tmp_path).lowered["facts"]["edgetpu"]
+    assert facts["label"] == "uncompiled"
+    assert [(item["operator"], item["status"]) for item in facts["predicted"]["operators"]] == [
+        (item["operator"], item["status"]) for item in said["operators"]
+    ]
+
+
+def test_where_the_compiler_appears_on_path_a_build_runs_it_and_packs_its_file(digits, tmp_path, monkeypatch):
+    """The compiler is a script: its file is no model, and the machine has no Edge TPU, so that the CPU's is run."""
+    assert built(digits, tmp_path).lowered["facts"]["edgetpu"]["label"] == "uncompiled"
+    write_stand_in(tmp_path, WRITES_MODEL + f"cat <<'LOG'\n{SIXTEEN}\nLOG\n")
+    monkeypatch.setenv("PATH", f"{tmp_path / 'bin'}:{os.environ['PATH']}")
+    made = built(digits, tmp_path)
+    assert made.lowered["facts"]["edgetpu"]["label"] == "compiled"
+    assert made.lowered["facts"]["edgetpu"]["comparison"]["compiler"] == "16.0.384591198"
+    assert any("mapped 2 of 9 operations" in note.text for note in made.notes)
+    with zipfile.ZipFile(made.artifact.path) as artifact:
+        assert artifact.read("payload/model_edgetpu.tflite") == b"0123TFL3-compiled"
+
+
+def built(digits, folder):
+    """The build of the digits model for coral-usb, which must succeed."""
+    result = build(
+        digits.model,
+        targets="coral-usb",
+        calibration=digits.calibration,
+        preprocess=digits.recipe,
+        output=folder / "out",
+    )
+    (made,) = result.builds
+    assert made.error is None, made.error
+    return made
+
+
+def test_float_inputs_and_outputs_cost_two_operations_on_the_cpu(digits):
+    found = inspect(BuildSpec(digits.model, targets=("coral-dev-board",), precision="float"), "float")
+    mapping = found.answers["mapping"]
+    assert mapping["mapped"] == 9 and len(mapping["operators"]) == 11
+    assert mapping["end"] is None and mapping["remedies"] == []
+
+
+def test_a_model_that_came_quantized_is_told_of_with_its_own_scales(tmp_path):
+    path = tmp_path / "model.onnx"
+    path.write_bytes(models.conv_int8().SerializeToString())
+    mapping = inspect(BuildSpec(path, targets=("coral-usb",), precision="float")).answers["mapping"]
+    assert mapping["calibrated"] and mapping["mapped"] > 0
+
+
+def test_a_node_that_no_file_can_hold_is_named(tmp_path):
+    path = tmp_path / "model.onnx"
+    path.write_bytes(models.with_unknown_operator().SerializeToString())
+    with pytest.raises(UnsupportedOp):
+        inspect(BuildSpec(path, targets=("coral-usb",), precision="float"))
+
+
+def test_the_command_prints_json(digits):
+    result = CliRunner().invoke(command, [str(digits.model), "-t", "coral-usb", "--json"], standalone_mode=False)
+    assert result.return_value == 0, result.output
+    document = json.loads(result.output)
+    assert document["status"] == "inspected" and document["target"] == "coral-usb"
+    assert "not been validated" in document["inspection"]["mapping"]["is"]
