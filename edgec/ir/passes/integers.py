@@ -170,16 +170,13 @@ class _Rewriting:
         source, target = operation.inputs[0], operation.outputs[0]
         if target in self.integers:  # written by the operation whose result it reads
             return
-        known = self.twins.get(source) or self.integers.get(source)
         of = self.graph.type(target)
-        if known is not None and same_grid(self.builder.type(known), of):
-            self.integers[target] = known
+        reads = self._operand(source)
+        if same_grid(self.builder.type(reads), of):
+            self.integers[target] = reads
             return
-        if known is not None:
-            objection = self._objection(operation, [known], of)
-            if objection is not None:
-                known = None
-        reads = known if known is not None else self._float(source)
+        if source in self.twins and self._objection(operation, [reads], of) is not None:
+            reads = self._float(source)
         self.integers[target] = self._add(operation, [reads], target, of)
 
     def _positions(self, operation: Operation) -> str | None:

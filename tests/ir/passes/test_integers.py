@@ -401,3 +401,14 @@ def test_a_boundary_whose_readers_disagree_stays_in_float():
     assert after.type("x").dtype == "float32"
     assert after.type("a").dtype == "float32", "another operation reads it"
     assert after.type("b").dtype == "int8"
+
+
+def test_integers_that_are_requantized_though_the_backend_does_not_like_it():
+    net = Net()
+    x = net.q_dq(net.real("x", 1, 4))
+    y = net.add(kinds.Unary("relu"), [x], "y")
+    net.q(y, OTHER, "one_quantized")
+    two = net.q(y, OTHER, "two_quantized")
+    after = rewritten(net, [net.q(two, GRID, "again"), "one_quantized"], Everything(but=(kinds.Quantize,)))
+    assert labels(after) == ["Quantize", "relu", "Quantize"]
+    assert after.operations[2].inputs == ("one_quantized",)

@@ -57,13 +57,17 @@ def graphs(draw) -> Graph:
     for number in range(draw(st.integers(3, 14))):
         name = f"v{number}"
         what = draw(
-            st.sampled_from(["q", "q", "q_dq", "q_dq", "dq", "one", "one", "two", "concat", "pad", "fc", "split"])
+            st.sampled_from(
+                ["q", "q", "q_dq", "q_dq", "again", "dq", "one", "one", "two", "concat", "pad", "fc", "split"]
+            )
         )
         x = draw(st.sampled_from(reals))
         if what in ("q", "q_dq"):
             integers.append(net.q(x, draw(st.sampled_from(GRIDS)), f"{name}_quantized"))
         if what == "q_dq" or (what == "dq" and integers):
             reals.append(net.dq(draw(st.sampled_from(integers)) if what == "dq" else integers[-1], name))
+        if what == "again" and integers:
+            integers.append(net.q(draw(st.sampled_from(integers)), draw(st.sampled_from(GRIDS)), f"{name}_quantized"))
         if what == "one":
             reals.append(net.add(draw(st.sampled_from(SAME_SHAPE)), [x], name))
         if what == "two":
