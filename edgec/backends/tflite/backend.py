@@ -71,6 +71,7 @@ class TFLite:
         from edgec.backends.tflite.model_file import require_writable
         from edgec.backends.tflite.writer import write_graph
         from edgec.onnx_graph.cost import stored_bytes
+        from edgec.onnx_graph.graph import Graph as OnnxGraph
         from edgec.onnx_graph.graph import load_model
         from edgec.version import __version__
 
@@ -79,11 +80,10 @@ class TFLite:
         require_writable(stored)
         lowered = lower(model, job.interface)
         graph = lowered.graph
-        contract = {side: [item.name for item in getattr(model.graph, side)] for side in ("input", "output")}
-        constants = {item.name for item in model.graph.initializer}
+        source = OnnxGraph(model)
         options = {
-            "inputs": border(graph, graph.inputs, [name for name in contract["input"] if name not in constants]),
-            "outputs": border(graph, graph.outputs, contract["output"]),
+            "inputs": border(graph, graph.inputs, {name: str(source.dtype(name)) for name in source.inputs}),
+            "outputs": border(graph, graph.outputs, {name: str(source.dtype(name)) for name in source.outputs}),
         }
         written = write_graph(graph, f"edgec {__version__}", _metadata(job, graph, options))
         found = facts(lowered, written, model)

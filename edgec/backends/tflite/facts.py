@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import onnx
@@ -58,24 +58,27 @@ def declared_integer(graph: OnnxGraph) -> list[str]:
     return [node.name for node in graph.nodes if node.op_type in MAC_OPS and node.name not in against]
 
 
-def border(graph: Graph, names: Sequence[str], contract: Sequence[str]) -> list[dict[str, Any]]:
+def border(graph: Graph, names: Sequence[str], contract: Mapping[str, str]) -> list[dict[str, Any]]:
     """Inputs or outputs as the engine has to feed and read them.
+
+    contract: name and dtype of each, in order.
 
     index_name: the tensor's name in the file; name: in the contract. permutation: dimension i in the file is dimension
     permutation[i] of the contract's; None where they are the same. scale, zero_point: of integers that stand for the
     contract's float32; None where the file has what the contract has.
     """
     found = []
-    for name, wanted in zip(names, contract, strict=True):
+    for name, (wanted, dtype) in zip(names, contract.items(), strict=True):
         of, order = graph.type(name), graph.layouts.get(name)
+        grid = of.quantization if dtype == "float32" else None
         found.append(
             {
                 "name": wanted,
                 "index_name": name,
                 "permutation": list(order) if order is not None and list(order) != list(range(of.rank)) else None,
                 "dtype": of.dtype,
-                "scale": of.quantization.scale[0] if of.quantization is not None else None,
-                "zero_point": of.quantization.zero_point[0] if of.quantization is not None else None,
+                "scale": grid.scale[0] if grid is not None else None,
+                "zero_point": grid.zero_point[0] if grid is not None else None,
             }
         )
     return found

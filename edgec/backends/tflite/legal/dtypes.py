@@ -9,6 +9,7 @@ from __future__ import annotations
 from functools import singledispatch
 
 from edgec.backends.tflite.legal.rewriting import Place
+from edgec.backends.tflite.writer.elementwise import BINARY as WRITTEN
 from edgec.ir import kinds
 from edgec.ir.kinds import Kind
 
@@ -26,7 +27,7 @@ UNARY: dict[str, Dtypes] = {"abs": INT32, "neg": INT64, "sign": INT32, "logical_
 """What is not listed computes in float32 only."""
 
 BINARY: dict[str, Dtypes] = {
-    "bitwise_xor": frozenset({"int32"}),
+    "bitwise_xor": frozenset({"int32", "bool"}),
     "div": INT32,
     "equal": frozenset({*INT64, "bool"}),
     "floor_div": INT32,
@@ -128,7 +129,7 @@ def _(kind: kinds.Unary) -> Dtypes | None:
 
 @accepted.register
 def _(kind: kinds.Binary) -> Dtypes | None:
-    return None if kind.function in ("bitwise_and", "bitwise_or") else BINARY.get(kind.function, INT64)
+    return BINARY.get(kind.function, INT64) if kind.function in WRITTEN else None
 
 
 _DATA = {kinds.Gather: (0,), kinds.GatherND: (0,)}

@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 
 from edgec.backends.tflite.legal.rewriting import Place, replaced
-from edgec.backends.tflite.writer.padding import same, scheme
+from edgec.backends.tflite.writer.padding import Scheme, scheme, transposed_scheme
 from edgec.ir.graph import TensorType
 from edgec.ir.kinds import (
     BatchMatMul,
@@ -57,18 +57,13 @@ def _(kind: TransposeConv2D, place: Place) -> bool:
         return _by_group(kind, place)
     if kind.dilation != (1, 1):
         return _dilated(kind, place)
-    if kind.output_padding == (0, 0) and (not kind.padding.any or is_same(kind, place.type(0), place.type(1))):
+    if kind.output_padding == (0, 0) and _scheme(kind, place) is not None:
         return False
     return _cropped(kind, place)
 
 
-def is_same(kind: TransposeConv2D, x: TensorType, weights: TensorType) -> bool:
-    """Whether what is cut off is what TFLite's SAME cuts off: the result is `stride` times as large as x."""
-    rows, columns = (same(x.shape[1 + i] * kind.stride[i], weights.shape[1 + i], kind.stride[i], 1) for i in (0, 1))
-    padding = kind.padding
-    crops = (padding.top, padding.bottom, padding.left, padding.right)
-    reaches = all(weights.shape[1 + i] >= kind.stride[i] for i in (0, 1))
-    return kind.output_padding == (0, 0) and reaches and crops == (*rows, *columns)
+def _scheme(kind: TransposeConv2D, place: Place) -> Scheme | None:
+    return transposed_scheme(kind, place.type(0).shape[1:3], place.type(1).shape[1:3])
 
 
 def _without_activation(kind: TransposeConv2D, place: Place) -> bool:
@@ -137,7 +132,7 @@ def _cropped(kind: TransposeConv2D, place: Place) -> bool:
     """Compute all that the window reaches, and cut off what is not wanted."""
     x, weights, shape = place.type(0), place.type(1), place.result.shape
     trimmed = _trimmed(kind)
-    if trimmed is not None and is_same(trimmed, x, weights):
+    if trimmed is not None and _scheme(trimmed, place) is not None:
         return place.finish(trimmed, place.inputs)
     begin = (0, kind.padding.top, kind.padding.left, 0)
     image = place.inputs[0]

@@ -6,7 +6,7 @@ import numpy as np
 
 from edgec.backends.tflite.schema import ACTIVATIONS, PADDINGS, options
 from edgec.backends.tflite.writer.graph_writer import Site, Tensor, write_kind
-from edgec.backends.tflite.writer.padding import scheme
+from edgec.backends.tflite.writer.padding import scheme, transposed_scheme
 from edgec.ir.graph import Quantization, TensorType
 from edgec.ir.kinds import BatchMatMul, Conv2D, FullyConnected, TransposeConv2D
 
@@ -42,11 +42,13 @@ def _(kind: Conv2D, site: Site) -> None:
 
 @write_kind.register
 def _(kind: TransposeConv2D, site: Site) -> None:
-    assert not kind.padding.any and kind.dilation == (1, 1) and kind.groups == 1, site.name
-    assert kind.output_padding == (0, 0) and kind.activation == "none", site.name
+    assert kind.dilation == (1, 1) and kind.groups == 1 and kind.activation == "none", site.name
+    assert kind.output_padding == (0, 0), site.name
+    padding = transposed_scheme(kind, site.type(0).shape[1:3], site.type(1).shape[1:3])
+    assert padding is not None, site.name  # the legal graph cuts off by a Slice
     shape = site.integers("shape", site.result.shape)
     x, weights = site.inputs[:2]
-    table = options("TransposeConvOptions", padding=PADDINGS["VALID"], strideH=kind.stride[0], strideW=kind.stride[1])
+    table = options("TransposeConvOptions", padding=PADDINGS[padding], strideH=kind.stride[0], strideW=kind.stride[1])
     site.emit("TRANSPOSE_CONV", table, inputs=[shape, weights, x, _bias(site)])
 
 
