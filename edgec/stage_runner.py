@@ -78,7 +78,7 @@ class StageRunner:
                 "stage": stage.name,
                 "inputs": {name: digest for name, (digest, _) in known.items()},
                 "params": parameters,
-                "tools": {tool: _tool_version(tool) for tool in stage.tools},
+                "tools": {tool: tool_version(tool) for tool in stage.tools},
                 "edgec": _code_digest(),
                 "machine": [platform.machine(), *host_features()],
             }
@@ -146,7 +146,7 @@ def _room_for(inputs: Iterable[Any]) -> int:
     return _LEAST_ROOM + sum(path.stat().st_size for folder in folders for path in folder.rglob("*"))
 
 
-def _tool_version(tool: str) -> str | None:
+def tool_version(tool: str) -> str | None:
     """The version of a distribution, the digest of a program on PATH; None for what is not here."""
     if (version := _distribution_version(tool)) is not None:
         return version

@@ -42,7 +42,7 @@ def test_inputs_and_parameters_are_part_of_the_key(key):
 @pytest.mark.parametrize(
     ("name", "answer"),
     [
-        ("_tool_version", lambda tool: "0.0"),
+        ("tool_version", lambda tool: "0.0"),
         ("_code_digest", lambda: "other"),
         ("host_features", lambda: ("sse4_2",)),
     ],

@@ -153,6 +153,7 @@ def _(kind: kinds.ResizeNearest | kinds.ResizeBilinear, operands: Types) -> tupl
 
 
 @_results.register(kinds.Unary)
+@_results.register(kinds.HardSigmoid)
 @_results.register(kinds.LeakyRelu)
 @_results.register(kinds.Clip)
 @_results.register(kinds.Softmax)

@@ -29,7 +29,6 @@ UNARY: dict[str, tuple[str, ...]] = {
     "exp": ("int8",),
     "gelu": ("int8",),
     "gelu_tanh": ("int8",),
-    "hard_sigmoid": ("int8",),
     "hard_swish": ("int8",),
     "relu": ("int8", "int16"),
     "relu6": ("int8", "int16"),
@@ -225,6 +224,13 @@ def _(kind: kinds.Binary, case: Case) -> str | None:
     if kind.activation != "none" and kind.function == "squared_difference":
         return "it has an activation"
     return None
+
+
+@objection.register
+def _(kind: kinds.HardSigmoid, case: Case) -> str | None:
+    if not (kind.slope > 0 and kind.offset >= 0):
+        return "TFLite can only write it with a slope and an offset above 0"
+    return _only(kind.label, case, ("int8",))
 
 
 @objection.register

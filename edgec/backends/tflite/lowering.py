@@ -69,6 +69,8 @@ def lacks(graph: Graph, operation: Operation) -> bool:
     kind = operation.kind
     if isinstance(kind, kinds.Unary):
         return kind.function not in UNARY
+    if isinstance(kind, kinds.HardSigmoid):
+        return graph.type(operation.inputs[0]).quantization is None  # in integers it is written with other scales
     return isinstance(kind, kinds.LayerNorm)
 
 

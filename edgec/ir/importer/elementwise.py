@@ -13,7 +13,7 @@ import onnx
 
 from edgec.ir.importer.handlers import imports
 from edgec.ir.importer.node import NodeImport
-from edgec.ir.kinds import Binary, Cast, Clip, LeakyRelu, PRelu, Select, Unary
+from edgec.ir.kinds import Binary, Cast, Clip, HardSigmoid, LeakyRelu, PRelu, Select, Unary
 from edgec.ir.kinds.elementwise import BinaryFunction, UnaryFunction
 
 _UNARY: dict[str, UnaryFunction] = {
@@ -58,8 +58,6 @@ _BINARY: dict[str, BinaryFunction] = {
 }
 
 _VARIADIC: dict[str, BinaryFunction] = {"Max": "maximum", "Min": "minimum", "Sum": "add"}
-
-_SIXTH = np.float32(1 / 6)
 
 
 @imports(*_UNARY)
@@ -252,13 +250,8 @@ def _scale(item: NodeImport, x: str, factor: float, output: str | None) -> str:
 
 @imports("HardSigmoid")
 def hard_sigmoid(item: NodeImport) -> None:
-    alpha, beta = _float(item, "alpha", 0.2), _float(item, "beta", 0.5)
-    if np.float32(alpha) == _SIXTH and beta == 0.5:
-        item.add(Unary("hard_sigmoid"), [item.operand(0)])
-        return
-    steep = _scale(item, item.operand(0), alpha, item.between("slope"))
-    offset = item.add_constant("beta", np.array(beta, np.float32))
-    clamp(item, item.add(Binary("add"), [steep, offset], item.between("line")), 0, 1)
+    kind = HardSigmoid(_float(item, "alpha", 0.2), _float(item, "beta", 0.5))
+    item.add(kind, [item.operand(0)])
 
 
 @imports("Gelu")

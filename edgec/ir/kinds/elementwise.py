@@ -8,7 +8,7 @@ from typing import Literal
 from edgec.ir.kinds.base import Activation, Kind
 
 UnaryFunction = Literal[
-    "abs", "ceil", "cos", "elu", "erf", "exp", "floor", "gelu", "gelu_tanh", "hard_sigmoid", "hard_swish", "log",
+    "abs", "ceil", "cos", "elu", "erf", "exp", "floor", "gelu", "gelu_tanh", "hard_swish", "log",
     "logical_not", "neg", "reciprocal", "relu", "relu6", "round", "rsqrt", "sigmoid", "sign", "sin", "softplus",
     "sqrt", "square", "tan", "tanh",
 ]  # fmt: skip
@@ -29,8 +29,8 @@ COMPARISONS = frozenset({"equal", "not_equal", "less", "less_equal", "greater", 
 class Unary(Kind):
     """x -> the same shape and dtype.
 
-    round: half to even. elu: alpha is 1. gelu: with erf; gelu_tanh: its approximation. hard_sigmoid:
-    clip(x / 6 + 1/2, 0, 1); other slopes are written out by the importer. hard_swish: x * hard_sigmoid(x).
+    round: half to even. elu: alpha is 1. gelu: with erf; gelu_tanh: its approximation. hard_swish:
+    x * clip(x / 6 + 1/2, 0, 1).
     """
 
     function: UnaryFunction
@@ -50,6 +50,14 @@ class Binary(Kind):
     @property
     def label(self) -> str:
         return self.function
+
+
+@dataclass(frozen=True)
+class HardSigmoid(Kind):
+    """x -> min(max(slope * x + offset, 0), 1)."""
+
+    slope: float
+    offset: float
 
 
 @dataclass(frozen=True)

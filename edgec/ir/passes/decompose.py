@@ -171,13 +171,8 @@ def _polynomial(parts: Parts, x: str, coefficients: Sequence[float]) -> str:
     return parts.binary("add", value, coefficients[-1], "polynomial")
 
 
-def _hard_sigmoid(parts: Parts, x: str) -> None:
-    line = parts.binary("add", parts.binary("mul", x, 1 / 6, "slope"), 0.5, "line")
-    parts.add(Clip(0.0, 1.0), [line])
-
-
 def _hard_swish(parts: Parts, x: str) -> None:
-    parts.binary("mul", x, parts.unary("hard_sigmoid", x, "gate"))
+    parts.binary("mul", x, parts.add(kinds.HardSigmoid(1 / 6, 0.5), [x], "gate"))
 
 
 _LOG1P = (0.2815777836, 0.2796515775, 0.4002459523, 0.6666632164, 2.000000008)
@@ -262,7 +257,6 @@ _UNARY: dict[UnaryFunction, Callable[[Parts, str], None]] = {
     "erf": _erf,
     "gelu": _gelu,
     "gelu_tanh": _gelu_tanh,
-    "hard_sigmoid": _hard_sigmoid,
     "hard_swish": _hard_swish,
     "logical_not": _logical_not,
     "neg": _neg,
@@ -311,6 +305,13 @@ def _(kind: Clip, parts: Parts) -> bool:
         return False
     for index, (function, limit) in enumerate(finite, start=1):
         x = parts.binary(function, x, limit, None if index == len(finite) else "limited")
+    return True
+
+
+@_write.register
+def _(kind: kinds.HardSigmoid, parts: Parts) -> bool:
+    line = parts.binary("add", parts.binary("mul", parts.inputs[0], kind.slope, "slope"), kind.offset, "line")
+    parts.add(Clip(0.0, 1.0), [line])
     return True
 
 

@@ -42,6 +42,7 @@ _COMPUTES = (
     *PRODUCTS,
     kinds.AveragePool2D,
     kinds.ResizeBilinear,
+    kinds.HardSigmoid,
     kinds.LeakyRelu,
     kinds.PRelu,
     kinds.Clip,

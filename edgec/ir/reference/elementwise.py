@@ -28,10 +28,6 @@ def _sigmoid(x: np.ndarray) -> np.ndarray:
     return np.asarray(1 / (1 + np.exp(-x)))
 
 
-def _hard_sigmoid(x: np.ndarray) -> np.ndarray:
-    return np.asarray(np.clip(x / 6 + 0.5, 0, 1))
-
-
 def _gelu_tanh(x: np.ndarray) -> np.ndarray:
     return np.asarray(0.5 * x * (1 + np.tanh(math.sqrt(2 / math.pi) * (x + 0.044715 * x**3))))
 
@@ -46,8 +42,7 @@ UNARY: dict[str, Function] = {
     "floor": np.floor,
     "gelu": lambda x: 0.5 * x * (1 + _erf(x / math.sqrt(2))),
     "gelu_tanh": _gelu_tanh,
-    "hard_sigmoid": _hard_sigmoid,
-    "hard_swish": lambda x: x * _hard_sigmoid(x),
+    "hard_swish": lambda x: x * np.clip(x / 6 + 0.5, 0, 1),
     "log": np.log,
     "logical_not": np.logical_not,
     "neg": np.negative,
@@ -106,6 +101,12 @@ BINARY: dict[str, Callable[[np.ndarray, np.ndarray], np.ndarray]] = {
 @compute.register
 def _(kind: kinds.Unary, operands: Sequence[Tensor], results: Sequence[TensorType]) -> list[np.ndarray]:
     return [_of_one(UNARY[kind.function], operands[0], results[0])]
+
+
+@compute.register
+def _(kind: kinds.HardSigmoid, operands: Sequence[Tensor], results: Sequence[TensorType]) -> list[np.ndarray]:
+    slope, offset = np.float32(kind.slope), np.float32(kind.offset)
+    return [_of_one(lambda x: np.clip(x * slope + offset, 0, 1), operands[0], results[0])]
 
 
 @compute.register

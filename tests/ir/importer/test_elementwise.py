@@ -63,7 +63,7 @@ def test_infinities_and_what_is_no_number_are_found():
 
 
 def test_the_usual_slopes_are_one_operation():
-    assert labels(agree(node("HardSigmoid", ["x"], alpha=1 / 6, beta=0.5), {"x": X})) == ["hard_sigmoid"]
+    assert labels(agree(node("HardSigmoid", ["x"], alpha=1 / 6, beta=0.5), {"x": X})) == ["HardSigmoid"]
     assert labels(agree(node("Elu", ["x"]), {"x": X})) == ["elu"]
     assert labels(agree(node("Celu", ["x"]), {"x": X})) == ["elu"]
 

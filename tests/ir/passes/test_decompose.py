@@ -6,7 +6,7 @@ import pytest
 from edgec.ir import kinds
 from edgec.ir.builder import GraphBuilder
 from edgec.ir.graph import Quantization, TensorType
-from edgec.ir.kinds import Binary, Clip, LeakyRelu, Unary
+from edgec.ir.kinds import Binary, Clip, HardSigmoid, LeakyRelu, Unary
 from edgec.ir.passes.decompose import decompose
 from edgec.ir.reference import execute
 from edgec.ir.verifier import run_passes
@@ -59,7 +59,7 @@ def check(graph, feeds, lacks, tolerance=1e-6):
 
 
 FUNCTIONS = [
-    "abs", "elu", "erf", "gelu", "gelu_tanh", "hard_sigmoid", "hard_swish", "neg", "relu", "relu6", "sigmoid", "sign",
+    "abs", "elu", "erf", "gelu", "gelu_tanh", "hard_swish", "neg", "relu", "relu6", "sigmoid", "sign",
     "softplus", "square", "tanh",
 ]  # fmt: skip
 
@@ -125,6 +125,7 @@ def test_limits(kind):
 @pytest.mark.parametrize("alpha", [0.01, 0.5, 1.5, -0.2])
 def test_leaky_relu_of_any_slope(alpha):
     check(graph_of(LeakyRelu(alpha), WIDE), [WIDE], few)
+    check(graph_of(HardSigmoid(alpha, 0.5), WIDE), [WIDE], few)
 
 
 def test_prelu_with_a_slope_a_channel():

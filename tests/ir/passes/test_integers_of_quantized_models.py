@@ -29,9 +29,6 @@ from tests.quantization.tiny import random_feeds, statistics_of
 RANK_5 = ["Conv/3d"]
 """Cases that the graph does not hold."""
 
-OF_SEVERAL_STEPS = ["HardSigmoid"]
-"""Cases that the importer writes with constants in float, as there is no kind for their slopes."""
-
 FULL_OF_TIES = ["AveragePool", "Resize/linear"]
 """Cases whose results are quarters of a step: one in four is a tie, which float32 breaks at random."""
 
@@ -94,7 +91,7 @@ def test_strict_computes_in_integers_alone(name):
     graph = lowered(emitted.model, early=early)
     in_float = float_between(graph, Everything())
     assert [item.result for item in float_between(early[0], Everything())] == [item.result for item in in_float]
-    assert not in_float or name in OF_SEVERAL_STEPS
+    assert not in_float
     assert account(graph).integer_share == 1
     largest, share = compared(emitted.model, graph, feeds)
     if grids_of_outputs(graph):

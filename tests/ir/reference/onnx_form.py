@@ -220,8 +220,6 @@ def _(kind: kinds.Unary, model, x, types):
             return model.add("Mul", [x[0], x[0]])
         case "rsqrt":
             return model.add("Reciprocal", [model.add("Sqrt", x)])
-        case "hard_sigmoid":
-            return model.add("HardSigmoid", x, alpha=1 / 6, beta=0.5)
         case "gelu_tanh":
             return model.add("Gelu", x, approximate="tanh")
     return model.add(UNARY[kind.function], x)
@@ -244,6 +242,11 @@ def _(kind: kinds.Binary, model, x, types):
         case _:
             y = model.add(BINARY[kind.function], x)
     return model.activated(y, kind.activation)
+
+
+@onnx_form.register
+def _(kind: kinds.HardSigmoid, model, x, types):
+    return model.add("HardSigmoid", x, alpha=kind.slope, beta=kind.offset)
 
 
 @onnx_form.register

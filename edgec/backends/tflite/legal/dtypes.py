@@ -101,6 +101,7 @@ def _(kind: kinds.CumSum) -> Dtypes | None:
 @accepted.register(kinds.Softmax)
 @accepted.register(kinds.LogSoftmax)
 @accepted.register(kinds.LayerNorm)
+@accepted.register(kinds.HardSigmoid)
 @accepted.register(kinds.LeakyRelu)
 @accepted.register(kinds.PRelu)
 def _(kind: Kind) -> Dtypes | None:

@@ -11,7 +11,7 @@ from edgec.backends.tflite.legal.ranks import broadcast_in_fewer_dimensions
 from edgec.backends.tflite.legal.rewriting import Place, replaced
 from edgec.backends.tflite.writer.elementwise import BINARY, FUSES_ACTIVATION, UNARY
 from edgec.ir.graph import Quantization, TensorType
-from edgec.ir.kinds import Binary, Cast, Clip, LeakyRelu, PRelu, Quantize, Reshape, Select, Unary
+from edgec.ir.kinds import Binary, Cast, Clip, HardSigmoid, LeakyRelu, PRelu, Quantize, Reshape, Select, Unary
 from edgec.ir.kinds.elementwise import BinaryFunction
 
 _OF_BOOL: dict[BinaryFunction, BinaryFunction] = {
@@ -26,24 +26,22 @@ _OF_BOOL: dict[BinaryFunction, BinaryFunction] = {
 @replaced.register
 def _(kind: Unary, place: Place) -> bool:
     x = place.type(0)
-    if x.quantization is not None:
-        if kind.function == "square":
-            return place.finish(Binary("mul"), [place.inputs[0]] * 2)
-        if kind.function == "hard_sigmoid":
-            return _integer_hard_sigmoid(place)
+    if x.quantization is not None and kind.function == "square":
+        return place.finish(Binary("mul"), [place.inputs[0]] * 2)
     if kind.function not in UNARY:
         place.refuse(f"TFLite has no operator for {kind.function}")
     return False
 
 
-def _integer_hard_sigmoid(place: Place) -> bool:
-    """x / 6 leaves the integers as they are and changes what a step is worth; adding 1/2 then saturates at 0 and 1.
+@replaced.register
+def _(kind: HardSigmoid, place: Place) -> bool:
+    """The slope leaves the integers as they are and changes what a step is worth; adding the offset then saturates.
 
     One step of a constant is worth all of it, so that no constant is rounded.
     """
     x = place.type(0)
     assert x.quantization is not None
-    slope, offset = (Quantization.per_tensor(value, 0) for value in (1 / 6, 1 / 2))
+    slope, offset = (Quantization.per_tensor(value, 0) for value in (kind.slope, kind.offset))
     one = np.ones((), x.dtype)
     step = np.float32(x.quantization.scale[0]) * np.float32(slope.scale[0])
     scaled = TensorType(x.shape, x.dtype, Quantization.per_tensor(float(step), x.quantization.zero_point[0]))

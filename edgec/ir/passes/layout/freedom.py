@@ -107,6 +107,7 @@ def _same(kind: Kind, operands: Types, results: Types, turned: Callable[[Order],
 
 @_freedom.register(kinds.Unary)
 @_freedom.register(kinds.Clip)
+@_freedom.register(kinds.HardSigmoid)
 @_freedom.register(kinds.LeakyRelu)
 @_freedom.register(kinds.Cast)
 @_freedom.register(kinds.Quantize)

@@ -208,7 +208,15 @@ def _keeps_elements(graph: Graph, name: str, reader: Operation, readers: dict[st
     follow = False
     if isinstance(
         reader.kind,
-        (kinds.Unary, kinds.Clip, kinds.LeakyRelu, kinds.Cast, kinds.Quantize, kinds.Dequantize),
+        (
+            kinds.Unary,
+            kinds.Clip,
+            kinds.HardSigmoid,
+            kinds.LeakyRelu,
+            kinds.Cast,
+            kinds.Quantize,
+            kinds.Dequantize,
+        ),
     ):
         follow = True
     elif isinstance(reader.kind, kinds.Reshape):
