@@ -43,7 +43,7 @@ def _(kind: kinds.LogSoftmax, operands: Sequence[Tensor], results: Sequence[Tens
 
 def _log_softmax(x: np.ndarray) -> np.ndarray:
     wide = x.astype(np.float64)
-    with np.errstate(invalid="ignore"):  # a row of -inf, all masked out, gives NaN, as in ONNX Runtime
+    with np.errstate(invalid="ignore", divide="ignore"):  # a row of -inf, all masked out, gives NaN, as in ONNX Runtime
         wide = wide - wide.max(-1, keepdims=True, initial=-np.inf)
         return np.asarray(wide - np.log(np.exp(wide).sum(-1, keepdims=True))).astype(np.float32)
 
