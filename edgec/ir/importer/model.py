@@ -21,6 +21,7 @@ from edgec.onnx_graph.graph import Graph as OnnxGraph
 
 FAMILIES = (
     "elementwise",
+    "functions",
     "movement",
     "normalization",
     "products",
@@ -121,7 +122,7 @@ def _walk(model: onnx.ModelProto, name: str) -> tuple[Graph | None, list[Refused
             if HANDLERS.get(node.op_type) is not None and unknown.intersection(node.input):
                 unknown.update(node.output)
                 continue
-            _import(NodeImport(node, source, builder))
+            import_node(NodeImport(node, source, builder))
         except (Unsupported, TypeMismatch) as error:
             remedy = error.remedy if isinstance(error, Unsupported) else "Please report it with the model."
             refused.append(Refused(_name(node), _label(node), str(error), remedy))
@@ -137,7 +138,7 @@ def _walk(model: onnx.ModelProto, name: str) -> tuple[Graph | None, list[Refused
     return builder.finish(source.outputs), refused
 
 
-def _import(item: NodeImport) -> None:
+def import_node(item: NodeImport) -> None:
     """Write the operations of a node. What they compute of constants is computed at once, so that the nodes behind it
     find shapes and axes that are constant."""
     node = item.node

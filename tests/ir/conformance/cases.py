@@ -22,6 +22,7 @@ from edgec.ir.importer.model import examine
 CONSTANT_OPERANDS: dict[str, tuple[int, ...]] = {
     "BatchNormalization": (1, 2, 3, 4),
     "BlackmanWindow": (0,),
+    "CausalConvWithState": (1, 2),
     "Conv": (1, 2),
     "ConvTranspose": (1, 2),
     "CenterCropPad": (1,),

@@ -16,7 +16,7 @@ DTYPES = {"float", "int8", "int16", "int32", "int64", "uint8", "bool"}
 REFUSALS: tuple[tuple[str, str], ...] = (
     (r"_empty_set|_zero_size_|tri[lu]_zero|constantofshape_int_shape_zero|allowzero_reordered", "has no elements"),
     (r"shape_start_greater_than_end|slice_start_out_of_bounds", "has no elements"),
-    (r"_kernel_size_one_expanded", "has no elements"),  # a convolution's state of no elements
+    (r"conv_with_state_kernel_size_one", "has no elements"),  # a convolution's state of no elements
     (r"pool_3d|convtranspose_3d|conv_3d", "spatial dimensions"),
     (r"_antialias", "antialias"),
     (r"resize_tf_crop_and_resize_extrapolation_value", "outside of the image"),
@@ -29,7 +29,7 @@ REFUSALS: tuple[tuple[str, str], ...] = (
     (r"scatter\w*_(add|max|min|mul|multiply|duplicate)", "into positions that are computed at run time"),
     (r"scatternd_(max|min)_with_element_indices", "into positions that are computed at run time"),
     (r"dynamicquantizelinear\w*_expanded", "computed at run time"),  # its scale is that of each input
-    (r"local_window_gqa_rank4_mask_expanded", "float64"),  # within the function that defines Attention
+    (r"local_window_gqa_rank4_mask", "float64"),  # within the function that defines Attention
 )
 """(pattern of names, part of the reason), the first that fits."""
 
