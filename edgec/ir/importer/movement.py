@@ -335,7 +335,7 @@ def _in_bounds(item: NodeImport, indices: str, size: int | Sequence[int]) -> str
         if (data >= 0).all():
             return indices
         return item.add_constant("indices", np.where(data < 0, data + sizes, data))
-    maker = next((step for step in reversed(item.builder.graph.operations) if indices in step.outputs), None)
+    maker = item.builder.producer(indices)
     if maker is not None and isinstance(maker.kind, (ArgReduce, TopK)):
         return indices
     return item.add(Binary("floor_mod"), [indices, item.add_constant("size", sizes)], item.between("indices"))
