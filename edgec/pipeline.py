@@ -292,7 +292,11 @@ class TargetPath:
         self.measured = self.runner.run(
             measure.STAGE,
             {"ingested": front.ingested, "packed": self.packed},
-            measure.MeasureParams(artifact=self.artifact_name, threads=1),
+            measure.MeasureParams(
+                artifact=self.artifact_name,
+                threads=1,
+                accelerator=self.target.accelerator.title if self.target.accelerator is not None else None,
+            ),
         )
 
     @property

@@ -20,7 +20,8 @@ X86_FEATURES = ("sse4_2", "avx", "avx2", "fma", "avx_vnni", "avx512f", "avx512bw
 """The x86 features that decide how INT8 is computed, by their names in /proc/cpuinfo."""
 
 
-ACCELERATORS = ("edgetpu",)
+ACCELERATORS = {"edgetpu": "Edge TPU"}
+"""What people call them."""
 
 
 @dataclass(frozen=True)
@@ -32,6 +33,10 @@ class Accelerator:
 
     name: str
     runtime: int
+
+    @property
+    def title(self) -> str:
+        return ACCELERATORS[self.name]
 
 
 @dataclass(frozen=True)
@@ -118,7 +123,7 @@ def _accelerator(table: Table | None) -> Accelerator | None:
     if table is None:
         return None
     found = Accelerator(
-        name=table.get("name", str, choices=ACCELERATORS),
+        name=table.get("name", str, choices=tuple(ACCELERATORS)),
         runtime=table.get("min_runtime_version", int),
     )
     table.done()

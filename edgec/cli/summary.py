@@ -47,6 +47,8 @@ def _block(built: TargetBuild, artifact: ArtifactFile) -> str:
         lines.append(f"  {'metric':<9}{_metric(built.parity['metric'])}")
     if built.latency and built.latency["artifact"]:
         lines.append(f"  {'latency':<9}{_latency(built.latency)}")
+    if edgetpu := (built.lowered or {}).get("facts", {}).get("edgetpu"):
+        lines.append(f"  {'edge tpu':<9}{_mapped(edgetpu)}")
     lines += [
         f"  {'sha256':<9}{artifact.sha256}",
         f"  {'report':<9}{escape(str(built.report))}",
@@ -100,6 +102,14 @@ def _metric(metric: Mapping[str, Any]) -> str:
     limit = "" if metric["max_drop"] is None else f", at most {metric['max_drop']:g} lower"
     reached = "not measured" if after is None else f"{after:.6g}{of}"
     return escape(f"{metric['name']} {metric['original']:.6g} -> {reached} on {metric['samples']} samples{limit}")
+
+
+def _mapped(edgetpu: Mapping[str, Any]) -> str:
+    """How much of a payload the Edge TPU takes, and who says so."""
+    predicted = edgetpu["predicted"]
+    text = f"{edgetpu['label']}; {predicted['mapped']} of {len(predicted['operators'])} operations predicted to map"
+    compared = edgetpu["comparison"]
+    return f"{text}, {compared['mapped'][1]} did" if compared and compared["mapped"] is not None else text
 
 
 def _latency(latency: Mapping[str, Any]) -> str:

@@ -213,7 +213,19 @@ def provenance(inputs: ReportInputs) -> list[tuple[str, str]]:
 def payload_facts(inputs: ReportInputs) -> list[tuple[str, str]]:
     """What the backend observed about the payload."""
     facts = (inputs.lower or {}).get("facts") or {}
-    return [(_words(key), _value(value)) for key, value in sorted(facts.items()) if value not in ([], {})]
+    return [
+        (_words(key), _value(value))
+        for key, value in sorted(facts.items())
+        if value not in ([], {}) and key not in _SHOWN_APART and not (key == "operators" and _plain(value))
+    ]
+
+
+_SHOWN_APART = frozenset({"edgetpu", "float_operations", "lost_int8_macs", "remarks", "transposes"})
+"""Facts that have a table of their own (edgec/report/payload.py), or are said elsewhere."""
+
+
+def _plain(counts: Mapping[str, Any]) -> bool:
+    return all(isinstance(count, int) for count in counts.values())
 
 
 def _by_name(section: Mapping[str, Any]) -> dict[str, Mapping[str, Any]]:

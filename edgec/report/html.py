@@ -10,7 +10,7 @@ from typing import Any
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup, escape
 
-from edgec.report import evidence, formats, recovery, remarks, seen, story
+from edgec.report import evidence, formats, payload, recovery, remarks, seen, story
 from edgec.report.inputs import ReportInputs
 from edgec.version import __version__
 
@@ -117,6 +117,10 @@ def _view(inputs: ReportInputs) -> dict[str, Any]:
         "rewrites": recovery.rewrites(inputs),
         "operators": evidence.operators(inputs),
         "facts": evidence.payload_facts(inputs),
+        "payload_operators": payload.payload_operators(inputs),
+        "in_float": payload.in_float(inputs),
+        "transposes": payload.transposes(inputs),
+        "accelerator": payload.accelerator(inputs),
         "stages": evidence.stages(inputs),
         "stages_note": story.stages_note(stages),
         "provenance": evidence.provenance(inputs),

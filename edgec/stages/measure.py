@@ -5,7 +5,7 @@ out: latency.json {"artifact", "baseline": {"p25", "p50", "p75", "p95", "p99"} i
 can't run on this machine are null, with 0 runs, and the note says why.
 
 Both run in turns in one process, so that what else the machine does hits both alike. Only a target that this machine
-can stand in for is measured: an emulator says nothing about time.
+can stand in for is measured: an emulator says nothing about time, and a processor nothing about an accelerator.
 """
 
 from __future__ import annotations
@@ -26,11 +26,15 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class MeasureParams:
-    """artifact: file name in the packed folder. threads: for both. seconds: about how long, warm-up included."""
+    """artifact: file name in the packed folder. threads: for both. seconds: about how long, warm-up included.
+
+    accelerator: what the target computes on besides its processor, and this machine does not have.
+    """
 
     artifact: str
     threads: int = 1
     seconds: float = 2.0
+    accelerator: str | None = None
 
 
 def run(ingested: Path, packed: Path, params: MeasureParams, context: StageContext) -> None:
@@ -38,6 +42,10 @@ def run(ingested: Path, packed: Path, params: MeasureParams, context: StageConte
 
     Raises ArtifactError for an artifact that does not verify, ToolMissing when its engine is not installed.
     """
+    if params.accelerator is not None:
+        why = f"Not measured: the model is to run on the target's {params.accelerator}, which is not here."
+        context.write_json("latency.json", _document(params.threads, why))
+        return
     document: dict[str, Any] = worker.call(
         _measure,
         {

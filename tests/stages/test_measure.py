@@ -95,3 +95,12 @@ def test_a_damaged_artifact_is_an_error(build, tmp_path):
     artifact.write_bytes(content)
     with pytest.raises(ArtifactError):
         run(read, packed, MeasureParams("m-host.edgec", 1, 0.3), context(tmp_path / "measured"))
+
+
+def test_a_target_with_an_accelerator_is_not_measured_on_a_processor(tmp_path):
+    folder = tmp_path / "measured"
+    params = MeasureParams("unread.edgec", accelerator="Edge TPU")
+    run(tmp_path, tmp_path, params, context(folder))
+    document = json.loads((folder / "latency.json").read_text())
+    assert document["artifact"] is None and document["runs"] == 0
+    assert "Edge TPU" in document["note"]

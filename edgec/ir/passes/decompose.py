@@ -5,8 +5,8 @@ erf where there is one, and else what the erf becomes. An operation that has no 
 stand for real numbers, stays for the backend to refuse.
 
 Every rule computes what the operation is defined to compute; results differ from it by roundings of float32 alone,
-at most 1e-6 of the result's range. Two functions become polynomials: erf, to 5e-7, and the logarithm within softplus, to
-4e-9.
+at most 1e-6 of the result's range. Two functions become polynomials: erf, to 5e-7, and the logarithm within softplus,
+to 4e-9.
 """
 
 from __future__ import annotations
