@@ -228,7 +228,7 @@ def _(kind: kinds.Binary, case: Case) -> str | None:
 
 @objection.register
 def _(kind: kinds.HardSigmoid, case: Case) -> str | None:
-    if not (kind.slope > 0 and kind.offset >= 0):
+    if not (kind.slope > 0 and kind.offset > 0):
         return "TFLite can only write it with a slope and an offset above 0"
     return _only(kind.label, case, ("int8",))
 

@@ -151,10 +151,7 @@ def computed_in_another_dtype(place: Place) -> bool:
         place.cast(name, other, f"as_{other}.{i}") if i in data else name for i, name in enumerate(place.inputs)
     ]
     outputs = place.operation.outputs
-    types = [place.type_of(name) for name in outputs]
-    suffixes = [f"{other}.{i}" for i in range(len(outputs))]
-    inner = [of if of.dtype != first.dtype else type(of)(of.shape, other) for of in types]
-    written = place.add_all(kind, operands, suffixes, inner)
+    written = place.add_all(kind, operands, [f"{other}.{i}" for i in range(len(outputs))])
     for name, output in zip(written, outputs, strict=True):
         wanted = place.type_of(output).dtype
         last: Kind = (

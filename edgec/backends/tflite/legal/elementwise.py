@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from edgec.backends.tflite.legal.products import implied
+from edgec.backends.tflite.legal.products import implied, saturates_at
 from edgec.backends.tflite.legal.ranks import broadcast_in_fewer_dimensions
 from edgec.backends.tflite.legal.rewriting import Place, replaced
 from edgec.backends.tflite.writer.elementwise import BINARY, FUSES_ACTIVATION, UNARY
@@ -46,7 +46,10 @@ def _(kind: HardSigmoid, place: Place) -> bool:
     step = np.float32(x.quantization.scale[0]) * np.float32(slope.scale[0])
     scaled = TensorType(x.shape, x.dtype, Quantization.per_tensor(float(step), x.quantization.zero_point[0]))
     product = place.add(Binary("mul"), [place.inputs[0], place.constant("slope", one, slope)], "scaled", scaled)
-    return place.finish(Binary("add"), [product, place.constant("offset", one, offset)])
+    operands = [product, place.constant("offset", one, offset)]
+    if saturates_at(0.0, 1.0, place.result):
+        return place.finish(Binary("add"), operands)
+    return place.finish(Clip(0.0, 1.0), [place.add(Binary("add"), operands, "line", place.result)])
 
 
 @replaced.register

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 
 import numpy as np
@@ -76,12 +77,17 @@ def _without_activation(kind: TransposeConv2D, place: Place) -> bool:
 
 def implied(activation: str, of: TensorType) -> bool:
     """Whether saturating to a quantized type does what the activation does."""
+    return saturates_at(0.0, 6.0 if activation == "relu6" else math.inf, of)
+
+
+def saturates_at(low: float, high: float, of: TensorType) -> bool:
+    """Whether a type holds no number below `low` (to half a step), and none above `high`."""
     if of.quantization is None:
         return False
     limits = np.iinfo(of.dtype)
     scale, zero_point = of.quantization.scale[0], of.quantization.zero_point[0]
-    low, high = (limits.min - zero_point) * scale, (limits.max - zero_point) * scale
-    return low >= 0 and (activation != "relu6" or high <= 6)
+    first, last = (limits.min - zero_point) * scale, (limits.max - zero_point) * scale
+    return first > low - scale / 2 and last < high + scale / 2
 
 
 def _by_group(kind: TransposeConv2D, place: Place) -> bool:
