@@ -5,7 +5,7 @@
 The models are those of examples/model_zoo. All converters get the same float graph (simplified, static shapes) and the
 same calibration samples:
 
-    edgec INT8, edgec float     the files that `edgec build --backend tflite` packs
+    edgec INT8, edgec float     what `edgec build --backend tflite` makes, INT8 with integers at its inputs and outputs
     onnx2tf 1 ...               1.29.24, through TensorFlow, with its representative dataset for INT8
     onnx2tf 2 ...               2.6.9, which writes the file itself and needs Python 3.12
     ai-edge-quantizer INT8      static_wi8_ai8 on edgec's float file
@@ -67,7 +67,7 @@ class Row:
     """What became of one converter on one model.
 
     seconds, raised_mib: of the conversion alone, imports left out. cpu_seconds, peak_mib: of its whole process.
-    failure: why there is no file, or why it does not run.
+    interface: the type of its input. failure: why there is no file, or why it does not run.
     """
 
     name: str
@@ -78,6 +78,7 @@ class Row:
     cpu_seconds: float = 0.0
     peak_mib: float = 0.0
     size: int = 0
+    interface: str = ""
     scores: Mapping[str, float] | None = None
     times: list[float] = field(default_factory=list)
 
@@ -98,6 +99,11 @@ class File:
         (self._input,), (self._output,) = self.interpreter.get_input_details(), self.interpreter.get_output_details()
         (self._name,) = shapes
         self._shape = shapes[self._name]
+
+    @property
+    def interface(self) -> str:
+        """The type of its input."""
+        return np.dtype(self._input["dtype"]).name
 
     def set(self, value: np.ndarray) -> None:
         """Hand over the input, in the order and the type that the file takes."""
@@ -184,6 +190,7 @@ def compare(case: Case, folder: Path, pythons: Mapping[str, str], limit: int, ru
             file = File(folder / f"{row.name}.tflite", output)
             row.scores = case.scores(file.run)
             file.set(value)
+            row.interface = file.interface
             running[row.name] = row, file
         except Exception as error:  # whatever the interpreter says of a file that it can't run
             row.failure = f"its file does not run: {' '.join(str(error).split())[:160]}"
@@ -241,7 +248,16 @@ def table(rows: list[Row]) -> str:
                 ratio = f"{row.median / ours.median:.2f}x as fast"
         if row.scores is not None:
             sqnr, accuracy = f"{row.scores['sqnr_db']:.1f}", f"{row.scores['accuracy']:.2%}"
-        cells = [row.name, latency, ratio, f"{row.size / 1024:.0f}", sqnr, accuracy, f"{row.seconds:.2f}"]
+        cells = [
+            row.name,
+            row.interface,
+            latency,
+            ratio,
+            f"{row.size / 1024:.0f}",
+            sqnr,
+            accuracy,
+            f"{row.seconds:.2f}",
+        ]
         cells += [f"{row.raised_mib:.0f}", f"{row.cpu_seconds:.0f}", f"{row.peak_mib:.0f}", row.note]
         lines.append("| " + " | ".join(cells) + " |")
     return "\n".join(lines)

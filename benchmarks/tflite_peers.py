@@ -19,7 +19,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
@@ -81,8 +81,9 @@ def build_edgec(folder: Path, target: Path) -> Facts:
     return {**facts, "note": f"whole build, {built.precision}{refused}"}
 
 
-def lower_edgec(folder: Path, target: Path, precision: str) -> Facts:
-    """The conversion alone, of the quantized reference or of the float model."""
+def lower_edgec(folder: Path, target: Path, precision: Literal["float", "int8", "mixed"]) -> Facts:
+    """The conversion alone, of the quantized reference or of the float model. INT8 files take and give integers, as
+    those of the others do."""
     from edgec.backends import load_backend
     from edgec.backends.base import LowerJob
     from edgec.targets import load_target
@@ -92,12 +93,13 @@ def lower_edgec(folder: Path, target: Path, precision: str) -> Facts:
     precision = _as_quantized(source) if precision == "int8" else precision
     with tempfile.TemporaryDirectory() as out:
         with measured() as facts:
-            payload = backend.lower(LowerJob(source, load_target("host"), precision, Path(out)))  # type: ignore[arg-type]
+            interface: Literal["float", "int8"] = "float" if precision == "float" else "int8"
+            payload = backend.lower(LowerJob(source, load_target("host"), precision, Path(out), interface))
         shutil.copyfile(Path(out) / payload.files[0], target)
     return {**facts, "note": f"lowering alone, {precision}"}
 
 
-def _as_quantized(model: Path) -> str:
+def _as_quantized(model: Path) -> Literal["int8", "mixed"]:
     """int8, or mixed where a product is left in float."""
     import onnx
 
