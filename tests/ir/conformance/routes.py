@@ -10,7 +10,7 @@ from typing import Protocol
 import numpy as np
 import onnx
 
-from edgec.backends import BACKENDS, load_backend
+from edgec.backends import load_backend
 from edgec.backends.base import LowerJob
 from edgec.ir.importer import examine, import_model
 from edgec.ir.passes.fold_constants import fold_constants
@@ -20,7 +20,7 @@ from edgec.ir.verifier import run_passes, verify
 from edgec.runtime.engines import open_engine
 from edgec.targets import load_target
 
-LOWERED_BY = tuple(name for name in ("tflite",) if name in BACKENDS)
+LOWERED_BY = ("tflite",)
 """Backends that lower from the graph."""
 
 PASSES = [fold_constants, place_transposes]
@@ -85,6 +85,9 @@ def _written(model: onnx.ModelProto, folder: str) -> Path:
     return path
 
 
-def routes() -> list[Route]:
-    """All there are here."""
-    return [ReferenceRoute(), *(BackendRoute(name) for name in LOWERED_BY)]
+ROUTES = ("reference", *LOWERED_BY)
+
+
+def route_called(name: str) -> Route:
+    """The route of that name; one of ROUTES."""
+    return ReferenceRoute() if name == "reference" else BackendRoute(name)
