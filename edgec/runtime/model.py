@@ -16,7 +16,7 @@ import numpy as np
 
 from .bundle import Bundle
 from .device import check_device
-from .engines import Engine, open_engine
+from .engines import Engine, alternatives, open_engine
 from .errors import EngineMissing, InputError
 from .layouts import by_x
 
@@ -151,23 +151,32 @@ def fitted(spec: TensorSpec, value: Any) -> np.ndarray:
 
 
 def check_engine(needed: Mapping[str, Any]) -> list[str]:
-    """Whether the engine's package is there; returns a warning when it is older than the artifact wants.
+    """Whether the engine's package, or another one that does as well, is there; returns a warning when it is older
+    than the artifact wants.
 
-    Raises EngineMissing when it is not installed.
+    Raises EngineMissing when none is installed.
     """
-    distribution, minimum = needed.get("distribution", needed["name"]), needed["minimum_version"]
-    install = f'python3 -m pip install "{distribution}>={minimum}"'
-    try:
-        installed = importlib.metadata.version(distribution)
-    except importlib.metadata.PackageNotFoundError:
-        raise EngineMissing(
-            f"The engine {needed['name']} is not installed",
-            f"The artifact runs in {distribution} {minimum} or later, and this Python has none.",
-            f"Install it: {install}",
-        ) from None
-    if _release(installed) < _release(minimum):
-        return [f"{distribution} {installed} is older than {minimum}, which the artifact was made with. {install}"]
-    return []
+    first = needed.get("distribution", needed["name"])
+    least = {first: needed["minimum_version"], **alternatives(needed["name"])}
+    for distribution, minimum in least.items():
+        try:
+            installed = importlib.metadata.version(distribution)
+        except importlib.metadata.PackageNotFoundError:
+            continue
+        if _release(installed) < _release(minimum):
+            install = _install(distribution, minimum)
+            return [f"{distribution} {installed} is older than {minimum}, which the artifact was made with. {install}"]
+        return []
+    choices = " or ".join(f"{name} {minimum}" for name, minimum in least.items())
+    raise EngineMissing(
+        f"The engine {needed['name']} is not installed",
+        f"The artifact runs in {choices} or later, and this Python has none.",
+        f"Install it: {_install(first, least[first])}",
+    )
+
+
+def _install(distribution: str, minimum: str) -> str:
+    return f'python3 -m pip install "{distribution}>={minimum}"'
 
 
 def _release(version: str) -> tuple[int, ...]:

@@ -1,6 +1,7 @@
 """Engines by name. One module an engine; each is imported when an artifact asks for it.
 
-A module here has `DISTRIBUTION` (what to install) and `load(files, options, threads) -> Engine`.
+A module here has `DISTRIBUTION` (what to install) and `load(files, options, threads) -> Engine`; some have
+`ALTERNATIVES`, distributions that do as well, with their least versions.
 """
 
 from __future__ import annotations
@@ -50,3 +51,10 @@ def open_engine(name: str, files: Mapping[str, bytes], options: Mapping[str, Any
     module = import_module(f".{name}", __name__)
     engine: Engine = module.load(files, options, threads)
     return engine
+
+
+def alternatives(name: str) -> Mapping[str, str]:
+    """Distributions that run an engine's payloads as well as its own, with their least versions."""
+    if name not in ENGINES:
+        return {}
+    return getattr(import_module(f".{name}", __name__), "ALTERNATIVES", {})
