@@ -33,11 +33,15 @@ class TFLite:
     name: str = "tflite"
     tools: tuple[str, ...] = ("ai-edge-litert", "flatbuffers")
     precisions: tuple[Precision, ...] = ("int8", "mixed", "int8-weights", "fp16", "float")
-    profiles: tuple[Profile, ...] = ("strict", "islands")
+    profiles: tuple[Profile, ...] = ("strict", "closed-islands")
     """The rules of strict are those of TensorFlow Lite's 8-bit specification, and each DEQUANTIZE and QUANTIZE between
     integers is an operator of its own here."""
 
     activation_bits: tuple[int, ...] = (8, 16)
+    against_16_bits: str = (
+        "TFLite's fast kernels (XNNPACK) are for 8 bits, and its others read and write one width: between tensors of 8 "
+        "and of 16 bits a layer computes in float"
+    )
     interfaces: tuple[Interface, ...] = ("float", "int8")
     per_tensor_weights: frozenset[str] = frozenset()
 
@@ -66,31 +70,29 @@ class TFLite:
         Raises InternalError when a quantized model would be computed in float throughout, or weights that were made
         smaller take more room than in the model; ModelRefused when the file would be larger than 2 GiB.
         """
-        from edgec.backends.tflite.facts import border, facts
+        from edgec.backends.tflite.facts import Declared, border, facts
         from edgec.backends.tflite.lowering import lower
         from edgec.backends.tflite.model_file import require_writable
         from edgec.backends.tflite.writer import write_graph
-        from edgec.onnx_graph.cost import stored_bytes
-        from edgec.onnx_graph.graph import Graph as OnnxGraph
         from edgec.onnx_graph.graph import load_model
         from edgec.version import __version__
 
         model = load_model(job.model)
-        stored = stored_bytes(model)
-        require_writable(stored)
+        declared = Declared.by(model)
+        require_writable(declared.stored_bytes)
         lowered = lower(model, job.interface)
+        del model  # its weights are in the graph now; the file needs the room
         graph = lowered.graph
-        source = OnnxGraph(model)
         options = {
-            "inputs": border(graph, graph.inputs, {name: str(source.dtype(name)) for name in source.inputs}),
-            "outputs": border(graph, graph.outputs, {name: str(source.dtype(name)) for name in source.outputs}),
+            "inputs": border(graph, graph.inputs, declared.inputs),
+            "outputs": border(graph, graph.outputs, declared.outputs),
         }
         written = write_graph(graph, f"edgec {__version__}", _metadata(job, graph, options))
-        found = facts(lowered, written, model)
+        found = facts(lowered, written, declared)
         if job.precision in _INTEGER and not found["int8_primitives"]:
             raise _computes_in_float(job.precision, found)
-        if job.precision in _SMALLER_WEIGHTS and written.constant_bytes > _ROOM * stored + 4096:
-            raise _undone(job.precision, written.constant_bytes, stored)
+        if job.precision in _SMALLER_WEIGHTS and written.constant_bytes > _ROOM * declared.stored_bytes + 4096:
+            raise _undone(job.precision, written.constant_bytes, declared.stored_bytes)
         (job.out / _FILE).write_bytes(written.content)
         return Payload(engine="tflite", files=(_FILE,), options=options, facts=found)
 

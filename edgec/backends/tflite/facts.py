@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import onnx
@@ -11,21 +12,41 @@ from edgec.backends.tflite.lowering import Lowered
 from edgec.backends.tflite.writer import Written
 from edgec.ir.accounting import account
 from edgec.ir.graph import Graph
-from edgec.onnx_graph.cost import macs
+from edgec.onnx_graph.cost import macs, stored_bytes
 from edgec.onnx_graph.graph import MAC_OPS
 from edgec.onnx_graph.graph import Graph as OnnxGraph
 from edgec.quantization.given_legality import objections
 
 
-def facts(lowered: Lowered, written: Written, model: onnx.ModelProto) -> dict[str, Any]:
+@dataclass(frozen=True)
+class Declared:
+    """What a model says of itself, kept so that the model need not be.
+
+    cost: multiply-accumulates by node. integer: names of the nodes that multiply integers. stored_bytes: of all its
+    constants. inputs, outputs: name and dtype, in order.
+    """
+
+    cost: Mapping[str, int]
+    integer: Sequence[str]
+    stored_bytes: int
+    inputs: Mapping[str, str]
+    outputs: Mapping[str, str]
+
+    @classmethod
+    def by(cls, model: onnx.ModelProto) -> Declared:
+        """Of a model."""
+        graph = OnnxGraph(model)
+        inputs, outputs = ({name: str(graph.dtype(name)) for name in names} for names in (graph.inputs, graph.outputs))
+        return cls(macs(graph), declared_integer(graph), stored_bytes(model), inputs, outputs)
+
+
+def facts(lowered: Lowered, written: Written, declared: Declared) -> dict[str, Any]:
     """Observations in JSON form; a function of the model and of what was made of it."""
     products = account(lowered.graph).products
-    source = OnnxGraph(model)
-    cost = macs(source)
+    cost = declared.cost
     total = sum(cost.values())
-    declared = declared_integer(source)
     executed = {name for item in products if item.integers for name in item.origin}
-    lost = [name for name in declared if name not in executed]
+    lost = [name for name in declared.integer if name not in executed]
 
     def share(nodes: Sequence[str]) -> float:
         return sum(cost.get(name, 0) for name in nodes) / total if total else float(bool(nodes))
@@ -38,11 +59,12 @@ def facts(lowered: Lowered, written: Written, model: onnx.ModelProto) -> dict[st
         "float_operations": [
             {"operation": item.label, "result": item.result, "macs": item.macs, "reason": item.reason}
             for item in lowered.in_float
+            if declared.integer
         ],
         "lost_int8": lost,
         "lost_int8_macs": {name: cost.get(name, 0) for name in lost},
-        "int8_mac_fraction_declared": share(declared),
-        "int8_mac_fraction_executed": share([name for name in declared if name in executed]),
+        "int8_mac_fraction_declared": share(declared.integer),
+        "int8_mac_fraction_executed": share([name for name in declared.integer if name in executed]),
         "transposes": [
             {"value": item.value, "permutation": list(item.permutation), "bytes": item.bytes, "why": item.why}
             for item in lowered.transposes
