@@ -207,3 +207,25 @@ def test_a_product_with_a_finer_scale_than_its_operands_needs_a_later_version():
 def test_the_least_runtime_is_that_of_the_newest_operator():
     assert needed_runtime([]) == "1.5.0"
     assert needed_runtime([("ADD", 1), ("GELU", 1), ("CONV_2D", 3)]) == "2.9.0"
+
+
+def unread(content):
+    """Names of tensors that are neither read nor given."""
+    graph = read(content).subgraphs[0]
+    used = {int(index) for operator in graph.operators for index in operator.inputs} | set(graph.outputs)
+    return [tensor.name.decode() for index, tensor in enumerate(graph.tensors) if index not in used]
+
+
+@pytest.mark.parametrize("activations", ["float32", "int8", "int16"])
+def test_what_nothing_reads_is_not_written(activations):
+    """Weights that are turned for DEPTHWISE_CONV_2D and biases that are widened are written once."""
+    builder = GraphBuilder()
+    grid = None if activations == "float32" else Quantization.per_tensor(0.1, 0)
+    builder.input("x", TensorType((1, 5, 5, 4), activations, grid))
+    integers = activations != "float32"
+    weights = np.ones((4, 3, 3, 1), np.int8 if integers else np.float32)
+    w = builder.constant("w", weights, grid)
+    bias = Quantization.per_tensor(0.01, 0) if integers else None
+    b = builder.constant("b", np.arange(4, dtype=np.int32 if integers else np.float32), bias)
+    builder.add(kinds.Conv2D(groups=4), ["x", w, b], "y", quantization=grid)
+    assert unread(write_graph(builder.finish(["y"]), "test").content) == []

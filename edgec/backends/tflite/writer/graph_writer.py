@@ -176,7 +176,12 @@ class Site:
 
     @property
     def inputs(self) -> list[Tensor]:
+        """All operands. What is asked for is written to the file: for some of them there is `input`."""
         return [self.writer.tensor(name) for name in self.operation.inputs]
+
+    def input(self, position: int) -> Tensor:
+        """The operand at `position`."""
+        return self.writer.tensor(self.operation.inputs[position])
 
     @property
     def outputs(self) -> list[Tensor]:

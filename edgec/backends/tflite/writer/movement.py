@@ -111,7 +111,7 @@ def _(kind: GatherND, site: Site) -> None:
 
 @write_kind.register
 def _(kind: ScatterND, site: Site) -> None:
-    _, indices, updates = site.inputs  # what is scattered into is zeros, in a legal graph
+    indices, updates = site.input(1), site.input(2)  # what is scattered into is zeros, in a legal graph
     shape = site.integers("shape", site.result.shape)
     site.emit("SCATTER_ND", options("ScatterNdOptions"), inputs=[indices, updates, shape])
 

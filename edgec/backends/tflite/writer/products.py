@@ -34,10 +34,10 @@ def _(kind: Conv2D, site: Site) -> None:
     }
     if is_depthwise(kind, x, weights):
         table = options("DepthwiseConv2DOptions", depthMultiplier=weights.shape[0] // x.shape[3], **fields)
-        operands = [site.writer.tensor(site.operation.inputs[0]), _turned(site), _bias(site)]
+        operands = [site.input(0), _turned(site), _bias(site)]
         site.emit("DEPTHWISE_CONV_2D", table, inputs=operands)
     else:
-        site.emit("CONV_2D", options("Conv2DOptions", **fields), inputs=[*site.inputs[:2], _bias(site)])
+        site.emit("CONV_2D", options("Conv2DOptions", **fields), inputs=[site.input(0), site.input(1), _bias(site)])
 
 
 @write_kind.register
@@ -47,7 +47,7 @@ def _(kind: TransposeConv2D, site: Site) -> None:
     padding = transposed_scheme(kind, site.type(0).shape[1:3], site.type(1).shape[1:3])
     assert padding is not None, site.name  # the legal graph cuts off by a Slice
     shape = site.integers("shape", site.result.shape)
-    x, weights = site.inputs[:2]
+    x, weights = site.input(0), site.input(1)
     table = options("TransposeConvOptions", padding=PADDINGS[padding], strideH=kind.stride[0], strideW=kind.stride[1])
     site.emit("TRANSPOSE_CONV", table, inputs=[shape, weights, x, _bias(site)])
 
@@ -59,7 +59,7 @@ def _(kind: FullyConnected, site: Site) -> None:
         keepNumDims=site.type(0).rank != 2,
         fusedActivationFunction=ACTIVATIONS[kind.activation],
     )
-    site.emit("FULLY_CONNECTED", table, inputs=[*site.inputs[:2], _bias(site)])
+    site.emit("FULLY_CONNECTED", table, inputs=[site.input(0), site.input(1), _bias(site)])
 
 
 @write_kind.register
@@ -112,7 +112,7 @@ def _bias(site: Site) -> Tensor:
         value = site.writer.graph.values[site.operation.inputs[2]]
         if x.dtype == "int16" and value.data is not None and value.type.dtype == "int32":
             return site.writer.constant(value.name, value.data.astype(np.int64), value.type.quantization)
-        return site.inputs[2]
+        return site.input(2)
     zeros = np.zeros(weights.shape[0], {"int8": np.int32, "int16": np.int64}.get(x.dtype, np.float32))
     return site.writer.constant(f"{site.name}/zero_bias", zeros, _bias_quantization(x, weights))
 
