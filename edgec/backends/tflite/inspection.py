@@ -18,6 +18,7 @@ import numpy as np
 
 from edgec.backends.inspection import Wanted, Watched
 from edgec.ir.passes.layout.orders import Order, identity, inverse, order_name, permuted
+from edgec.runtime.engines.tflite import TFLiteEngine, borders
 
 CAVEAT = (
     "LiteRT was asked to keep every tensor, so it hands XNNPACK one operator at a time: these are the kernels of the "
@@ -74,12 +75,11 @@ def watch(folder: Path, options: Mapping[str, Any], wanted: Sequence[Wanted]) ->
     tensors = {str(item["name"]): item for item in interpreter.get_tensor_details() if item["name"]}
     border = {item["name"]: item for side in ("inputs", "outputs") for item in options[side]}
     places = {item.name: place for item in wanted if (place := _place(item, tensors, border)) is not None}
-    inputs = {item["name"]: tensors[item["index_name"]]["index"] for item in options["inputs"]}
+    inputs = borders(options["inputs"], interpreter.get_input_details())
+    engine = TFLiteEngine(interpreter, inputs, borders(options["outputs"], interpreter.get_output_details()), "")
 
     def run(feeds: Mapping[str, np.ndarray]) -> Mapping[str, np.ndarray]:
-        for name, index in inputs.items():
-            interpreter.set_tensor(index, _as_stored(feeds[name], border[name]))
-        interpreter.invoke()
+        engine.run(feeds)
         return _Values(interpreter, places)
 
     steps = {name: place.scale for name, place in places.items() if place.scale is not None}
@@ -117,14 +117,3 @@ _RANKS = 5  # of tensors that are looked for in every order
 def _holds(stored: tuple[int, ...], shape: tuple[int, ...]) -> bool:
     """Whether a tensor of this shape is stored, a sequence perhaps as an image of one row."""
     return stored == shape or (len(shape) == 3 and stored == (shape[0], 1, *shape[1:]))
-
-
-def _as_stored(value: np.ndarray, border: Mapping[str, Any]) -> np.ndarray:
-    """An input as the file takes it."""
-    if border["permutation"] is not None:
-        value = value.transpose(border["permutation"])
-    if border["scale"] is not None and value.dtype == np.float32:
-        limits = np.iinfo(border["dtype"])
-        whole = np.rint(value / np.float32(border["scale"])) + border["zero_point"]
-        value = np.clip(whole, limits.min, limits.max)
-    return np.ascontiguousarray(value, border["dtype"])

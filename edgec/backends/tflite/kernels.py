@@ -69,8 +69,13 @@ class Case:
     output: TensorType
 
     @property
+    def data(self) -> int:
+        """The position of the first operand that holds data: a choice has its condition before."""
+        return 1 if isinstance(self.operation.kind, kinds.Select) else 0
+
+    @property
     def dtype(self) -> str:
-        return self.inputs[0].dtype
+        return self.inputs[self.data].dtype
 
     def constant(self, position: int) -> bool:
         """Whether an operand is a constant."""
@@ -95,11 +100,11 @@ def objection(kind: Kind, case: Case) -> str | None:
 
 
 def _width(case: Case) -> str | None:
-    for of in (case.inputs[0], case.output):
+    for of in (case.inputs[case.data], case.output):
         if of.quantization is not None and of.dtype not in ("int8", "int16"):
             return f"TFLite's integer kernels compute on int8 and int16, not on {of.dtype}"
-    if case.inputs[0].quantization is None:
-        return f"its operand {case.operation.inputs[0]!r} is not quantized"
+    if case.inputs[case.data].quantization is None:
+        return f"its operand {case.operation.inputs[case.data]!r} is not quantized"
     if case.output.quantization is None and not isinstance(case.operation.kind, kinds.ArgReduce):
         return "TFLite's integer kernels give integers"
     same = case.output.quantization is None or case.output.dtype == case.dtype
@@ -254,8 +259,6 @@ def _(kind: kinds.Clip, case: Case) -> str | None:
 
 @objection.register
 def _(kind: kinds.Select, case: Case) -> str | None:
-    if case.inputs[1].quantization is None:
-        return "its choices are not quantized"
     return _tied(case, 1, 2)
 
 
@@ -279,6 +282,11 @@ def _(kind: Kind, case: Case) -> str | None:
 @objection.register(kinds.TopK)
 def _(kind: Kind, case: Case) -> str | None:
     return _tied(case, 0)
+
+
+@objection.register
+def _(kind: kinds.ScatterND, case: Case) -> str | None:
+    return _only("ScatterND", case, ("int8",)) or _tied(case, 0, 2)
 
 
 @objection.register(kinds.Tile)

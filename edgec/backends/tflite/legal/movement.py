@@ -177,15 +177,12 @@ def _(kind: Reverse, place: Place) -> bool:
 def _(kind: ScatterND, place: Place) -> bool:
     x, indices, updates = place.inputs
     data = place.data(0)
-    zero = x_zero(place)
     if place.type(0).dtype in ("bool", "int16", "uint8", "int8") and place.type(0).quantization is None:
         return _scattered_as_int32(kind, place)
     if place.type(1).dtype != "int32":
         return place.finish(kind, [x, place.cast(indices, "int32", "indices"), updates])
-    if data is not None and zero == 0 and not data.any():
+    if data is not None and not data.any():
         return False
-    if zero != 0:
-        place.refuse("it scatters into integers whose zero point is not 0")
     of = place.type(0)
     empty = place.constant("empty", np.zeros(of.shape, of.dtype), of.quantization)
     spread = place.add(kind, [empty, indices, updates], "spread", of)
@@ -194,11 +191,6 @@ def _(kind: ScatterND, place: Place) -> bool:
     count = place.add(kind, [blank, indices, ones], "count")
     touched = place.add(Binary("greater"), [count, place.constant("none", np.array(0, np.int32))], "touched")
     return place.finish(Select(), [touched, spread, x])
-
-
-def x_zero(place: Place) -> int:
-    quantization = place.type(0).quantization
-    return 0 if quantization is None else quantization.zero_point[0]
 
 
 def _scattered_as_int32(kind: ScatterND, place: Place) -> bool:
