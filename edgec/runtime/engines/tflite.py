@@ -22,7 +22,7 @@ _EDGETPU = "edgetpu"
 """Option of a payload that was compiled for an Edge TPU: the compiled file, and the library that runs it."""
 
 
-class _Border:
+class Border:
     """One input or output: where it is in the file, and how it differs from the contract."""
 
     def __init__(self, option: Mapping[str, Any], details: Mapping[str, Any]) -> None:
@@ -68,7 +68,7 @@ class TFLiteEngine:
     inputs, outputs: in the model's order.
     """
 
-    def __init__(self, interpreter: Any, inputs: Sequence[_Border], outputs: Sequence[_Border], version: str) -> None:
+    def __init__(self, interpreter: Any, inputs: Sequence[Border], outputs: Sequence[Border], version: str) -> None:
         self.version = version
         self._interpreter = interpreter
         self._inputs = {border.name: border for border in inputs}
@@ -98,8 +98,8 @@ def load(files: Mapping[str, bytes], options: Mapping[str, Any], threads: int) -
             "Use the runtime that the artifact carries: python3 FILE.edgec run ...",
         )
     interpreter, version = _chosen(files, options.get(_EDGETPU), threads)
-    inputs = _borders(options["inputs"], interpreter.get_input_details())
-    outputs = _borders(options["outputs"], interpreter.get_output_details())
+    inputs = borders(options["inputs"], interpreter.get_input_details())
+    outputs = borders(options["outputs"], interpreter.get_output_details())
     return TFLiteEngine(interpreter, inputs, outputs, version)
 
 
@@ -136,10 +136,11 @@ def _delegate(library: str) -> Any:
     raise OSError("no interpreter is installed")
 
 
-def _borders(options: Sequence[Mapping[str, Any]], details: Sequence[Mapping[str, Any]]) -> list[_Border]:
+def borders(options: Sequence[Mapping[str, Any]], details: Sequence[Mapping[str, Any]]) -> list[Border]:
+    """Inputs or outputs as the artifact's options tell of them, found among the interpreter's `details`."""
     by_name = {item["name"]: item for item in details}
     try:
-        return [_Border(option, by_name[option["index_name"]]) for option in options]
+        return [Border(option, by_name[option["index_name"]]) for option in options]
     except KeyError as error:
         raise BundleError(
             "The artifact's payload does not fit its description",
