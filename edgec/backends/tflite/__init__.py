@@ -9,6 +9,7 @@ writer/        a legal graph as a file
 model_file.py, schema.py, versions.py  the file format
 task_metadata.py  what tools of TFLite's own read
 facts.py       what a report says of a payload
+support_table.py  docs/tflite-support.md, generated
 """
 
 from edgec.backends.tflite.backend import BACKEND
