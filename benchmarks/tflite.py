@@ -160,7 +160,7 @@ def convert(name: str, python: str, folder: Path, limit: int) -> Row:
     facts = json.loads(lines[0][-1])
     made.rename(kept)
     cpu = usage.ru_utime + usage.ru_stime
-    row = Row(name, facts["note"], "", facts["seconds"], facts["raised_mib"], cpu, usage.ru_maxrss / 1024)
+    row = Row(name, facts["note"], "", facts["seconds"], facts["raised_mib"], cpu, facts["peak_mib"])
     row.size = kept.stat().st_size
     if name == "edgec float":
         (folder / "float.tflite").write_bytes(kept.read_bytes())
@@ -222,23 +222,12 @@ def interleave(running: Mapping[str, tuple[Row, File]], runs: int) -> None:
 def table(rows: list[Row]) -> str:
     """Markdown: one row a file."""
     timed = {row.name: row for row in rows if row.times}
-    head = (
-        "file",
-        "p50 ms",
-        "edgec is",
-        "KiB",
-        "SQNR dB",
-        "accuracy",
-        "conversion s",
-        "adds MiB",
-        "CPU s",
-        "peak MiB",
-        "",
-    )
+    head = ["file", "takes", "p50 ms", "edgec is", "KiB", "SQNR dB", "accuracy"]
+    head += ["conversion s", "adds MiB", "CPU s", "peak MiB", ""]
     lines = ["| " + " | ".join(head) + " |", "|" + "---|" * len(head)]
     for row in rows:
         if row.failure:
-            lines.append(f"| {row.name} |" + " |" * (len(head) - 2) + f" fails: {row.failure} |")
+            lines.append(f"| {row.name} |" + " |" * (len(head) - 2) + f" fails: {_cell(row.failure)} |")
             continue
         ours = timed.get(f"edgec {'INT8' if row.name.endswith('INT8') else 'float'}")
         latency = ratio = sqnr = accuracy = ""
@@ -261,6 +250,11 @@ def table(rows: list[Row]) -> str:
         cells += [f"{row.raised_mib:.0f}", f"{row.cpu_seconds:.0f}", f"{row.peak_mib:.0f}", row.note]
         lines.append("| " + " | ".join(cells) + " |")
     return "\n".join(lines)
+
+
+def _cell(text: str) -> str:
+    """Text that does not end the cell of a table."""
+    return text.replace("|", r"\|")
 
 
 def main() -> None:

@@ -44,15 +44,17 @@ def channels_last(array: np.ndarray) -> np.ndarray:
 
 @contextmanager
 def measured() -> Iterator[Facts]:
-    """Seconds of what runs inside, and by how much it raises the peak of the process's memory (and its children's)."""
+    """Seconds of what runs inside, the peak of the process's memory, and by how much it has risen meanwhile."""
     facts: Facts = {}
     before, started = _peak_mib(), time.perf_counter()
     yield facts
-    facts.update(seconds=time.perf_counter() - started, raised_mib=_peak_mib() - before)
+    facts.update(seconds=time.perf_counter() - started, peak_mib=_peak_mib(), raised_mib=_peak_mib() - before)
 
 
 def _peak_mib() -> float:
-    return max(resource.getrusage(who).ru_maxrss for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)) / 1024
+    """Of this program's resident memory. What `getrusage` tells of a child begins with the size of its parent."""
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return next(int(line.split()[1]) for line in lines if line.startswith("VmHWM:")) / 1024
 
 
 def build_edgec(folder: Path, target: Path) -> Facts:
@@ -112,16 +114,20 @@ def _as_quantized(model: Path) -> Literal["int8", "mixed"]:
 
 
 def run_onnx2tf(folder: Path, target: Path, integers: bool) -> Facts:
-    """On a copy of the model, which onnx2tf writes to. The samples go in as they are: mean 0, deviation 1."""
+    """On a copy of the model, which onnx2tf writes to; its nodes are renamed, because TensorFlow refuses some names.
+    The samples go in as they are: mean 0, deviation 1."""
     from importlib.metadata import version
 
     import onnx
     import onnx2tf
 
-    (model_input,) = onnx.load(str(folder / "model.onnx")).graph.input
+    model = onnx.load(str(folder / "model.onnx"))
+    (model_input,) = model.graph.input
+    for number, node in enumerate(model.graph.node):
+        node.name = f"{node.op_type}_{number}"
     with tempfile.TemporaryDirectory() as name:
         work = Path(name)
-        shutil.copyfile(folder / "model.onnx", work / "model.onnx")
+        onnx.save(model, str(work / "model.onnx"))
         # What it else downloads, also for a float conversion, is looked for in the working folder first.
         sample = np.random.default_rng(0).random((20, 128, 128, 3), np.float32)
         np.save(work / "calibration_image_sample_data_20x128x128x3_float32.npy", sample)
