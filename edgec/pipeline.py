@@ -23,7 +23,7 @@ from typing import Any, Literal
 from edgec import worker
 from edgec.backends import load_backend
 from edgec.backends.base import Backend, Precision
-from edgec.backends.support import interface_of, require_backend, require_precision
+from edgec.backends.support import interface_of, profiles_of, require_backend, require_precision
 from edgec.calibration_data.sources import open_source, random_source, spool
 from edgec.contract import Contract
 from edgec.diagnosis.command import explain
@@ -329,13 +329,13 @@ class TargetPath:
                 **({"metric": (judge.digest, judge)} if judge is not None else {}),
             },
             quantize.QuantizeParams(
-                profiles=backend.profiles if spec.profile == "auto" else (spec.profile,),
+                profiles=profiles_of(backend.name, spec.profile),
                 keep_float=tuple(spec.keep_float),
                 state=state,
                 gate=as_pairs(spec.gate),
                 reduced_range=backend.saturates(self.target),
                 per_tensor=tuple(sorted(backend.per_tensor_weights)),
-                int16=16 in backend.activation_bits,
+                against_int16=_against_16_bits(backend, spec),
                 force=tuple(sorted(spec.force)),
                 forbid=tuple(sorted(spec.forbid)),
                 search_seconds=spec.search_seconds,
@@ -489,6 +489,12 @@ def _open_samples(spec: BuildSpec, contract: Contract, scratch: Path, *, needed:
             "Leave preprocess out, or give the path of a folder of images.",
         )
     return spool(data, contract, scratch, dict(spec.state), spec.max_samples)
+
+
+def _against_16_bits(backend: Backend, spec: BuildSpec) -> str:
+    """Why the search may not choose 16-bit activations; "" where it may, or was told to."""
+    asked = "16-bit" in spec.force and 16 in backend.activation_bits
+    return "" if asked else backend.against_16_bits
 
 
 def _open_metric(spec: BuildSpec, contract: Contract, recipe: CalibrationRecipe | None) -> MetricRequest | None:

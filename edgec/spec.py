@@ -34,7 +34,8 @@ class BuildSpec:
     recipe: name or path of a preprocessing recipe; None takes arrays as they are.
     max_samples: use at most this many samples, spread evenly over the data; None uses all.
     keep_float: nodes that must not be quantized, by name.
-    profile: "strict" quantizes every op that has a rule, "islands" only those that multiply and accumulate; "auto"
+    profile: "strict" quantizes every op that has a rule, "islands" (or the form of it that the
+        backend can lower) only those that multiply and accumulate; "auto"
         takes the first that passes the gate.
     interface: what the payload itself takes and gives, where the backend leaves a choice: float32, or the integers of
         its quantized inputs and outputs; "auto" is what the backend's engine usually gets.

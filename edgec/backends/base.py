@@ -97,6 +97,9 @@ class Backend(Protocol):
     activation_bits: tuple[int, ...]
     """Widths of the integer activations that its kernels multiply with int8 weights: (8,), or (8, 16)."""
 
+    against_16_bits: str
+    """Why the search for accuracy does not choose 16-bit activations of itself; "" where it may."""
+
     interfaces: tuple[Interface, ...]
     """What its payloads can take and give, the usual one first."""
 

@@ -11,6 +11,7 @@ from typing import Literal
 from edgec.backends import load_backend
 from edgec.backends.base import Backend, Interface, OpVerdict, Precision
 from edgec.errors import ToolMissing, UnsupportedOp, UsageError
+from edgec.quantization.profiles import Profile, of_family
 from edgec.targets import Target
 
 _NAMED = 10  # nodes in a message; all of them are in the details
@@ -52,6 +53,19 @@ def interface_of(name: str, asked: Interface | Literal["auto"]) -> Interface:
             "Leave --io out, or choose another --backend.",
         )
     return asked
+
+
+def profiles_of(name: str, asked: str) -> tuple[Profile, ...]:
+    """The profiles of the backend called `name` that are meant by --profile; UsageError when it has none of them."""
+    backend = load_backend(name)
+    found = of_family(backend.profiles, asked)
+    if not found:
+        raise UsageError(
+            f"The backend {name} can't lower the profile {asked!r}",
+            f"It can lower {' and '.join(backend.profiles)}.",
+            "Leave --profile out, or choose another --backend.",
+        )
+    return found
 
 
 def require_support(model: Path, backend: str, target: Target) -> dict[str, int]:

@@ -27,6 +27,7 @@ Slot = str
 NOT_WORTHWHILE = {
     "strict": "it lies between nodes that compute in float, and nothing near it multiplies and accumulates",
     "islands": "it only moves values, and not everything that reads them is INT8",
+    "closed-islands": "it only moves values, and not everything that reads them is INT8",
 }
 
 PASSED_THROUGH = "it passes values on from float to float, and nothing on the way computes"
@@ -103,7 +104,8 @@ def place(
     """Decide where a graph is quantized.
 
     profile: "strict" quantizes every node that has a rule, and its output; "islands" only nodes that multiply and
-        accumulate, and their inputs; nodes that move values ride along where that costs nothing.
+        accumulate, and their inputs; nodes that move values ride along where that costs nothing. "closed-islands"
+        quantizes also what they put out.
     keep_float: names of nodes that must not be quantized, and why. Any node of a kernel keeps the whole kernel.
     observed: tensors whose range is known; None: all are.
     alone: the anchor of the one kernel to quantize, to see what it costs.
@@ -174,11 +176,11 @@ def _candidates(
         elif kept := [member.name for member in kernel.nodes if member.name in keep_float]:
             reasons.update((member.name, f"it is fused with {kept[0]!r}, in float") for member in kernel.nodes)
             reasons.update((name, keep_float[name]) for name in kept)
-        elif profile == "islands" and rule.kind not in (Kind.MAC, Kind.TIED):
-            why = "profile islands computes it in float"
+        elif profile != "strict" and rule.kind not in (Kind.MAC, Kind.TIED):
+            why = f"profile {profile} computes it in float"
             reasons.update((member.name, why) for member in kernel.nodes)
-        elif profile == "islands" and rule.kind is Kind.TIED and not rule.moves:
-            reasons[node.name] = "profile islands computes it in float"
+        elif profile != "strict" and rule.kind is Kind.TIED and not rule.moves:
+            reasons[node.name] = f"profile {profile} computes it in float"
         elif observed is not None and (unseen := _unseen(graph, kernel, profile, observed)):
             why = f"calibration saw no values of {unseen!r}, so its range is unknown"
             reasons.update((member.name, why) for member in kernel.nodes)
@@ -190,7 +192,7 @@ def _candidates(
 def _unseen(graph: Graph, kernel: Kernel, profile: Profile, observed: Collection[str]) -> str | None:
     """The first tensor that the kernel needs a range of and that nobody knows one of."""
     needed = [kernel.anchor.input[i] for i in kernel.rule.inputs(kernel.anchor)]
-    if profile == "strict" and kernel.rule.output is None and kernel.rule.kind is not Kind.INDEX:
+    if _rescales(profile, kernel) and kernel.rule.output is None:
         needed += kernel.outputs
 
     def known(name: str) -> bool:
@@ -201,6 +203,13 @@ def _unseen(graph: Graph, kernel: Kernel, profile: Profile, observed: Collection
         return name in observed or graph.constant(name) is not None or takes_over or unused
 
     return next((name for name in needed if not known(name)), None)
+
+
+def _rescales(profile: Profile, kernel: Kernel) -> bool:
+    """Whether a kernel puts out integers of a scale of their own."""
+    if profile == "closed-islands":
+        return kernel.rule.kind is Kind.MAC
+    return profile == "strict" and kernel.rule.kind is not Kind.INDEX
 
 
 def _touches_float(graph: Graph, node: NodeProto) -> bool:
@@ -306,8 +315,7 @@ def _reads_int8(kernels: dict[str, Kernel], riding: set[str], tensor: str, reade
 def _connect(graph: Graph, placement: Placement) -> None:
     """Fill in slots, reads and constants."""
     for kernel in placement.kernels.values():
-        rescales = placement.profile == "strict" and kernel.rule.kind is not Kind.INDEX
-        if rescales or kernel.rule.kind is Kind.TIED:
+        if _rescales(placement.profile, kernel) or kernel.rule.kind is Kind.TIED:
             placement.integer.update(n for n in kernel.outputs if n in graph.consumers or n in placement.exposed)
     reads: dict[str, list[Edge]] = {name: [] for name in placement.integer}
     inner = {id(node) for kernel in placement.kernels.values() for node in kernel.nodes[1:]}

@@ -93,7 +93,7 @@ def write_reference(
     rules = Rules(
         force=frozenset(params.force),
         forbid=frozenset(params.forbid),
-        int16="" if params.int16 else "the backend computes with activations of 8 bits only",
+        against_int16=params.against_int16,
         max_float_macs=params.max_float_macs,
         min_int8_macs=params.min_int8_macs,
         seconds=params.search_seconds,

@@ -36,14 +36,14 @@ Status = Literal["accepted", "rejected", "forced", "forbidden", "not needed", "n
 class Rules:
     """What the user asks of the search.
 
-    force, forbid: passes that the result has in any case, or never. int16: why there are no 16-bit activations; ""
-    where there are. max_float_macs: share of multiplications that may move to float. min_int8_macs: share that must be
-    in INT8. seconds: of CPU time, instead of the default budget.
+    force, forbid: passes that the result has in any case, or never. against_int16: why there are no 16-bit activations,
+    "" where there are. max_float_macs: share of multiplications that may move to float. min_int8_macs: share that must
+    be in INT8. seconds: of CPU time, instead of the default budget.
     """
 
     force: frozenset[str] = frozenset()
     forbid: frozenset[str] = frozenset()
-    int16: str = ""
+    against_int16: str = ""
     max_float_macs: float = 0.10
     min_int8_macs: float = 0.0
     seconds: float | None = None
@@ -122,8 +122,8 @@ class _Search:
         self.on_pass = on_pass
         self.budget = Budget.of(workshop, rules.seconds)
         self.untried: list[str] = []
-        if "16-bit" in rules.force and rules.int16:
-            raise _not_to_be_had("16-bit", rules.int16)
+        if "16-bit" in rules.force and rules.against_int16:
+            raise _not_to_be_had("16-bit", rules.against_int16)
 
     def run(self, profiles: Sequence[Profile]) -> Outcome:
         ascents: list[Ascent] = []
@@ -175,8 +175,8 @@ class _Search:
             step = Step(name, "forbidden", before, before)
         elif reason := self._needless(ascent, recovery):
             step = Step(name, "not needed", before, before, reason)
-        elif name == "16-bit" and self.rules.int16:
-            step = Step(name, "not available", before, before, self.rules.int16)
+        elif name == "16-bit" and self.rules.against_int16:
+            step = Step(name, "not available", before, before, self.rules.against_int16)
         elif recovery.without is not None:
             step = self._doubted(ascent, recovery)
         else:

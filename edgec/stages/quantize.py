@@ -16,8 +16,8 @@ class QuantizeParams:
     """profiles: in the order of preference. keep_float: nodes to leave alone. state: (output, input) pairs.
 
     gate: overrides of the parity gate. reduced_range: keep weights within [-63, 63], for processors whose sums of two
-        products saturate at 16 bits. per_tensor: operators whose weights must share one scale. int16: whether the
-        backend computes with 16-bit activations.
+        products saturate at 16 bits. per_tensor: operators whose weights must share one scale. against_int16: why
+        there are no 16-bit activations, "" where there are.
     force, forbid: recovery passes that the result has in any case, or never. search_seconds: CPU seconds for the search
         instead of its own budget. max_float_macs, min_int8_macs: shares of all multiply-accumulates.
     """
@@ -28,7 +28,7 @@ class QuantizeParams:
     gate: tuple[tuple[str, float], ...] = ()
     reduced_range: bool = False
     per_tensor: tuple[str, ...] = ()
-    int16: bool = False
+    against_int16: str = ""
     force: tuple[str, ...] = ()
     forbid: tuple[str, ...] = ()
     search_seconds: float | None = None

@@ -377,3 +377,12 @@ def test_in_islands_what_moves_values_to_a_float_reader_stays_float():
     nodes = [conv(), node("Reshape", ["c", "shape"], ["y"], "reshape")]
     placement, *_ = runs(nodes, ["y"], {"shape": np.array([1, -1])}, profile="islands")
     assert "reshape" in placement.float_nodes
+
+
+def test_closed_islands_are_islands_whose_sums_are_rounded_too():
+    nodes = [conv(), node("Sigmoid", ["c"], ["gate"], "gate"), node("Mul", ["c", "gate"], ["y"], "product")]
+    _, islands = placed(nodes, ["y"], profile="islands")
+    _, closed = placed(nodes, ["y"], profile="closed-islands")
+    assert list(islands.kernels) == list(closed.kernels) == ["conv"]
+    assert islands.integer == set() and closed.integer == {"c"}
+    assert set(islands.slots) == {"x"} and set(closed.slots) == {"x", "c"}

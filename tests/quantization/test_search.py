@@ -182,7 +182,7 @@ NOTHING_ELSE = frozenset({"rescale", "tensor-ranges", "gptq"})
 def test_float_layers_are_the_last_resort():
     model, feeds = pooled_outlier()
     shop = workshop(model, feeds=feeds)
-    outcome = search(shop, ("strict",), Rules(forbid=NOTHING_ELSE, int16="none"))
+    outcome = search(shop, ("strict",), Rules(forbid=NOTHING_ELSE, against_int16="none"))
     assert not any(trial.verdict.passed for trial in shop.trials if not trial.recipe.keep_float)
     assert outcome.best.verdict.passed
     assert outcome.best.recipe.keep_float <= {"widen", "narrow", "pool"}
@@ -242,7 +242,7 @@ def test_a_forced_pass_that_finds_nothing_to_do_is_refused():
 
 def test_sixteen_bits_need_a_backend_that_has_them():
     shop = workshop(outlier_net(), IMPOSSIBLE)
-    rules = Rules(int16="the backend has none")
+    rules = Rules(against_int16="the backend has none")
     step = steps(search(shop, ("strict",), rules))["16-bit"]
     assert (step.status, step.reason) == ("not available", "the backend has none")
     with pytest.raises(UsageError, match="16-bit"):

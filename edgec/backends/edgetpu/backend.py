@@ -40,6 +40,7 @@ class EdgeTPU:
     precisions: tuple[Precision, ...] = ("int8",)
     profiles: tuple[Profile, ...] = ("strict",)
     activation_bits: tuple[int, ...] = (8,)
+    against_16_bits: str = "the backend computes with activations of 8 bits only"
     interfaces: tuple[Interface, ...] = ("int8", "float")
     per_tensor_weights: frozenset[str] = frozenset({"Gemm", "MatMul"})
 

@@ -38,6 +38,7 @@ class OpenVINO:
     less."""
 
     activation_bits: tuple[int, ...] = (8,)
+    against_16_bits: str = "the backend computes with activations of 8 bits only"
     interfaces: tuple[Interface, ...] = ("float",)
     per_tensor_weights: frozenset[str] = frozenset()
 
