@@ -1,6 +1,6 @@
-"""Compile real models for this machine and show what came of it: `make demo`.
+"""Compile real models, through each backend, and show what came of it: `make demo`.
 
-For each model: the artifact, its size beside the ONNX file's, its accuracy on labelled data beside the original's, its
+For each: the artifact, its size beside the ONNX file's, its accuracy on labelled data beside the original's, its
 parity and its latency. Models and data come out of published packages; where no package index can be reached, only the
 digits model is built, and the end of the output says so.
 """
@@ -8,7 +8,9 @@ digits model is built, and the end of the output says so.
 from __future__ import annotations
 
 import sys
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from model_zoo.case import Case, onnx_runtime
 from model_zoo.fetch import CASES
@@ -23,20 +25,29 @@ from edgec.result import TargetBuild
 from edgec.runtime import load
 
 OUTPUT = Path("dist")
-SHOWN = ("digits_cnn", "efficientnet_lite0", "ppocr_cls")
+SHOWN = (
+    ("digits_cnn", "host", "openvino"),
+    ("digits_cnn", "host", "tflite"),
+    ("digits_cnn", "coral-usb", "edgetpu"),
+    ("efficientnet_lite0", "host", "openvino"),
+    ("efficientnet_lite0", "host", "tflite"),
+    ("ppocr_cls", "host", "openvino"),
+    ("ppocr_cls", "host", "tflite"),
+)
+"""Model, target, backend."""
 
 
 def main() -> None:
     console = Console(highlight=False, soft_wrap=True, width=None if sys.stdout.isatty() else 120)
     rows, missing = [], []
-    for name in SHOWN:
+    for name, target, backend in SHOWN:
         try:
             case = CASES[name]()
         except Unavailable as error:
             missing.append(str(error))
             continue
-        console.print(f"\n[bold]$ {case.command()}[/]")
-        rows.append((case, build(case)))
+        console.print(f"\n[bold]$ {case.command()} --target {target} --backend {backend}[/]")
+        rows.append((case, build(case, target, backend)))
     console.print(table(rows))
     for _, built in rows:
         console.print(f"report: {built.report}")
@@ -44,16 +55,18 @@ def main() -> None:
         console.print(f"\nOn a device with numpy and openvino: python3 {rows[0][1].artifact.path} selftest")
     if missing:
         console.print("\n[yellow]Not shown, because a package can't be downloaded:[/]")
-        for text in missing:
+        for text in dict.fromkeys(missing):
             console.print(f"  {text}")
         sys.exit(8)
 
 
-def build(case: Case) -> TargetBuild:
+def build(case: Case, target: str, backend: str) -> TargetBuild:
     with listening(quiet=False, verbose=False) as listener:
         result = edgec.build(
             case.model,
-            name=case.name,
+            name=f"{case.name}-{backend}" if target == "host" else case.name,
+            targets=target,
+            backend=backend,
             calibration=case.calibration,
             preprocess=case.recipe,
             shapes=case.shapes,
@@ -83,10 +96,14 @@ def table(rows: list[tuple[Case, TargetBuild]]) -> Table:
             f"{before:.1%}",
             f"{after:.1%}",
             f"{worst:.1f} dB",
-            f"{built.latency['artifact']['p50']:.2f} ms",
-            f"{built.latency['baseline']['p50']:.2f} ms",
+            *(_milliseconds(built.latency[side]) for side in ("artifact", "baseline")),
         )
     return shown
+
+
+def _milliseconds(side: Mapping[str, Any] | None) -> str:
+    """The median; a dash for a chip that is not in this machine."""
+    return f"{side['p50']:.2f} ms" if side else "–"
 
 
 if __name__ == "__main__":

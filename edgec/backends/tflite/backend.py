@@ -71,6 +71,8 @@ class TFLite:
         smaller take more room than in the model; ModelRefused when the file would be larger than 2 GiB.
         """
         from edgec.backends.tflite.facts import Declared, border, facts
+        from edgec.backends.tflite.fast_kernels import FastKernels
+        from edgec.backends.tflite.kernels import TFLiteKernels
         from edgec.backends.tflite.lowering import lower
         from edgec.backends.tflite.model_file import require_writable
         from edgec.backends.tflite.writer import write_graph
@@ -80,7 +82,8 @@ class TFLite:
         model = load_model(job.model)
         declared = Declared.by(model)
         require_writable(declared.stored_bytes)
-        lowered = lower(model, job.interface)
+        integers_only = job.interface == "int8" or job.target.accelerator is not None
+        lowered = lower(model, job.interface, TFLiteKernels() if integers_only else FastKernels())
         del model  # its weights are in the graph now; the file needs the room
         graph = lowered.graph
         options = {

@@ -9,7 +9,7 @@ import numpy as np
 from edgec.backends.tflite.legal.products import implied, saturates_at
 from edgec.backends.tflite.legal.ranks import broadcast_in_fewer_dimensions
 from edgec.backends.tflite.legal.rewriting import Place, replaced
-from edgec.backends.tflite.writer.elementwise import BINARY, FUSES_ACTIVATION, UNARY
+from edgec.backends.tflite.writer.elementwise import BINARY, CLIPS, FUSES_ACTIVATION, UNARY
 from edgec.ir.graph import Quantization, TensorType
 from edgec.ir.kinds import Binary, Cast, Clip, HardSigmoid, LeakyRelu, PRelu, Quantize, Reshape, Select, Unary
 from edgec.ir.kinds.elementwise import BinaryFunction
@@ -91,6 +91,8 @@ def _(kind: Clip, place: Place) -> bool:
         return _integer_clip(kind, place)
     if x.dtype == "float32" and (kind.low, kind.high) in ((0.0, np.inf), (0.0, 6.0)):
         return place.finish(Unary("relu6" if kind.high == 6.0 else "relu"), place.inputs)
+    if x.dtype == "float32" and (kind.low, kind.high) in CLIPS:
+        return False
     value = place.inputs[0]
     limits = [("maximum", kind.low)] * (kind.low != -np.inf) + [("minimum", kind.high)] * (kind.high != np.inf)
     if not limits:

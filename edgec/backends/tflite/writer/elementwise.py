@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from edgec.backends.tflite.schema import ACTIVATIONS, TENSOR_TYPES, options
 from edgec.backends.tflite.writer.graph_writer import Site, write_kind
-from edgec.ir.kinds import Binary, Cast, LeakyRelu, PRelu, Select, Unary
+from edgec.ir.kinds import Binary, Cast, Clip, LeakyRelu, PRelu, Select, Unary
 
 UNARY = {
     "abs": ("ABS", "AbsOptions"),
@@ -55,6 +55,9 @@ BINARY = {
 }
 """Functions of two operands: the operator and its options table."""
 
+CLIPS = {(0.0, 1.0): "RELU_0_TO_1", (-1.0, 1.0): "RELU_N1_TO_1"}
+"""Limits that have an operator of their own in float."""
+
 FUSES_ACTIVATION = ("add", "sub", "mul", "div")
 
 
@@ -76,6 +79,11 @@ def _(kind: Binary, site: Site) -> None:
     if kind.function in ("add", "sub"):
         made.potScaleInt16 = site.type(0).dtype != "int16"  # scales of int16 are any, not powers of two
     site.emit(code, made)
+
+
+@write_kind.register
+def _(kind: Clip, site: Site) -> None:
+    site.emit(CLIPS[kind.low, kind.high])
 
 
 @write_kind.register

@@ -89,6 +89,7 @@ class GraphWriter:
 
     def __post_init__(self) -> None:
         self._producers = self.graph.producers()
+        self._names.update(self.graph.values)  # what the file needs besides is called otherwise
 
     def write(self, operation: Operation) -> None:
         """Write one operation."""
@@ -107,6 +108,7 @@ class GraphWriter:
         """The tensor of a value of the graph; it is added when it is first asked for."""
         if name not in self._tensors:
             value = self.graph.values[name]
+            self._names.discard(name)
             if value.data is not None:
                 self._tensors[name] = self.constant(name, value.data, value.type.quantization)
             else:
