@@ -5,7 +5,8 @@
 The models are those of examples/model_zoo. All converters get the same float graph (simplified, static shapes) and the
 same calibration samples:
 
-    edgec INT8, edgec float     what `edgec build --backend tflite` makes, INT8 with integers at its inputs and outputs
+    edgec INT8, edgec float     what `edgec build --backend tflite` makes; it takes and gives float32
+    edgec --io int8             the same with integers at its inputs and outputs, and with integer kernels only
     onnx2tf 1 ...               1.29.24, through TensorFlow, with its representative dataset for INT8
     onnx2tf 2 ...               2.6.9, which writes the file itself and needs Python 3.12
     ai-edge-quantizer INT8      static_wi8_ai8 on edgec's float file
@@ -229,11 +230,11 @@ def table(rows: list[Row]) -> str:
         if row.failure:
             lines.append(f"| {row.name} |" + " |" * (len(head) - 2) + f" fails: {_cell(row.failure)} |")
             continue
-        ours = timed.get(f"edgec {'INT8' if row.name.endswith('INT8') else 'float'}")
+        ours = timed.get(f"edgec {'float' if row.name.endswith('float') else 'INT8'}")
         latency = ratio = sqnr = accuracy = ""
         if row.times:
             latency = f"{row.median:.3f}"
-            if ours is not None and row.name not in ("edgec INT8", "edgec float"):
+            if ours is not None and row is not ours:
                 ratio = f"{row.median / ours.median:.2f}x as fast"
         if row.scores is not None:
             sqnr, accuracy = f"{row.scores['sqnr_db']:.1f}", f"{row.scores['accuracy']:.2%}"

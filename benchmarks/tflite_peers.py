@@ -83,9 +83,13 @@ def build_edgec(folder: Path, target: Path) -> Facts:
     return {**facts, "note": f"whole build, {built.precision}{refused}"}
 
 
-def lower_edgec(folder: Path, target: Path, precision: Literal["float", "int8", "mixed"]) -> Facts:
-    """The conversion alone, of the quantized reference or of the float model. INT8 files take and give integers, as
-    those of the others do."""
+def lower_edgec(
+    folder: Path,
+    target: Path,
+    precision: Literal["float", "int8", "mixed"],
+    interface: Literal["float", "int8"] = "float",
+) -> Facts:
+    """The conversion alone, of the quantized reference or of the float model."""
     from edgec.backends import load_backend
     from edgec.backends.base import LowerJob
     from edgec.targets import load_target
@@ -95,7 +99,6 @@ def lower_edgec(folder: Path, target: Path, precision: Literal["float", "int8", 
     precision = _as_quantized(source) if precision == "int8" else precision
     with tempfile.TemporaryDirectory() as out:
         with measured() as facts:
-            interface: Literal["float", "int8"] = "float" if precision == "float" else "int8"
             payload = backend.lower(LowerJob(source, load_target("host"), precision, Path(out), interface))
         shutil.copyfile(Path(out) / payload.files[0], target)
     return {**facts, "note": f"lowering alone, {precision}"}
@@ -182,6 +185,7 @@ CONVERTERS: dict[str, Callable[[Path, Path], Facts]] = {
     "edgec build": build_edgec,
     "edgec float": partial(lower_edgec, precision="float"),
     "edgec INT8": partial(lower_edgec, precision="int8"),
+    "edgec --io int8": partial(lower_edgec, precision="int8", interface="int8"),
     "onnx2tf 1 float": partial(run_onnx2tf, integers=False),
     "onnx2tf 1 INT8": partial(run_onnx2tf, integers=True),
     "onnx2tf 2 float": partial(run_onnx2tf, integers=False),

@@ -2,7 +2,7 @@
 
 XNNPACK, which computes what is fast in TFLite, has not all of its integer kernels. For the others TFLite falls back to
 plain loops, and the graph is cut there. An operation in float between DEQUANTIZE and QUANTIZE stays in XNNPACK, is
-several times faster, and computes just what the quantized model says. `benchmarks/tflite.py --kernels` measures both.
+several times faster, and computes just what the quantized model says. `benchmarks/tflite_kernels.py` measures both.
 """
 
 from __future__ import annotations
