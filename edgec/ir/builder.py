@@ -13,10 +13,14 @@ from edgec.ir.kinds import Kind
 
 
 class GraphBuilder:
-    """A graph in the writing. Names that are taken get a number: `x/nhwc`, `x/nhwc.1`."""
+    """A graph in the writing. Names that are taken get a number: `x/nhwc`, `x/nhwc.1`.
+
+    reserved: names that are kept for results to come, see `release`.
+    """
 
     def __init__(self, name: str = "main") -> None:
         self.graph = Graph(name, (), ())
+        self.reserved: set[str] = set()
         self.arrangements: dict[tuple[str, str], str] = {}  # constants in another arrangement: its name, by theirs
         self._producers: dict[str, Operation] = {}
 
@@ -31,10 +35,14 @@ class GraphBuilder:
     def fresh(self, name: str) -> str:
         """`name`, or with the first number that is not taken."""
         wanted, count = name, 0
-        while wanted in self.graph.values:
+        while wanted in self.graph.values or wanted in self.reserved:
             count += 1
             wanted = f"{name}.{count}"
         return wanted
+
+    def release(self, names: Sequence[str]) -> None:
+        """Let reserved names be taken, by what is added next."""
+        self.reserved.difference_update(names)
 
     def input(self, name: str, of: TensorType) -> str:
         """Declare an input of the graph."""

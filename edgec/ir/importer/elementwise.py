@@ -337,7 +337,7 @@ def dropout(item: NodeImport) -> None:
         item.refuse("it drops elements at random, as in training", "Export the model for inference (model.eval()).")
     item.rename(item.operand(0))
     if len(item.outputs) > 1 and item.outputs[1]:
-        item.builder.constant(item.outputs[1], np.ones(item.type(item.operand(0)).shape, np.bool_))
+        item.write_constant(item.outputs[1], np.ones(item.type(item.operand(0)).shape, np.bool_))
 
 
 @imports("IsNaN")
@@ -350,7 +350,7 @@ def is_infinite(item: NodeImport) -> None:
     x = item.operand(0)
     positive, negative = bool(item.attribute("detect_positive", 1)), bool(item.attribute("detect_negative", 1))
     if not positive and not negative:
-        item.builder.constant(item.outputs[0], np.zeros(item.type(x).shape, np.bool_))
+        item.write_constant(item.outputs[0], np.zeros(item.type(x).shape, np.bool_))
         return
     if positive and negative:
         x = item.add(Unary("abs"), [x], item.between("abs"))

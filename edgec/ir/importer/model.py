@@ -98,6 +98,7 @@ def _walk(model: onnx.ModelProto, name: str) -> tuple[Graph | None, list[Refused
         import_module(f"edgec.ir.importer.{family}")
     source = OnnxGraph(model)
     builder = GraphBuilder(name)
+    builder.reserved.update(output for node in source.nodes for output in node.output)
     refused: list[Refused] = []
     unknown: set[str] = set()
     if not source.nodes or not source.outputs:

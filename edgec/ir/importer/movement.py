@@ -214,7 +214,7 @@ def eye_like(item: NodeImport) -> None:
 
 def _constant(item: NodeImport, data: np.ndarray) -> None:
     """The node's result is a constant."""
-    item.builder.constant(item.outputs[0], data)
+    item.write_constant(item.outputs[0], data)
 
 
 # --- pieces ---
@@ -248,7 +248,7 @@ def split(item: NodeImport) -> None:
     names = [name or item.between(f"part{index}") for index, name in enumerate(item.outputs)]
     for name, size in zip(names, sizes, strict=True):
         if size == 0:
-            item.builder.constant(name, np.zeros((*shape[:axis], 0, *shape[axis + 1 :]), item.type(x).dtype))
+            item.write_constant(name, np.zeros((*shape[:axis], 0, *shape[axis + 1 :]), item.type(x).dtype))
     parts = [(name, size) for name, size in zip(names, sizes, strict=True) if size]
     if len(parts) == 1:
         item.rename(x, parts[0][0])

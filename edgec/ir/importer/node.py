@@ -87,6 +87,7 @@ class NodeImport:
         output: None for the node's own first output; a name of one's own for what lies in between.
         """
         names = self.outputs[0] if output is None else output
+        self._release([names] if isinstance(names, str) else names)
         return self.builder.add(kind, inputs, names, origin=(self.node.name,), **given)
 
     def between(self, suffix: str) -> str:
@@ -96,6 +97,15 @@ class NodeImport:
     def add_constant(self, suffix: str, data: np.ndarray | np.generic) -> str:
         """A constant of the node's own."""
         return self.builder.constant(self.between(suffix), np.asarray(data))
+
+    def write_constant(self, output: str, data: np.ndarray) -> None:
+        """Say that the node's result `output` is a constant."""
+        self._release([output])
+        self.builder.constant(output, data)
+
+    def _release(self, names: Sequence[str]) -> None:
+        """Let the node's own results have the names that are kept for them."""
+        self.builder.release([name for name in names if name in self.node.output])
 
     def rename(self, value: str, output: str | None = None) -> None:
         """Say that the node's result (the first, or that called `output`) is `value`: the node does nothing."""

@@ -168,7 +168,9 @@ def _product_and_constant(
     if kind.function != "sub" and values[x].is_constant:
         x, constant = constant, x
     of, data, shape = values[x].type, values[constant].data, values[operation.outputs[0]].type.shape
-    if data is None or data.dtype != np.float32 or of.dtype != "float32" or x not in alone or of.shape != shape:
+    if not shape or data is None or data.dtype != np.float32 or of.dtype != "float32" or x not in alone:
+        return None, None
+    if of.shape != shape:
         return None, None
     if data.size != 1 and (data.ndim == 0 or data.size != shape[-1] or data.shape[-1] != shape[-1]):
         return None, None

@@ -229,3 +229,14 @@ def test_what_nothing_reads_is_not_written(activations):
     b = builder.constant("b", np.arange(4, dtype=np.int32 if integers else np.float32), bias)
     builder.add(kinds.Conv2D(groups=4), ["x", w, b], "y", quantization=grid)
     assert unread(write_graph(builder.finish(["y"]), "test").content) == []
+
+
+def test_what_the_file_needs_besides_does_not_take_the_names_of_the_graph():
+    builder = GraphBuilder()
+    builder.input("x", f32(2, 3))
+    builder.add(kinds.Reduce("mean", (1,), keepdims=True), ["x"], "y")
+    made = interpreter(write_graph(builder.finish(["y"]), "test").content)
+    (axes,) = {item["name"] for item in made.get_tensor_details()} - {"x", "y"}
+    builder.add(kinds.Unary("neg"), ["y"], axes)
+    made = interpreter(write_graph(builder.finish(["y", axes]), "test").content)
+    assert [item["name"] for item in made.get_output_details()] == ["y", axes]

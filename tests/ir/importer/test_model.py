@@ -185,3 +185,17 @@ def test_the_model_itself_stays_as_it_is():
     before = onnx.ModelProto.FromString(model.SerializeToString())
     import_model(model)
     assert model == before
+
+
+def test_tensors_may_be_called_as_the_importer_would_call_its_own():
+    """An equal shape in both orders of dimensions: a mistaken tensor would not be noticed by its shape."""
+    image = np.random.default_rng(0).normal(size=(1, 4, 4, 4)).astype(np.float32)
+    constants = {name: np.random.default_rng(1).normal(size=(4, 4, 1, 1)).astype(np.float32) for name in ("v", "w")}
+    nodes = [
+        node("Conv", ["x", "v"], ["x/nhwc"]),
+        node("Conv", ["x/nhwc", "w"], ["a"]),
+        node("Dropout", ["a"], ["x/nhwc/nhwc", "a/nhwc"]),
+        node("Conv", ["x/nhwc/nhwc", "w"], ["b"]),
+        node("Where", ["a/nhwc", "b", "x"], ["y"]),
+    ]
+    agree(nodes, {"x": image}, constants, ("y", "x/nhwc", "a/nhwc"))

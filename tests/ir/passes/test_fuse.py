@@ -198,6 +198,14 @@ def test_only_the_lowest_value_is_padding_of_the_largest(value: float, left: int
     assert_same(before, after)
 
 
+def test_a_number_times_a_number_is_left_as_it_is() -> None:
+    b = ChannelsLast()
+    before = b.finish([b.add(kinds.Binary("mul"), [b.image("x"), b.integers("two")], "y")])
+    after = fuse_constants(before)
+    assert kinds_in(after) == [kinds.Binary]
+    assert_same(before, after)
+
+
 def test_a_convolutional_network_is_only_what_it_must_be() -> None:
     before = convolutional_network()
     after = fuse(place_transposes(before, free_boundary=True))
