@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -12,10 +13,16 @@ from edgec.backends.tflite.lowering import Lowered
 from edgec.backends.tflite.writer import Written
 from edgec.ir.accounting import account
 from edgec.ir.graph import Graph
+from edgec.ir.passes.integers import FloatOperation
+from edgec.ir.passes.transposes import RemainingTranspose
 from edgec.onnx_graph.cost import macs, stored_bytes
 from edgec.onnx_graph.graph import MAC_OPS
 from edgec.onnx_graph.graph import Graph as OnnxGraph
 from edgec.quantization.given_legality import objections
+
+
+NAMED = 4
+"""Kinds of operations that one remark names."""
 
 
 @dataclass(frozen=True)
@@ -51,6 +58,7 @@ def facts(lowered: Lowered, written: Written, declared: Declared) -> dict[str, A
     def share(nodes: Sequence[str]) -> float:
         return sum(cost.get(name, 0) for name in nodes) / total if total else float(bool(nodes))
 
+    in_float = lowered.in_float if declared.integer else ()
     return {
         "int8_primitives": sum(item.integers for item in products),
         "float_primitives": sum(not item.integers for item in products),
@@ -58,8 +66,7 @@ def facts(lowered: Lowered, written: Written, declared: Declared) -> dict[str, A
         "float_layers": list(dict.fromkeys(item.origin[0] for item in products if not item.integers and item.origin)),
         "float_operations": [
             {"operation": item.label, "result": item.result, "macs": item.macs, "reason": item.reason}
-            for item in lowered.in_float
-            if declared.integer
+            for item in in_float
         ],
         "lost_int8": lost,
         "lost_int8_macs": {name: cost.get(name, 0) for name in lost},
@@ -71,7 +78,28 @@ def facts(lowered: Lowered, written: Written, declared: Declared) -> dict[str, A
         ],
         "minimum_runtime": written.runtime,
         "weight_bytes": written.constant_bytes,
+        "remarks": [*_in_words_of(in_float), *_of_transposes(lowered.transposes)],
     }
+
+
+def _in_words_of(in_float: Sequence[FloatOperation]) -> list[str]:
+    """What computes in float although the model is quantized, in one sentence."""
+    if not in_float:
+        return []
+    counts = Counter(item.label for item in in_float).most_common()
+    kinds = ", ".join(f"{count} {label}" for label, count in counts[:NAMED])
+    more = " and others" if len(counts) > NAMED else ""
+    number = "1 operation computes" if len(in_float) == 1 else f"{len(in_float)} operations compute"
+    return [f"{number} in float between integers ({kinds}{more}): the report says why."]
+
+
+def _of_transposes(transposes: Sequence[RemainingTranspose]) -> list[str]:
+    """What is moved at every inference, in one sentence."""
+    if not transposes:
+        return []
+    moved = sum(item.bytes for item in transposes) / 1000
+    number = "1 transpose is" if len(transposes) == 1 else f"{len(transposes)} transposes are"
+    return [f"{number} left ({moved:,.1f} kB at each inference): the report says why."]
 
 
 def declared_integer(graph: OnnxGraph) -> list[str]:
