@@ -20,7 +20,6 @@ from edgec.onnx_graph.graph import MAC_OPS
 from edgec.onnx_graph.graph import Graph as OnnxGraph
 from edgec.quantization.given_legality import objections
 
-
 NAMED = 4
 """Kinds of operations that one remark names."""
 
