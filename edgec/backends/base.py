@@ -21,12 +21,13 @@ inputs and outputs. The artifact takes and gives float32 in any case; only who l
 
 @dataclass(frozen=True)
 class Availability:
-    """Whether a backend can be used here; if not, why, and what to install."""
+    """Whether a backend can be used here; if not, why, and what to install. remark: what it would do better with."""
 
     installed: bool
     version: str | None = None
     reason: str = ""
     install: str = ""
+    remark: str = ""
 
 
 @dataclass(frozen=True)

@@ -38,6 +38,7 @@ def _examine() -> dict[str, Any]:
             "version": state.version,
             "reason": state.reason,
             "install": state.install,
+            "remark": state.remark,
         }
     return {
         "edgec": __version__,
@@ -69,3 +70,5 @@ def _show(found: dict[str, Any]) -> None:
         click.echo(f"  {name:<14} {state['version'] if state['installed'] else 'not installed'}")
         if not state["installed"]:
             click.echo(f"  {'':<14} {state['reason']}\n  {'':<14} {state['install']}")
+        if state["remark"]:
+            click.echo(f"  {'':<14} {state['remark']}")

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from edgec.backends.base import Availability, Backend, Interface, LowerJob, OpVerdict, Payload, Precision
+from edgec.backends.edgetpu.compiler import EXECUTABLE
 from edgec.errors import UnsupportedOp
 from edgec.quantization.profiles import Profile
 
@@ -36,7 +38,7 @@ class EdgeTPU:
     """
 
     name: str = "edgetpu"
-    tools: tuple[str, ...] = ("ai-edge-litert", "edgetpu_compiler")
+    tools: tuple[str, ...] = ("ai-edge-litert", EXECUTABLE)
     precisions: tuple[Precision, ...] = ("int8",)
     profiles: tuple[Profile, ...] = ("strict",)
     activation_bits: tuple[int, ...] = (8,)
@@ -45,7 +47,10 @@ class EdgeTPU:
     per_tensor_weights: frozenset[str] = frozenset({"Gemm", "MatMul"})
 
     def availability(self) -> Availability:
-        return _tflite().availability()
+        state = _tflite().availability()
+        if shutil.which(EXECUTABLE) is None:
+            return replace(state, remark=f"without {EXECUTABLE} on PATH, artifacts stay uncompiled (docs/edgetpu.md)")
+        return state
 
     def saturates(self, target: Target) -> bool:
         return _tflite().saturates(target)
