@@ -1,7 +1,8 @@
 """Where the division of a tensor's channels can be hidden, so that it costs nothing: in the constants of what makes it.
 
 A layer that multiplies by constant weights takes the factors into its weights and bias. What is positively homogeneous
-channel by channel (f(a x) = a f(x) for a > 0) passes them on to its input.
+channel by channel (f(a x) = a f(x) for a > 0) passes them on to its input. Those who can't take the multiplied values
+into weights of their own read them behind a Mul, where they read float values.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from onnx import NodeProto
 
 from edgec.onnx_graph.graph import Graph, attribute
 from edgec.quantization.placement import Edge, Placement
+from edgec.quantization.rules import Kind
 
 
 @dataclass(frozen=True)
@@ -31,33 +33,43 @@ class Absorption:
 
     tensors: all that change their values with it, and the axis of their channels. divided: constant operands that are
     divided, and where. multiplied: tensors that a Mul of its own divides, their axis, and who reads the
-    result instead of them.
+    result instead of them. restored: tensors that change their values and that a Mul of its own gives back, their axis,
+    and who reads what they were.
     """
 
     tensors: dict[str, int] = field(default_factory=dict)
     divided: dict[Edge, Place] = field(default_factory=dict)
     multiplied: dict[str, tuple[int, tuple[Edge, ...]]] = field(default_factory=dict)
+    restored: dict[str, tuple[int, tuple[Edge, ...]]] = field(default_factory=dict)
 
     def add(self, other: Absorption) -> Absorption:
         self.tensors |= other.tensors
         self.divided |= other.divided
         self.multiplied |= other.multiplied
+        self.restored |= other.restored
         return self
+
+    @property
+    def at_run_time(self) -> tuple[str, ...]:
+        """The tensors that a Mul makes on each run: all of their elements."""
+        return (*self.multiplied, *self.restored)
 
 
 def absorb(graph: Graph, placement: Placement, tensor: str, axis: int, readers: Sequence[Edge]) -> Absorption | None:
     """How the channels of `tensor` along `axis` can be divided, as those who read it at the edges `readers` see it.
 
     Into constants, where nobody else reads the tensor; by a Mul, where it is a float value; or else, where INT8 nodes
-    only move it on from a float value, by a Mul before those. Profile strict has no float values, so no Mul. None where
-    nothing of that is possible.
+    only move it on from a float value, by a Mul before those; or, where a layer writes it as integers, into the layer's
+    constants, and a Mul gives the others what they read before. Profile strict has no float values, so no Mul. None
+    where nothing of that is possible.
     """
     folded = _Absorber(graph, placement).into(tensor, axis, readers)
     if folded is not None or placement.profile == "strict":
         return folded
     if tensor not in placement.integer:
         return Absorption(multiplied={tensor: (axis, tuple(readers))})
-    return _Absorber(graph, placement, may_multiply=True).into(tensor, axis, readers)
+    found = _Absorber(graph, placement, may_multiply=True).into(tensor, axis, readers)
+    return _Absorber(graph, placement).restored(tensor, axis, readers) if found is None else found
 
 
 @dataclass
@@ -72,19 +84,31 @@ class _Absorber:
         """Divide `tensor` itself, which only `readers` read."""
         if self.may_multiply and tensor not in self.placement.integer:
             return Absorption(multiplied={tensor: (axis, tuple(readers))})
-        every = [
-            (node.name, i)
-            for node in self.graph.consumers.get(tensor, [])
-            for i, name in enumerate(node.input)
-            if name == tensor
-        ]
         node = self.graph.producer.get(tensor)
-        if node is None or tensor in self.placement.exposed or sorted(every) != sorted(readers):
+        if node is None or tensor in self.placement.exposed or sorted(self._reading(tensor)) != sorted(readers):
             return None
         if node.domain not in ("", "ai.onnx") or tensor != node.output[0] or self.graph.shape(tensor) is None:
             return None
         found = _WAYS.get(node.op_type, _nowhere)(self, node, axis)
         return None if found is None else Absorption({tensor: axis}).add(found)
+
+    def restored(self, tensor: str, axis: int, readers: Sequence[Edge]) -> Absorption | None:
+        """Divide `tensor`, integers that a layer with constant weights writes, and let all but `readers` read what it
+        was: they take float values, so that a Mul after the integers is one more float operation and no rounding."""
+        layers = (kernel for kernel in self.placement.kernels.values() if kernel.rule.kind is Kind.MAC)
+        layer = next((kernel for kernel in layers if tensor in kernel.outputs), None)
+        others = tuple(edge for edge in self._reading(tensor) if edge not in readers)
+        integer = set(self.placement.int8_nodes())
+        if layer is None or self.graph.shape(tensor) is None or any(name in integer for name, _ in others):
+            return None
+        last = layer.nodes[-1]
+        found = _WAYS.get(last.op_type, _nowhere)(self, last, axis)
+        return None if found is None else Absorption({tensor: axis}, restored={tensor: (axis, others)}).add(found)
+
+    def _reading(self, tensor: str) -> list[Edge]:
+        """All who read a tensor, as integers or as float values."""
+        consumers = self.graph.consumers.get(tensor, [])
+        return [(node.name, i) for node in consumers for i, name in enumerate(node.input) if name == tensor]
 
     def through(self, node: NodeProto, axis: int, position: int = 0) -> Absorption | None:
         """Pass the factors on to an operand of a node that nobody else reads."""

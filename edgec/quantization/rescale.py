@@ -9,6 +9,9 @@ r_c alone.
 
 The division is folded into what makes the tensor where it can be (cross-layer equalization: Nagel et al., "Data-Free
 Quantization Through Weight Equalization and Bias Correction", 2019); between float nodes it may be a Mul.
+
+Where an engine rounds the sums of a layer before float nodes read them, those nodes have no weights to take the
+factors. A Mul multiplies what they read: then the sums have, in effect, a scale for each channel.
 """
 
 from __future__ import annotations
@@ -31,6 +34,7 @@ from edgec.quantization.patches import rows_of
 from edgec.quantization.placement import Edge, Kernel, Placement, captured_names
 from edgec.quantization.rules import Kind
 from edgec.quantization.statistics import TensorStatistics
+from edgec.quantization.useful_range import EVERYTHING, Interval, useful_range
 from edgec.quantization.weights import weight_operand
 
 Array = npt.NDArray[np.float64]
@@ -52,8 +56,8 @@ class RescaledTensor:
     """One tensor that was rescaled.
 
     tensor: its name in the original model; rescaled: in the new one. ratio_before, ratio_after: of the widest channel
-    to the median one. readers: names of the kernels that read it. multiplied: elements that a Mul divides on each run;
-    0 when the factors were folded into the constants before it.
+    to the median one. readers: names of the kernels that read it. multiplied: elements that a Mul divides, or gives
+    back what they were, on each run; 0 when all factors were folded into constants.
     """
 
     tensor: str
@@ -76,12 +80,14 @@ class Rescaled:
 
 @dataclass(frozen=True)
 class Candidate:
-    """A tensor that could be rescaled, and how. axis: of its channels. readers: kernels that multiply it."""
+    """A tensor that could be rescaled, and how. axis: of its channels. readers: kernels that multiply it. useful: the
+    interval outside of which no reader tells values apart."""
 
     tensor: str
     axis: int
     readers: tuple[Kernel, ...]
     absorption: Absorption
+    useful: Interval = EVERYTHING
 
 
 class Rescaling:
@@ -96,7 +102,7 @@ class Rescaling:
         self._graph = graph
         self._placement = placement
         self._statistics = statistics
-        self._candidates = list(candidates(graph, placement, statistics))
+        self._candidates = sorted(candidates(graph, placement, statistics), key=_cost)
         axes: dict[str, int] = {}
         for item in self._candidates:
             axes[item.tensor] = item.axis
@@ -114,17 +120,19 @@ class Rescaling:
         done = []
         for item in self._candidates:
             samples, known = self._samples[item.tensor], self._statistics[item.tensor]
-            low, high = samples.extremes(known)
+            low, high = np.clip(samples.extremes(known), *item.useful)
             ranges = np.maximum(np.abs(low), np.abs(high))
             before = _unevenness(ranges)
-            if before < (WORTH_A_MUL if item.absorption.multiplied else WORTH_FOLDING):
+            if before < (WORTH_A_MUL if item.absorption.at_run_time else WORTH_FOLDING):
                 continue
+            if any(name in edit.renamed for name in item.absorption.tensors):
+                continue  # what evens out a tensor behind it has changed it already
             factors = _factors(ranges, [self._weight_ranges(kernel) for kernel in item.readers], alpha)
             edit.divide(item, factors)
             for name in (*item.absorption.tensors, *item.absorption.multiplied):
                 if name in self._samples:
                     statistics[edit.renamed[name]] = self._samples[name].divided(factors, self._statistics[name])
-            cost = sum(math.prod(self._graph.shape(name) or ()) for name in item.absorption.multiplied)
+            cost = sum(math.prod(self._graph.shape(name) or ()) for name in item.absorption.at_run_time)
             readers = tuple(kernel.name for kernel in item.readers)
             after = _unevenness(ranges / factors)
             done.append(RescaledTensor(item.tensor, edit.renamed[item.tensor], before, after, readers, cost))
@@ -149,22 +157,31 @@ class Rescaling:
 
 
 def candidates(graph: Graph, placement: Placement, statistics: Mapping[str, TensorStatistics]) -> Iterator[Candidate]:
-    """Quantized tensors that only kernels with constant weights read in INT8, along one axis of channels."""
+    """Quantized tensors that only kernels with constant weights read in INT8, along one axis of channels; and those
+    that such kernels write."""
     readers: dict[str, list[Edge]] = {}
     for edge, slot in placement.reads.items():
         readers.setdefault(slot, []).append(edge)
     for slot, tensor in placement.slots.items():
         edges, shape = readers.get(slot, []), graph.shape(tensor)
-        kernels = tuple(placement.kernels[name] for name, _ in edges if name in placement.kernels)
-        if slot != tensor or tensor not in statistics or shape is None or len(kernels) < max(1, len(edges)):
+        integer = [edge for edge in edges if edge[0] in placement.kernels]
+        if slot != tensor or tensor not in statistics or shape is None:
             continue
+        kernels = tuple(placement.kernels[name] for name, _ in integer)
         axes = {_channel_axis(graph, kernel, len(shape)) for kernel in kernels}
+        axes = axes or {_written_axis(graph, placement, tensor)}
         axis = axes.pop()
         if axes or axis is None or shape[axis] < 2 or statistics[tensor].count < LEAST_VALUES * shape[axis]:
             continue
-        absorption = absorb(graph, placement, tensor, axis, edges)
+        absorption = absorb(graph, placement, tensor, axis, integer)
         if absorption is not None:
-            yield Candidate(tensor, axis, kernels, absorption)
+            useful = useful_range(graph, placement, slot) or EVERYTHING
+            yield Candidate(tensor, axis, kernels, absorption, useful)
+
+
+def _cost(item: Candidate) -> bool:
+    """Whether a tensor is given back at run time: the last choice, where what is folded gets in the way."""
+    return bool(item.absorption.restored)
 
 
 def _channel_axis(graph: Graph, kernel: Kernel, rank: int) -> int | None:
@@ -177,6 +194,15 @@ def _channel_axis(graph: Graph, kernel: Kernel, rank: int) -> int | None:
     if node.op_type == "MatMul":
         return rank - 1 if len(graph.shape(node.input[1]) or ()) == 2 else None
     return 1
+
+
+def _written_axis(graph: Graph, placement: Placement, tensor: str) -> int | None:
+    """The axis of its output along which the weights of the kernel that writes a tensor have their rows; None where no
+    kernel with weights does."""
+    kernel = next((kernel for kernel in placement.kernels.values() if tensor in kernel.outputs), None)
+    if kernel is None or kernel.rule.kind is not Kind.MAC:
+        return None
+    return len(graph.shape(tensor) or ()) - 1 if kernel.anchor.op_type == "MatMul" else 1
 
 
 def _factors(ranges: Array, weight_ranges: list[Array | None], alpha: float) -> Array:
@@ -208,7 +234,7 @@ class _Edit:
         self._constants: dict[Edge, Array] = {}
         self._moved: dict[str, str] = {}  # tensors that change their values, and what they are called then
         self._reads: dict[Edge, str] = {}
-        self._after: dict[str, list[NodeProto]] = {}  # tensor to the nodes that divide it
+        self._after: dict[str, list[NodeProto]] = {}  # tensor to the nodes that divide it, or give it back
         self._added: dict[str, Array] = {}
         self.renamed: dict[str, str] = {}
 
@@ -219,14 +245,10 @@ class _Edit:
         for edge, place in item.absorption.divided.items():
             self._divide_constant(edge, place, factors)
         for name, (axis, readers) in item.absorption.multiplied.items():
-            shape = [-1 if i == axis else 1 for i in range(len(self._graph.shape(name) or ()))]
-            by = self._names.fresh(f"{name}_factors")
-            self._added[by] = 1 / factors.reshape(shape)
             self.renamed[name] = self._names.fresh(f"{name}_rescaled")
-            node_name = self._names.fresh(f"{name}_Rescale")
-            mul = helper.make_node("Mul", [name, by], [self.renamed[name]], name=node_name)
-            self._after.setdefault(name, []).append(mul)
-            self._reads.update((edge, self.renamed[name]) for edge in readers)
+            self._multiply(name, axis, 1 / factors, name, self.renamed[name], readers)
+        for name, (axis, readers) in item.absorption.restored.items():
+            self._multiply(name, axis, factors, self.renamed[name], name, readers)
         for kernel in item.readers:
             edge = (kernel.name, 1)
             self._constants[edge] = _times_inputs(kernel.anchor, self._constant(edge), factors)
@@ -269,6 +291,15 @@ class _Edit:
             assert value is not None
             self._constants[edge] = value.astype(np.float64)
         return self._constants[edge]
+
+    def _multiply(self, name: str, axis: int, by: Array, source: str, target: str, readers: tuple[Edge, ...]) -> None:
+        """Behind what makes the tensor `name` of the original model: target = source * by, for those readers."""
+        shape = [-1 if i == axis else 1 for i in range(len(self._graph.shape(name) or ()))]
+        factors = self._names.fresh(f"{name}_factors")
+        self._added[factors] = by.reshape(shape)
+        mul = helper.make_node("Mul", [source, factors], [target], name=self._names.fresh(f"{name}_Rescale"))
+        self._after.setdefault(name, []).append(mul)
+        self._reads.update((edge, target) for edge in readers)
 
     def _divide_constant(self, edge: Edge, place: Place, factors: Array) -> None:
         value = self._constant(edge)

@@ -92,8 +92,9 @@ def _range(
     """The range of a group, and whether clipping made it narrower than the data."""
     if not sources:
         return 0.0, 0.0, False
-    whole = merged([_of(statistics, placement.slots[slot]) for slot in sources])
-    useful = _hull([useful_range(graph, placement, slot) for slot in sources]) if clip else None
+    known = {slot: _of(statistics, placement.slots[slot]) for slot in sources}
+    whole = merged(list(known.values()))
+    useful = _hull([useful_range(graph, placement, slot, known[slot]) for slot in sources]) if clip else None
     low, high = choose_range(whole, method, useful)
     cut = useful is not None and (whole.minimum < useful[0] or whole.maximum > useful[1])
     return low, high, cut

@@ -7,12 +7,16 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from dataclasses import dataclass, field
 
+import numpy as np
+import numpy.typing as npt
 from onnx import NodeProto
 
 from edgec.onnx_graph.graph import Graph, attribute
 from edgec.quantization.placement import Placement, Slot
 from edgec.quantization.rules import rule_for
+from edgec.quantization.statistics import TensorStatistics
 
 Interval = tuple[float, float]
 """Outside of it the reader's output does not change, to within half a step of an int8 output."""
@@ -50,18 +54,32 @@ _GATE_FLOOR: dict[str, Callable[[Graph, NodeProto], float]] = {
 """x * gate(x) vanishes below this; SiLU and a HardSwish in two nodes are written so."""
 
 
-def useful_range(graph: Graph, placement: Placement, slot: Slot) -> Interval | None:
+@dataclass(frozen=True)
+class _Factors:
+    """What a float Mul multiplies the channels of a tensor by: float64 [C], all above 0; or [1], one for all, which any
+    axis has."""
+
+    axis: int = 0
+    values: npt.NDArray[np.float64] = field(default_factory=lambda: np.ones(1))
+
+
+def useful_range(
+    graph: Graph, placement: Placement, slot: Slot, statistics: TensorStatistics | None = None
+) -> Interval | None:
     """The interval beyond which no reader of a quantized value tells values apart; None when there is no such limit.
 
-    Looks through nodes that move values. Values that leave the graph, or go into the body of an If or Loop, are read
-    by someone unknown.
+    Looks through nodes that move values, and through a Mul by constants. Values that leave the graph, or go into the
+    body of an If or Loop, are read by someone unknown.
+
+    statistics: of the tensor. Where its channels are multiplied by factors, each has an interval of its own, which
+        counts as far as the channel reaches: one that stays within (-0.1, 0.1) needs no room down to -3.
     """
-    found: list[Interval] = []
-    pending, seen = [placement.slots[slot]], set[str]()
+    found: list[tuple[Interval, _Factors]] = []
+    pending, seen = [(placement.slots[slot], _Factors())], set[str]()
     readers_of_slot = {edge for edge, read in placement.reads.items() if read == slot}
     first = True
     while pending:
-        tensor = pending.pop()
+        tensor, factors = pending.pop()
         if tensor in seen:
             continue
         seen.add(tensor)
@@ -73,17 +91,47 @@ def useful_range(graph: Graph, placement: Placement, slot: Slot) -> Interval | N
                 continue  # reads the float value
             rule = rule_for(node)
             if rule is not None and rule.moves and node.op_type not in ("Max", "Min", "ReduceMin"):
-                pending += [name for name in node.output if name]
+                pending += [(name, factors) for name in node.output if name]
+                continue
+            if first and node.name not in placement.kernels and (by := _multiplied(graph, tensor, node)) is not None:
+                pending.append((node.output[0], by))
                 continue
             interval = _saturation(graph, tensor, node)
             if interval is None:
                 return None
-            found.append(interval)
+            found.append((interval, factors))
         first = False
     if not found:
         return None
-    low, high = min(a for a, _ in found), max(b for _, b in found)
-    return None if (low, high) == EVERYTHING else (low, high)
+    low, high = zip(*(_undone(interval, factors, statistics) for interval, factors in found), strict=True)
+    return None if (min(low), max(high)) == EVERYTHING else (min(low), max(high))
+
+
+def _multiplied(graph: Graph, tensor: str, node: NodeProto) -> _Factors | None:
+    """The constants that a node multiplies the channels of a tensor by; None where it does anything else."""
+    if node.op_type != "Mul" or node.domain not in ("", "ai.onnx") or tensor not in node.input:
+        return None
+    by = graph.constant(node.input[1] if node.input[0] == tensor else node.input[0])
+    shape = graph.shape(tensor)
+    if by is None or shape is None or by.ndim > len(shape) or not ((by > 0) & np.isfinite(by)).all():
+        return None
+    axes = [len(shape) - by.ndim + i for i, size in enumerate(by.shape) if size > 1]
+    if len(axes) > 1 or any(shape[axis] != by.size for axis in axes):
+        return None
+    return _Factors(axes[0] if axes else 0, by.astype(np.float64).reshape(-1))
+
+
+def _undone(interval: Interval, factors: _Factors, statistics: TensorStatistics | None) -> Interval:
+    """An interval of values that were multiplied by factors, as one of the values before."""
+    low, high = (limit / factors.values for limit in interval)
+    of_channels = statistics is not None and len(low) > 1 and statistics.channel_axis == factors.axis
+    if of_channels and statistics is not None and statistics.channel_min is not None:
+        assert statistics.channel_max is not None
+        low, high = (
+            low if math.isinf(interval[0]) else np.clip(statistics.channel_min, low, high),
+            high if math.isinf(interval[1]) else np.clip(statistics.channel_max, low, high),
+        )
+    return float(low.min()), float(high.max())
 
 
 def _saturation(graph: Graph, tensor: str, node: NodeProto) -> Interval | None:
