@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from edgec.backends.base import Availability, Interface, LowerJob, OpVerdict, Payload, Precision
-from edgec.errors import InternalError
+from edgec.backends.claims import INTEGER, require_claimed
 from edgec.quantization.profiles import Profile
 
 if TYPE_CHECKING:
@@ -18,11 +18,6 @@ if TYPE_CHECKING:
     from edgec.targets import Target
 
 _FILES = ("model.xml", "model.bin")
-
-_INTEGER = ("int8", "mixed")
-_SMALLER_WEIGHTS = ("int8-weights", "fp16")
-_ROOM = 1.1
-"""Bytes of the IR's weights for each byte of the model's. OpenVINO may add constants of its own, small ones."""
 
 
 @dataclass(frozen=True)
@@ -80,18 +75,12 @@ class OpenVINO:
             "inference_precision": "f32",  # else OpenVINO computes float in bfloat16 where the CPU has it
         }
         found = _compiled(xml, {})
-        if job.precision in _INTEGER and _int8_products(found) < _int8_products(apart := _compiled(xml, _APART)):
+        if job.precision in INTEGER and _int8_products(found) < _int8_products(apart := _compiled(xml, _APART)):
             options["snippets"] = _APART["SNIPPETS_MODE"]
             found = apart
         facts = primitives.facts(found, names, source)
-        if job.precision in _INTEGER and not facts["int8_primitives"]:
-            raise _computes_in_float(job.precision, facts)
         facts["weight_bytes"] = weights.stat().st_size
-        if (
-            job.precision in _SMALLER_WEIGHTS
-            and facts["weight_bytes"] > _ROOM * (stored := stored_bytes(source)) + 4096
-        ):
-            raise _undone(job.precision, facts["weight_bytes"], stored)
+        require_claimed("OpenVINO", job.precision, facts, stored_bytes(source))
         return Payload(engine="openvino", files=_FILES, options=options, facts=facts)
 
 
@@ -118,26 +107,6 @@ def _compiled(xml: Path, config: Mapping[str, str]) -> list[Primitive]:
 
 def _int8_products(found: Sequence[Primitive]) -> int:
     return sum(item.is_product and item.is_int8 for item in found)
-
-
-def _computes_in_float(precision: str, facts: dict[str, Any]) -> InternalError:
-    return InternalError(
-        f"The artifact claims {precision}, but OpenVINO would compute all of it in float",
-        f"None of its {facts['float_primitives']} convolutions and matrix products has an INT8 kernel on this CPU.",
-        "Build with --precision float. If the model has layers that INT8 should reach, please report it with "
-        "the model if you may share it and the output of `edgec doctor`.",
-        facts,
-    )
-
-
-def _undone(precision: str, found: int, stored: int) -> InternalError:
-    return InternalError(
-        f"The artifact claims {precision}, but OpenVINO would store its weights in {found:,} bytes",
-        f"The model that it was made from stores them in {stored:,}.",
-        "Build with --precision float. Please report it with the model if you may share it and the output of "
-        "`edgec doctor`.",
-        {"weight_bytes": found, "stored_bytes": stored},
-    )
 
 
 BACKEND = OpenVINO()

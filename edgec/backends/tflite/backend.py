@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from edgec.backends.base import Availability, Interface, LowerJob, OpVerdict, Payload, Precision
-from edgec.errors import InternalError
+from edgec.backends.claims import require_claimed
 from edgec.quantization.profiles import Profile
 
 if TYPE_CHECKING:
@@ -20,10 +20,6 @@ if TYPE_CHECKING:
     from edgec.targets import Target
 
 _FILE = "model.tflite"
-_INTEGER = ("int8", "mixed")
-_SMALLER_WEIGHTS = ("int8-weights", "fp16")
-_ROOM = 1.1
-"""Bytes of the file's constants for each byte of the model's: shapes and axes are constants here."""
 
 
 @dataclass(frozen=True)
@@ -92,10 +88,7 @@ class TFLite:
         }
         written = write_graph(graph, f"edgec {__version__}", _metadata(job, graph, options))
         found = facts(lowered, written, declared)
-        if job.precision in _INTEGER and not found["int8_primitives"]:
-            raise _computes_in_float(job.precision, found)
-        if job.precision in _SMALLER_WEIGHTS and written.constant_bytes > _ROOM * declared.stored_bytes + 4096:
-            raise _undone(job.precision, written.constant_bytes, declared.stored_bytes)
+        require_claimed("TFLite", job.precision, found, declared.stored_bytes)
         (job.out / _FILE).write_bytes(written.content)
         return Payload(engine="tflite", files=(_FILE,), options=options, facts=found)
 
@@ -139,26 +132,6 @@ def _in_words(item: Mapping[str, Any]) -> str:
     if item["permutation"] is not None:
         parts.append(f"the model's dimensions in the order {item['permutation']}")
     return "; ".join(parts)
-
-
-def _computes_in_float(precision: str, found: dict[str, Any]) -> InternalError:
-    return InternalError(
-        f"The artifact claims {precision}, but none of it would be computed in INT8",
-        f"None of its {found['float_primitives']} convolutions and matrix products has an INT8 kernel in TFLite.",
-        "Build with --precision float. If the model has layers that INT8 should reach, please report it with "
-        "the model if you may share it and the output of `edgec doctor`.",
-        found,
-    )
-
-
-def _undone(precision: str, found: int, stored: int) -> InternalError:
-    return InternalError(
-        f"The artifact claims {precision}, but its weights would be stored in {found:,} bytes",
-        f"The model that it was made from stores them in {stored:,}.",
-        "Build with --precision float. Please report it with the model if you may share it and the output of "
-        "`edgec doctor`.",
-        {"weight_bytes": found, "stored_bytes": stored},
-    )
 
 
 BACKEND = TFLite()
