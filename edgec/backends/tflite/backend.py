@@ -34,10 +34,7 @@ class TFLite:
     integers is an operator of its own here."""
 
     activation_bits: tuple[int, ...] = (8, 16)
-    against_16_bits: str = (
-        "TFLite's fast kernels (XNNPACK) are for 8 bits, and its others read and write one width: between tensors of 8 "
-        "and of 16 bits a layer computes in float"
-    )
+    against_16_bits: str = "TFLite's fast kernels (XNNPACK) are for 8 bits only; those for 16 are several times slower"
     interfaces: tuple[Interface, ...] = ("float", "int8")
     per_tensor_weights: frozenset[str] = frozenset()
 

@@ -24,6 +24,9 @@ NAMED = 4
 """Kinds of operations that one remark names."""
 
 
+_FLOATS = ("float16", "float32", "float64")
+
+
 @dataclass(frozen=True)
 class Declared:
     """What a model says of itself, kept so that the model need not be.
@@ -114,12 +117,13 @@ def border(graph: Graph, names: Sequence[str], contract: Mapping[str, str]) -> l
 
     index_name: the tensor's name in the file; name: in the contract. permutation: dimension i in the file is dimension
     permutation[i] of the contract's; None where they are the same. scale, zero_point: of integers that stand for the
-    contract's float32; None where the file has what the contract has.
+    contract's floats; None where the file has what the contract has. contract: the dtype of the contract's floats where
+    it is not float32; None where it is, and for integers.
     """
     found = []
     for name, (wanted, dtype) in zip(names, contract.items(), strict=True):
         of, order = graph.type(name), graph.layouts.get(name)
-        grid = of.quantization if dtype == "float32" else None
+        grid = of.quantization if dtype in _FLOATS else None
         found.append(
             {
                 "name": wanted,
@@ -128,6 +132,7 @@ def border(graph: Graph, names: Sequence[str], contract: Mapping[str, str]) -> l
                 "dtype": of.dtype,
                 "scale": grid.scale[0] if grid is not None else None,
                 "zero_point": grid.zero_point[0] if grid is not None else None,
+                "contract": dtype if dtype in _FLOATS and dtype != "float32" else None,
             }
         )
     return found

@@ -10,6 +10,7 @@ import onnx
 from edgec.backends.base import Interface
 from edgec.backends.tflite.kernels import TFLiteKernels
 from edgec.backends.tflite.legal import legalize
+from edgec.backends.tflite.widths import one_width
 from edgec.backends.tflite.writer.elementwise import UNARY
 from edgec.ir import kinds
 from edgec.ir.graph import Graph, Operation
@@ -45,7 +46,7 @@ def lower(model: onnx.ModelProto, interface: Interface = "float", kernels: Integ
     Raises UnsupportedOp naming the nodes that TFLite can't compute.
     """
     chosen = kernels if kernels is not None else TFLiteKernels()
-    early = run_passes(import_model(model), [fold_constants, channels_last, fuse])
+    early = run_passes(import_model(model), [fold_constants, channels_last, fuse, one_width])
     passes: list[Pass] = [_named("integer_operations", lambda graph: integer_operations(graph, chosen))]
     if interface == "int8":
         passes.append(boundary_integers)
