@@ -17,7 +17,7 @@ from edgec.runtime.errors import BundleError, EngineMissing, InputError
 from edgec.runtime.model import check_engine
 
 
-def border(name, dtype="float32", permutation=None, scale=None, zero_point=None, index_name=None):
+def border(name, dtype="float32", permutation=None, scale=None, zero_point=None, index_name=None, contract=None):
     return {
         "name": name,
         "index_name": index_name or name,
@@ -25,6 +25,7 @@ def border(name, dtype="float32", permutation=None, scale=None, zero_point=None,
         "dtype": dtype,
         "scale": scale,
         "zero_point": zero_point,
+        "contract": contract,
     }
 
 
@@ -44,6 +45,32 @@ def test_dimensions_are_permuted_on_the_way_in_and_back_on_the_way_out():
     np.testing.assert_array_equal(made.run({"x": image})["y"], image.transpose(order))
     back = engine(TensorType((1, 4, 5, 3), "float32"), [border("x")], [border("y", permutation=order)])
     np.testing.assert_array_equal(back.run({"x": image.transpose(order)})["y"], image)
+
+
+@pytest.mark.parametrize("contract", ["float16", "float64"])
+def test_floats_of_another_width_are_float32_in_the_file(contract):
+    made = engine(TensorType((3,), "float32"), [border("x", contract=contract)], [border("y", contract=contract)])
+    fed = np.array([0.1, -2.5, 6e4], contract)
+    found = made.run({"x": fed})["y"]
+    assert found.dtype == contract
+    np.testing.assert_array_equal(found, fed.astype(np.float32).astype(contract))
+
+
+@pytest.mark.parametrize(("given", "taken"), [("float64", "float32"), ("float32", "float16")])
+@pytest.mark.filterwarnings("error")
+def test_floats_beyond_the_range_are_infinite(given, taken):
+    widths = [name if name != "float32" else None for name in (given, taken)]
+    made = engine(TensorType((1,), "float32"), [border("x", contract=widths[0])], [border("y", contract=widths[1])])
+    assert made.run({"x": np.full(1, 2 * float(np.finfo(taken).max), given)})["y"] == np.inf
+
+
+def test_integers_stand_for_floats_of_any_width():
+    integers = border("x", "int8", scale=0.1, zero_point=3, contract="float16")
+    of = TensorType((2,), "int8", Quantization.per_tensor(0.1, 3))
+    made = engine(of, [integers], [{**integers, "name": "y", "index_name": "y"}])
+    found = made.run({"x": np.array([0.52, -99], np.float16)})["y"]
+    assert found.dtype == np.float16
+    np.testing.assert_allclose(found, [0.5, -13.1], rtol=1e-3)
 
 
 def test_real_numbers_become_the_integers_that_stand_for_them_and_back():

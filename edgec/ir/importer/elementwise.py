@@ -300,6 +300,10 @@ def where(item: NodeImport) -> None:
     item.add(Select(), [item.operand(0), item.operand(1), item.operand(2)])
 
 
+_AT_THE_BORDER = (("float32", "float16"), ("float32", "float64"))
+"""Casts that are left to who runs the graph where nothing comes behind them."""
+
+
 @imports("Cast", "CastLike")
 def change_dtype(item: NodeImport) -> None:
     x = item.operand(0)
@@ -307,7 +311,8 @@ def change_dtype(item: NodeImport) -> None:
         dtype = item.type(item.operand(1)).dtype
     else:
         dtype = str(onnx.helper.tensor_dtype_to_np_dtype(item.attribute("to")))
-    if dtype == item.type(x).dtype:
+    last = item.outputs[0] in item.model.outputs and not item.model.consumers.get(item.outputs[0])
+    if dtype == item.type(x).dtype or (last and (item.type(x).dtype, dtype) in _AT_THE_BORDER):
         item.rename(x)
     else:
         item.add(Cast(dtype), [x])

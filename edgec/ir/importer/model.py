@@ -18,6 +18,7 @@ from edgec.ir.inference import TypeMismatch
 from edgec.ir.kinds import Cast
 from edgec.ir.passes.fold_constants import fold_written
 from edgec.onnx_graph.graph import Graph as OnnxGraph
+from edgec.onnx_graph.graph import attribute
 
 FAMILIES = (
     "elementwise",
@@ -35,6 +36,10 @@ FAMILIES = (
 
 _COMPUTED = tuple(dtype for dtype in DTYPES if dtype != "float16")
 """Element types of what is computed, and of inputs and outputs: float16 is how constants are stored."""
+
+_WIDENED = ("float16", "float64")
+"""Element types that inputs and outputs may have besides, where the model itself does no more with them than to cast
+them from or to float32: the graph has float32 in their place, and who runs it converts."""
 
 _REMEDIES = {
     "If": "Fix the shapes of the model's inputs (--shape), so that its condition becomes a constant; or export the one "
@@ -208,13 +213,20 @@ def _objection_to_interface(source: OnnxGraph, name: str, of: TypeProto) -> tupl
     dtype, shape = source.dtype(name), source.shape(name)
     if of.tensor_type.elem_type == onnx.TensorProto.STRING:
         return "it holds strings", "Turn them into numbers before the model: cut the model behind its tokenizer."
-    if dtype is None or str(dtype) not in _COMPUTED:
+    if str(dtype) not in _COMPUTED and not _only_cast(source, name, str(dtype)):
         return f"it is {dtype}", _IN_FLOAT32
     if shape is None:
         return "its shape is not fixed", f"Fix it with --shape {name}=1x3x224x224, or what it is."
     if 0 in shape:
         return f"it has no elements: its shape is {shape}", "Fix its shape with --shape, with dimensions above 0."
     return None
+
+
+def _only_cast(source: OnnxGraph, name: str, dtype: str) -> bool:
+    """Whether an input is of a dtype that float32 can stand for, and the model only makes float32 of it."""
+    readers = source.consumers.get(name, [])
+    casts = all(node.op_type == "Cast" and attribute(node, "to") == onnx.TensorProto.FLOAT for node in readers)
+    return dtype in _WIDENED and casts and name not in source.outputs
 
 
 def _objection_to_result(graph: Graph, name: str) -> tuple[str, str] | None:
@@ -230,7 +242,7 @@ def _objection_to_result(graph: Graph, name: str) -> tuple[str, str] | None:
 
 
 def _declared(source: OnnxGraph, tensor: str) -> TensorType:
-    """The type that ONNX's own inference finds."""
+    """The type that ONNX's own inference finds, or what stands for it."""
     shape, dtype = source.shape(tensor), source.dtype(tensor)
     assert shape is not None and dtype is not None, tensor
-    return TensorType(shape, str(np.dtype(dtype)))
+    return TensorType(shape, "float32" if str(dtype) in _WIDENED else str(np.dtype(dtype)))

@@ -32,6 +32,7 @@ class Border:
         self.permutation: list[int] | None = option["permutation"]
         self.scale = None if option["scale"] is None else np.float32(option["scale"])
         self.zero_point: int = option["zero_point"] or 0
+        self.contract = np.dtype(option.get("contract") or "float32")  # of floats; artifacts of old do not say it
 
     def stored(self, array: np.ndarray) -> np.ndarray:
         """From the contract to the file. Raises InputError for an integer that the file's type can't hold."""
@@ -39,10 +40,12 @@ class Border:
             array = array.transpose(self.permutation)
         if self.scale is not None:
             limits = np.iinfo(self.dtype)
-            array = np.clip(np.rint(array / self.scale) + self.zero_point, limits.min, limits.max)
-        elif array.dtype != self.dtype:
+            steps = np.rint(array.astype(np.float32, copy=False) / self.scale)
+            array = np.clip(steps + self.zero_point, limits.min, limits.max)
+        elif array.dtype != self.dtype and array.dtype.kind != "f":
             self._require_room(array)
-        return np.asarray(array, dtype=self.dtype, order="C")
+        with np.errstate(over="ignore"):  # a double beyond float32 is infinite, as it is to the model
+            return np.asarray(array, dtype=self.dtype, order="C")
 
     def given(self, array: np.ndarray) -> np.ndarray:
         """From the file to the contract."""
@@ -50,6 +53,9 @@ class Border:
             array = (array.astype(np.float32) - np.float32(self.zero_point)) * self.scale
         if self.permutation is not None:
             array = np.ascontiguousarray(array.transpose(np.argsort(self.permutation)))
+        if array.dtype.kind == "f":
+            with np.errstate(over="ignore"):
+                array = array.astype(self.contract, copy=False)
         return array
 
     def _require_room(self, array: np.ndarray) -> None:

@@ -13,6 +13,9 @@ from tests.ir.conformance.cases import Case
 DTYPES = {"float", "int8", "int16", "int32", "int64", "uint8", "bool"}
 """Element types that the graph's inputs and outputs have, by ONNX's names."""
 
+AT_THE_BORDER = re.compile(r"test_cast_(FLOAT_to_(FLOAT16|DOUBLE)|(FLOAT16|DOUBLE)_to_FLOAT)")
+"""Casts that are left to who runs the graph: it has float32 in the place of these types."""
+
 REFUSALS: tuple[tuple[str, str], ...] = (
     (r"_empty_set|_zero_size_|tri[lu]_zero|constantofshape_int_shape_zero|allowzero_reordered", "has no elements"),
     (r"shape_start_greater_than_end|slice_start_out_of_bounds", "has no elements"),
@@ -46,6 +49,6 @@ def reasons(route: str) -> tuple[tuple[str, str], ...]:
 
 def refusal(case: Case, route: str) -> str | None:
     """A part of the reason for which a claimed case must be refused on a route; None where it must pass."""
-    if not case.dtypes <= DTYPES:
+    if not case.dtypes <= DTYPES and not AT_THE_BORDER.fullmatch(case.name):
         return ""
     return next((reason for pattern, reason in reasons(route) if re.search(pattern, case.name)), None)

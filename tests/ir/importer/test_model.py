@@ -46,6 +46,31 @@ def test_inputs_of_other_dtypes_are_refused(of, reason, remedy):
     assert remedy in what_to_do
 
 
+@pytest.mark.parametrize("dtype", [np.float16, np.float64])
+def test_float32_stands_for_inputs_and_outputs_of_other_floats(dtype):
+    """As ingest writes a model that was in half or double precision: with a Cast at the border."""
+    of = helper.np_dtype_to_tensor_dtype(np.dtype(dtype))
+    nodes = [
+        node("Cast", ["x"], ["wide"], to=TensorProto.FLOAT),
+        node("Sqrt", ["wide"], ["root"]),
+        node("Cast", ["root"], ["y"], to=of),
+    ]
+    graph = import_model(model_over(nodes, {"x": X.astype(dtype)}))
+    assert graph.type("x").dtype == graph.type("y").dtype == "float32"
+    np.testing.assert_array_equal(execute(graph, {"x": X})["y"], np.sqrt(X))
+
+
+def test_float32_does_not_stand_for_other_floats_that_the_model_computes_with():
+    nodes = [
+        node("Cast", ["x"], ["narrow"], to=TensorProto.FLOAT16),
+        node("Cast", ["narrow"], ["y"], to=TensorProto.FLOAT),
+    ]
+    for outputs in (("y",), ("narrow", "y")):
+        assert [item[:2] for item in refused(model_over(nodes, {"x": X}, outputs=outputs))] == [("Cast_0", "Cast")]
+    passed_on = model_over(nodes[1:], {"narrow": X.astype(np.float16)}, outputs=("narrow", "y"))
+    assert [item[:3] for item in refused(passed_on)] == [("narrow", "input", "it is float16")]
+
+
 @pytest.mark.parametrize("of", ["FLOAT", "INT8", "UINT8", "INT16", "INT32", "INT64", "BOOL"])
 def test_inputs_of_these_dtypes_are_taken(of):
     assert not examine(with_input(getattr(TensorProto, of)))
@@ -104,7 +129,7 @@ def test_everything_that_is_wrong_is_told_at_once():
         node("TopK", ["b", "k"], ["v", "i"]),
         node("FusedConv", ["v"], ["f"], domain="com.microsoft"),
     ]
-    model = model_over(nodes, {"x": X, "square": X[:, :2], "z": X.astype(np.float64)}, {"k": np.array([9])}, ["d", "v"])
+    model = model_over(nodes, {"x": X, "square": X[:, :2], "z": X.astype(np.uint32)}, {"k": np.array([9])}, ["d", "v"])
     model.opset_import.append(helper.make_opsetid("com.microsoft", 1))
     assert [(item.node, item.op) for item in examine(model)] == [
         ("z", "input"),
