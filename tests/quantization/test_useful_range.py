@@ -55,6 +55,45 @@ def test_readers(nodes, expected):
     assert useful(nodes, ["y"], {"shape": np.array([1, -1])}) == expected
 
 
+FACTORS = np.array([1, 2, 4, 0.5], np.float32).reshape(1, 4, 1, 1)
+
+
+def behind_factors(op="HardSwish", by=FACTORS, statistics=None, profile="closed-islands"):
+    """The useful range of what a Conv puts out, when a node reads it behind a Mul by constants."""
+    nodes = [node(*item) for item in (("Conv", ["x", "w"], ["c"]), ("Mul", ["c", "by"], ["m"]), (op, ["m"], ["y"]))]
+    graph = Graph(network(nodes, X, ["y"], {**W, "by": by}))
+    return useful_range(graph, place(graph, profile), "c", statistics)
+
+
+@pytest.mark.parametrize(
+    ("op", "by", "expected"),
+    [
+        ("HardSwish", np.float32(2), (-1.5, INF)),
+        ("HardSwish", FACTORS, (-6, INF)),
+        ("Sigmoid", FACTORS, (-14, 14)),
+        ("HardSwish", -FACTORS, None),
+        ("HardSwish", np.ones((1, 4, 8, 1), np.float32), None),
+        ("LeakyRelu", FACTORS, None),
+    ],
+)  # fmt: skip
+def test_behind_a_mul_that_computes_in_float(op, by, expected):
+    assert behind_factors(op, by) == expected
+
+
+def test_a_mul_in_int8_rounds_all_values():
+    assert behind_factors(profile="strict") is None
+
+
+def test_a_channel_needs_no_more_room_than_it_reaches():
+    """The channel whose factor is 0.5 would tell values apart down to -6, but has none below -1."""
+    model = network([node("Identity", ["x"], ["y"])], X, ["y"])
+    low = np.array([-20, -20, -20, -1], np.float32).reshape(1, 4, 1, 1)
+    known = statistics_of(model, [{"x": np.broadcast_to(low, (1, 4, 8, 8)).astype(np.float32)}])["x"]
+    assert known.channel_axis == 1
+    assert behind_factors(statistics=known) == (-3, INF)
+    assert behind_factors("Sigmoid", statistics=known) == (-7, pytest.approx(-1))
+
+
 def test_gelu():
     assert useful([node("Gelu", ["c"], ["y"])], ["y"], opset=20) == (-3.5, INF)
 
