@@ -12,6 +12,8 @@ from functools import singledispatch
 
 import numpy as np
 
+from edgec.backends.tflite.legal.ranks import REDUCE as REDUCED_DIMENSIONS
+from edgec.backends.tflite.legal.ranks import reduced_groups
 from edgec.backends.tflite.writer.padding import scheme
 from edgec.ir import kinds
 from edgec.ir.graph import Graph, Operation, Quantization, TensorType
@@ -313,7 +315,11 @@ def _(kind: kinds.LogSoftmax, case: Case) -> str | None:
 def _(kind: kinds.Reduce, case: Case) -> str | None:
     if (reason := _only(kind.label, case, REDUCE.get(kind.function))) is not None:
         return reason
-    return _tied(case) if kind.function in ("max", "min") else None
+    if kind.function in ("max", "min"):
+        return _tied(case)
+    if len(reduced_groups(kind, case.inputs[0].rank)) > REDUCED_DIMENSIONS:
+        return "it reduces dimensions that are too many and too far apart for one kernel, and two would round twice"
+    return None
 
 
 @objection.register

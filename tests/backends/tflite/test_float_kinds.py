@@ -61,7 +61,10 @@ PRODUCTS = [
     convolution("transposed, rows of none", TRANSPOSED((3, 3), output_padding=(2, 1)), (1, 4, 4, 3), (6, 2, 2, 3)),
     convolution("transposed groups", TRANSPOSED((2, 2), groups=2), (1, 5, 4, 4), (6, 2, 2, 2)),
     convolution("transposed dilated", TRANSPOSED((2, 2), dilation=(2, 3)), (1, 5, 4, 3), (6, 2, 3, 3)),
-    *(convolution(f"full, rank {len(x)}", FULL(), x, (5, 7)) for x in ((7,), (3, 7), (2, 3, 7), (2, 1, 3, 7))),
+    *(
+        convolution(f"full, rank {len(x)}", FULL(), x, (5, 7))
+        for x in ((7,), (3, 7), (2, 3, 7), (2, 1, 3, 7), (1, 2) * 3 + (7,))
+    ),
     convolution("full relu", FULL(activation="relu"), (3, 7), (5, 7), bias=False),
     *(
         One(f"matrices {a} {b}", kinds.BatchMatMul(), [f32(*a), f32(*b)])
@@ -201,6 +204,7 @@ def _moved(dtype):
         yield One(f"transpose {name}", kinds.Transpose(turned), [x])
     x = tensor((2, 3), dtype)
     yield One(f"reshape {dtype}", kinds.Reshape((3, 2)), [x])
+    yield One(f"reshape to nine dimensions {dtype}", kinds.Reshape((1,) * 7 + (3, 2)), [x])
     yield One(f"reshape to a scalar {dtype}", kinds.Reshape(()), [tensor((1, 1), dtype)])
     yield One(f"gather by long {dtype}", kinds.Gather(0), [x], constants(np.array([1, 0])))
     yield One(f"gather one {dtype}", kinds.Gather(0), [x], constants(np.array(1, np.int32)))
@@ -230,6 +234,11 @@ RELATED = [
         for axes, keep in (((1, 2), True), ((3,), False), ((), True))
     ),
     *(One(f"reduce {f}", kinds.Reduce(f, (1,), False), [tensor((2, 3), "bool")]) for f in ("any", "all")),
+    *(
+        One(f"reduce {f} {axes}, rank 7", kinds.Reduce(f, axes, keep), [f32(*MANY)], low=1, high=3)
+        for f in ("mean", "sum", "max")
+        for axes, keep in (((5, 6), False), ((0, 2, 3), True), ((1, 3, 5), False), ((0, 2, 4, 6), True))
+    ),
     *(
         One(f"arg {f} {d} {out}", kinds.ArgReduce(f, 1, out), [tensor((2, 5, 2), d)], low=-99, high=99)
         for f in ("max", "min")

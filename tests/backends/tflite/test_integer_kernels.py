@@ -67,7 +67,7 @@ def products(dtype):
     longer = transposed((3, 3), output_padding=(2, 1))
     yield product("transposed longer", longer, (1, 4, 4, 3), (6, 2, 2, 3), dtype, wide)
     yield product("transposed groups", transposed((2, 2), groups=2), (1, 5, 4, 4), (6, 2, 2, 2), dtype, wide)
-    for shape in ((7,), (3, 7), (2, 3, 7), (2, 1, 3, 7)):
+    for shape in ((7,), (3, 7), (2, 3, 7), (2, 1, 3, 7), (1, 2, 1, 2, 1, 2, 7)):
         yield product(f"full, rank {len(shape)}", full(), shape, (5, 7), dtype, wide)
     yield product("full, one scale", full(activation="relu"), (3, 7), (5, 7), dtype, wide, per_channel=False)
     for a, b in (((3, 4), (4, 5)), ((2, 3, 4), (4, 5)), ((1, 2, 2, 1, 3, 4), (1, 2, 2, 2, 4, 5))):
@@ -178,6 +178,10 @@ def related(dtype):
             grid = GRIDS[dtype] if tied else RESULTS[dtype]
             name = f"reduce {function} {axes} {dtype}"
             yield One(name, kinds.Reduce(function, axes, keep), [x(dtype, 2, 3, 2, 3)], grid=grid)
+        many = (1, 3, 5) if tied else (1, 2, 5)  # one after the other, or at once
+        grid = GRIDS[dtype] if tied else RESULTS[dtype]
+        name = f"reduce {function} {many} {dtype}, rank 7"
+        yield One(name, kinds.Reduce(function, many, False), [x(dtype, 2, 3, 2, 3, 2, 2, 2)], grid=grid)
     if dtype == "int8":
         for function in ("max", "min"):
             yield One(f"arg {function}", kinds.ArgReduce(function, 1), [q8(2, 5, 2)])
@@ -261,6 +265,7 @@ REFUSED = [
     ("LayerNorm", One("norm", kinds.LayerNorm(1, 1e-5), [q8(2, 3)], grid=INT8)),
     ("zero point of 0", One("add", kinds.Binary("add"), [q16(2), q16(2)], grid=Quantization.per_tensor(0.1, 5))),
     ("run time", One("conv", kinds.Conv2D(), [q8(1, 3, 3, 2), q8(4, 1, 1, 2)], grid=INT8_RESULT)),
+    ("too many", One("mean", kinds.Reduce("mean", (1, 3, 5), True), [q8(2, 3, 2, 3, 2, 2, 2)], grid=INT8_RESULT)),
     ("slope", One("line", kinds.HardSigmoid(0.2, 0.0), [q8(2)], grid=INT8_RESULT)),
     ("not on uint8", One("relu", kinds.Unary("relu"), [tensor((2,), "uint8", INT8_OTHER)], grid=INT8_OTHER)),
 ]

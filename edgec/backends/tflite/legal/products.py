@@ -7,6 +7,7 @@ from dataclasses import replace
 
 import numpy as np
 
+from edgec.backends.tflite.legal.ranks import FULLY_CONNECTED
 from edgec.backends.tflite.legal.rewriting import Place, replaced
 from edgec.backends.tflite.writer.padding import Scheme, scheme, transposed_scheme
 from edgec.ir.graph import TensorType
@@ -177,7 +178,8 @@ def _trimmed(kind: TransposeConv2D) -> TransposeConv2D | None:
 @replaced.register
 def _(kind: FullyConnected, place: Place) -> bool:
     x = place.type(0)
-    if x.rank == 2 or (x.dtype != "int16" and x.rank > 2):  # int16 in more dimensions is computed wrongly by 2.14
+    most = 2 if x.dtype == "int16" else FULLY_CONNECTED  # int16 in more dimensions is computed wrongly by 2.14
+    if 2 <= x.rank <= most:
         return False
     rows = x.size // x.shape[-1]
     flat = place.reshaped(place.inputs[0], (rows, x.shape[-1]), "rows")

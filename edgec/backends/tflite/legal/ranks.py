@@ -7,7 +7,7 @@ from collections.abc import Hashable, Sequence
 import numpy as np
 
 from edgec.backends.tflite.legal.rewriting import Place
-from edgec.ir.kinds import BroadcastTo, Kind
+from edgec.ir.kinds import BroadcastTo, Kind, Reduce
 
 BROADCAST = 4
 """Dimensions that every kernel that broadcasts takes."""
@@ -16,6 +16,10 @@ SLICE = 5
 PAD = 5
 TRANSPOSE = 6
 CONCAT = 6
+
+REDUCE = 6
+FULLY_CONNECTED = 6
+"""Dimensions that XNNPACK takes of these: it refuses to load the model for more."""
 
 
 def merged(treatment: Sequence[Hashable | None]) -> list[list[int]]:
@@ -33,6 +37,11 @@ def merged(treatment: Sequence[Hashable | None]) -> list[list[int]]:
             groups.append([axis])
             current = how
     return groups
+
+
+def reduced_groups(kind: Reduce, rank: int) -> list[list[int]]:
+    """The dimensions that a reduction treats alike: those that it reduces, and those that it keeps."""
+    return merged([axis in kind.axes for axis in range(rank)])
 
 
 def sizes(shape: Sequence[int], groups: Sequence[Sequence[int]]) -> tuple[int, ...]:

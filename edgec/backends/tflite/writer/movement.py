@@ -25,13 +25,17 @@ from edgec.ir.kinds import (
     Transpose,
 )
 
+_SHAPE_IN_OPTIONS = 8
+"""Dimensions that a reader takes from RESHAPE's options; it refuses the file for more."""
+
 
 @write_kind.register
 def _(kind: Reshape, site: Site) -> None:
     if not kind.shape:  # an empty shape would be a constant without data
         site.emit("SQUEEZE", options("SqueezeOptions", squeezeDims=np.array([], np.int32)))
         return
-    table = options("ReshapeOptions", newShape=np.array(kind.shape, np.int32))
+    told = kind.shape if len(kind.shape) <= _SHAPE_IN_OPTIONS else ()  # the operand counts
+    table = options("ReshapeOptions", newShape=np.array(told, np.int32))
     site.emit("RESHAPE", table, inputs=[*site.inputs, site.integers("shape", kind.shape)])
 
 
