@@ -336,6 +336,9 @@ class TargetPath:
                 reduced_range=backend.saturates(self.target),
                 per_tensor=tuple(sorted(backend.per_tensor_weights)),
                 against_int16=_against_16_bits(backend, spec),
+                against_products_of_activations=backend.against_products_of_activations(
+                    interface_of(backend.name, spec.interface), self.target
+                ),
                 force=tuple(sorted(spec.force)),
                 forbid=tuple(sorted(spec.forbid)),
                 search_seconds=spec.search_seconds,

@@ -111,6 +111,10 @@ class Backend(Protocol):
         """Answers without importing the heavy package."""
         ...
 
+    def against_products_of_activations(self, interface: Interface, target: Target) -> str:
+        """Why a product of two activations is better computed in float; "" where INT8 is worth it."""
+        ...
+
     def saturates(self, target: Target) -> bool:
         """Whether its kernels, on this target, add pairs of products in 16 bits: weights then keep to 7 bits."""
         ...

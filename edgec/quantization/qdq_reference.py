@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -32,7 +32,7 @@ from edgec.quantization.search_report import coverage, mostly_float, progress_ma
 from edgec.quantization.sensitivity import MOST_KERNELS, isolated_errors
 from edgec.quantization.statistics import load
 from edgec.quantization.weights import WeightGrid
-from edgec.quantization.workshop import Trial, Workshop
+from edgec.quantization.workshop import ON_REQUEST, Trial, Workshop
 from edgec.samples import SampleSource, held_out
 from edgec.stage import StageContext
 from edgec.stages.quantize import QuantizeParams
@@ -153,7 +153,7 @@ def _open(
         HeldOut(judges, original, contract, state),
         _gate(params, metric),
         WeightGrid(REDUCED_RANGE if params.reduced_range else NORMAL_RANGE, frozenset(params.per_tensor)),
-        now_called(simplified, params.keep_float),
+        _in_float(Graph(model), now_called(simplified, params.keep_float), params.against_products_of_activations),
     )
     workshop.fresh = HeldOut(unseen, original, contract, state) if unseen else None
     workshop.runs = CalibrationRuns(model, samples, contract, state)
@@ -162,6 +162,17 @@ def _open(
         most = min(MOST_MEASURED, max(MOST_SAMPLES, int(MACS_PER_TRIAL // max(1, workshop.macs))))
         workshop.measure = Measure(metric, samples, contract, state, original, most)
     return workshop
+
+
+def _in_float(graph: Graph, asked: Collection[str], against_products: str) -> dict[str, str]:
+    """Nodes that no recipe quantizes, and why: those that the user named, and products that the engine has no use
+    for."""
+    found = dict.fromkeys(asked, ON_REQUEST)
+    if against_products:
+        for node in graph.nodes:
+            if node.op_type == "MatMul" and all(graph.constant(name) is None for name in node.input):
+                found.setdefault(node.name, against_products)
+    return found
 
 
 def _gate(params: QuantizeParams, metric: MetricRequest | None) -> Gate:
@@ -221,7 +232,7 @@ def _warnings(workshop: Workshop, placement: Placement, outcome: Outcome, sample
 def _worst_layers(workshop: Workshop, best: Trial, budget: Budget) -> list[dict[str, Any]]:
     """The kernels that cost the most; of a model that failed, those that were tried in float are among them."""
     passed = best.verdict.passed
-    recipe = best.recipe if passed else replace(best.recipe, keep_float=workshop.asked)
+    recipe = best.recipe if passed else replace(best.recipe, keep_float=frozenset(workshop.in_float))
     measured = isolated_errors(workshop, recipe, LOOKED_AT if passed else MOST_KERNELS, budget)
     return [
         {

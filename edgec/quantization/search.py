@@ -152,7 +152,7 @@ class _Search:
 
     def _ascend(self, profile: Profile) -> Ascent:
         """All passes that cost no integer arithmetic worth the name."""
-        recipe = Recipe(profile, keep_float=self.workshop.asked)
+        recipe = Recipe(profile, keep_float=frozenset(self.workshop.in_float))
         for recovery in PASSES:
             if recovery.without is not None and recovery.name in self.rules.forbid:
                 recipe = recovery.without(recipe)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
@@ -100,7 +100,8 @@ class Variant:
 class Workshop:
     """A model, its statistics and its judges.
 
-    asked: nodes that stay in float whatever a recipe says. fresh: samples that no decision of the search saw.
+    in_float: nodes that stay in float whatever a recipe says, and why. fresh: samples that no decision of the search
+        saw.
     measure: the user's own metric, where it has a limit; taken of every candidate that passes the gate.
     runs: of the float model on calibration samples, for methods that need more than statistics.
     spent: what all trials have cost, in multiplications, whether they were made or found in the journal.
@@ -111,7 +112,7 @@ class Workshop:
     held_out: HeldOut
     gate: Gate
     grid: WeightGrid = ANY_GRID
-    asked: frozenset[str] = frozenset()
+    in_float: Mapping[str, str] = field(default_factory=dict)
     fresh: HeldOut | None = None
     runs: CalibrationRuns | None = None
     measure: Measure | None = None
@@ -131,13 +132,13 @@ class Workshop:
         held_out: HeldOut,
         gate: Gate,
         grid: WeightGrid = ANY_GRID,
-        keep_float: Collection[str] = (),
+        in_float: Mapping[str, str] | None = None,
     ) -> Workshop:
         """grid: what the engine takes for weights.
 
-        keep_float: nodes that must stay in float, whatever the recipe.
+        in_float: nodes that must stay in float, whatever the recipe, and why.
         """
-        return cls(Graph(model), statistics, held_out, gate, grid, frozenset(keep_float))
+        return cls(Graph(model), statistics, held_out, gate, grid, in_float or {})
 
     @cached_property
     def cost(self) -> dict[str, int]:
@@ -209,7 +210,7 @@ class Workshop:
         if self.runs is None:
             return None
         if profile not in self._rescalings:
-            placement = self.place(Recipe(profile, keep_float=self.asked))
+            placement = self.place(Recipe(profile, keep_float=frozenset(self.in_float)))
             self._rescalings[profile] = Rescaling(self.graph, placement, self.statistics, self.runs)
         if (profile, alpha) not in self._rescaled:
             self._rescaled[profile, alpha] = self._rescalings[profile].rescaled(alpha)
@@ -217,7 +218,7 @@ class Workshop:
 
     def place(self, recipe: Recipe, alone: str | None = None) -> Placement:
         """Where a recipe quantizes; `alone` leaves only the kernel of that anchor in INT8."""
-        reasons = {name: ON_REQUEST if name in self.asked else TOO_COSTLY for name in sorted(recipe.keep_float)}
+        reasons = {name: self.in_float.get(name, TOO_COSTLY) for name in sorted(recipe.keep_float)}
         variant = self.variant(recipe)
         return place(variant.graph, recipe.profile, reasons, variant.statistics, alone)
 

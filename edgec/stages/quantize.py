@@ -17,7 +17,8 @@ class QuantizeParams:
 
     gate: overrides of the parity gate. reduced_range: keep weights within [-63, 63], for processors whose sums of two
         products saturate at 16 bits. per_tensor: operators whose weights must share one scale. against_int16: why
-        there are no 16-bit activations, "" where there are.
+        there are no 16-bit activations, "" where there are. against_products_of_activations: why a MatMul of two
+        activations is not quantized, "" where it is.
     force, forbid: recovery passes that the result has in any case, or never. search_seconds: CPU seconds for the search
         instead of its own budget. max_float_macs, min_int8_macs: shares of all multiply-accumulates.
     """
@@ -29,6 +30,7 @@ class QuantizeParams:
     reduced_range: bool = False
     per_tensor: tuple[str, ...] = ()
     against_int16: str = ""
+    against_products_of_activations: str = ""
     force: tuple[str, ...] = ()
     forbid: tuple[str, ...] = ()
     search_seconds: float | None = None

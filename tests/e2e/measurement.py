@@ -1,7 +1,8 @@
 """Build a real model and measure what came out, and the records that measurements are held against.
 
-accuracy.toml has a table a model, and in it one a seed. Seeds draw other calibration data and other test data. What is
-asked for stands beside what was measured, also where it is not reached.
+accuracy.toml (and accuracy-BACKEND.toml, for a backend that is not the host's first) has a table a model, and in it one
+a seed. Seeds draw other calibration data and other test data. What is asked for stands beside what was measured, also
+where it is not reached.
 """
 
 from __future__ import annotations
@@ -19,8 +20,11 @@ from model_zoo.case import Case, onnx_runtime
 import edgec
 import edgec.runtime
 from edgec.errors import ParityGateError
+from edgec.result import TargetBuild
 
-RECORDS = Path(__file__).with_name("accuracy.toml")
+BACKENDS = ("openvino", "tflite")
+"""The host's, its first one first."""
+
 UNEXPLAINED = "say why"
 _HEAD = """# What every real model reached, measured by `python tests/e2e/record.py`. Written by hand: profile, asked,
 # tolerance, reason and short. Figures are of the final artifact, on data that neither calibration nor search has seen;
@@ -61,21 +65,30 @@ class Record:
     measured: Mapping[int, Measurement] = field(default_factory=dict)
 
 
-def measure(case: Case, profile: str, output: Path) -> Measurement:
+def records_of(backend: str) -> Path:
+    """The file with the records of a backend."""
+    return Path(__file__).with_name("accuracy.toml" if backend == BACKENDS[0] else f"accuracy-{backend}.toml")
+
+
+def measure(case: Case, profile: str, output: Path, backend: str = BACKENDS[0]) -> Measurement:
     """Build the case for the machine at hand into the folder `output`, and judge the artifact on labelled data."""
-    before = _cpu_seconds()
-    try:
-        built = edgec.build(
+
+    def build(**how: Any) -> TargetBuild:
+        return edgec.build(
             case.model,
             name=case.name,
             targets=("host",),
-            calibration=case.calibration,
-            preprocess=case.recipe,
+            backend=backend,
             shapes=case.shapes,
             state=case.state,
-            profile=profile,  # type: ignore[arg-type]
             output=output,
+            **how,
         ).builds[0]
+
+    before = _cpu_seconds()
+    data = {"calibration": case.calibration, "preprocess": case.recipe}
+    try:
+        built = build(profile=profile, **data)
     except ParityGateError as refusal:
         print(refusal)
         seconds = _cpu_seconds() - before
@@ -89,7 +102,30 @@ def measure(case: Case, profile: str, output: Path) -> Measurement:
         "artifact_mb": built.artifact.bytes / 1e6,
         "cpu_seconds": seconds,
     }
+    if backend != BACKENDS[0]:
+        figures |= _lowered(built, build(precision="float", **data))
     return Measurement(built.precision, _rounded(figures))
+
+
+def _lowered(built: TargetBuild, in_float: TargetBuild) -> dict[str, float]:
+    """What lowering did to the numbers, at the worst output that carries one.
+
+    float_sqnr_db: the float artifact against the original. lowering_db: by how much lowering the quantized reference
+    lowers its SQNR to the original. lowering_lsb: the largest difference from that reference, in steps of the output.
+    """
+    assert built.parity is not None and in_float.parity is not None
+
+    def outputs(parity: Mapping[str, Any], section: str) -> dict[str, Mapping[str, Any]]:
+        found = parity[section]["outputs"]
+        return {item["name"]: item for item in found if item["degenerate"] is None and item["kind"] != "integer"}
+
+    before, after = outputs(built.parity, "quantization"), outputs(built.parity, "total")
+    steps = [item["max_lsb"] for item in outputs(built.parity, "lowering").values() if item["max_lsb"] is not None]
+    return {
+        "float_sqnr_db": min(item["sqnr_db"] for item in outputs(in_float.parity, "total").values()),
+        "lowering_db": max([0.0, *(before[name]["sqnr_db"] - after[name]["sqnr_db"] for name in before)]),
+        **({"lowering_lsb": max(steps)} if steps else {}),
+    }
 
 
 def short_of(asked: Mapping[str, str], measured: Measurement) -> list[str]:
@@ -103,9 +139,11 @@ def short_of(asked: Mapping[str, str], measured: Measurement) -> list[str]:
     ]
 
 
-def read_records(path: Path = RECORDS) -> dict[str, Record]:
+def read_records(path: Path) -> dict[str, Record]:
     """Model name to record."""
-    records = {}
+    records: dict[str, Record] = {}
+    if not path.is_file():
+        return records
     for name, table in tomllib.loads(path.read_text(encoding="utf-8")).items():
         measured = {}
         for key in [key for key in table if key.startswith("seed-")]:
@@ -115,7 +153,7 @@ def read_records(path: Path = RECORDS) -> dict[str, Record]:
     return records
 
 
-def write_records(records: Mapping[str, Record], path: Path = RECORDS) -> None:
+def write_records(records: Mapping[str, Record], path: Path) -> None:
     """Write the records, in the order of their names."""
     lines = [_HEAD.rstrip()]
     for name, record in sorted(records.items()):
@@ -139,7 +177,7 @@ def _keeps(value: float, limit: str) -> bool:
 
 
 def _rounded(figures: Mapping[str, float]) -> dict[str, float]:
-    digits = {"sqnr_db": 1, "cpu_seconds": 0, "artifact_mb": 2}
+    digits = {"sqnr_db": 1, "float_sqnr_db": 0, "lowering_db": 2, "lowering_lsb": 1, "cpu_seconds": 0, "artifact_mb": 2}
     return {key: round(float(value), digits.get(key, 4)) for key, value in figures.items()}
 
 

@@ -1,6 +1,6 @@
 """Measure real models anew and write accuracy.toml.
 
-    python tests/e2e/record.py [MODEL...] [--seeds 0,1,2] [--jobs 2] [--anew]
+    python tests/e2e/record.py [MODEL...] [--backend openvino] [--seeds 0,1,2] [--jobs 2] [--anew]
     python tests/e2e/record.py --show     measures nothing, prints what is recorded
 
 Every model and seed is measured in a process of its own, on one thread. What this very code has measured before is
@@ -23,7 +23,6 @@ import tempfile
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import asdict, replace
-from importlib.metadata import version
 from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
@@ -31,15 +30,20 @@ ROOT = HERE.parents[1]
 sys.path[:0] = [str(HERE), str(ROOT), str(ROOT / "examples")]
 
 from measurement import (  # noqa: E402
+    BACKENDS,
     UNEXPLAINED,
     Measurement,
     Record,
     measure,
     read_records,
+    records_of,
     short_of,
     write_records,
 )
 from model_zoo.fetch import CASES  # noqa: E402
+
+from edgec.backends import backend_tools  # noqa: E402
+from edgec.stage_runner import tool_version  # noqa: E402
 
 ONE_THREAD = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
 
@@ -48,25 +52,27 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("models", nargs="*", metavar="MODEL", help=f"default: all; of {', '.join(CASES)}")
     parser.add_argument("--seeds", default="0,1,2", help="default: 0,1,2")
+    parser.add_argument("--backend", choices=BACKENDS, default=BACKENDS[0], help=f"default: {BACKENDS[0]}")
     parser.add_argument("--jobs", type=int, default=1, help="so many at a time (default: 1)")
     parser.add_argument("--anew", action="store_true", help="measure also what this code has measured before")
     parser.add_argument("--show", action="store_true", help="print what is recorded, and measure nothing")
-    parser.add_argument("--child", nargs=3, help=argparse.SUPPRESS)
+    parser.add_argument("--child", nargs=4, help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.child:
-        name, seed, profile = arguments.child
-        _measure_here(name, int(seed), profile)
+        name, seed, profile, backend = arguments.child
+        _measure_here(name, int(seed), profile, backend)
         return
     if unknown := set(arguments.models) - set(CASES):
         parser.error(f"no such model: {', '.join(sorted(unknown))}")
-    records = read_records()
+    path = records_of(arguments.backend)
+    records = read_records(path)
     names = arguments.models or list(CASES)
     if arguments.show:
         print(overview({name: records[name] for name in names if name in records}))
         return
     wanted = [(name, int(seed)) for seed in arguments.seeds.split(",") for name in names]
     failed = []
-    for name, seed, measured in _measurements(wanted, records, arguments.jobs, arguments.anew):
+    for name, seed, measured in _measurements(wanted, records, arguments):
         if isinstance(measured, str):
             failed.append(f"{name}, seed {seed}: {measured}")
             print(f"FAILED {failed[-1]}", flush=True)
@@ -74,7 +80,7 @@ def main() -> None:
         record = records.get(name, Record())
         _show(name, seed, record.measured.get(seed), measured)
         records[name] = _explained(replace(record, measured={**record.measured, seed: measured}))
-        write_records(records)
+        write_records(records, path)
     print("\n" + table({name: records[name] for name in names if name in records}))
     if failed:
         sys.exit("\n".join(["", "not measured:", *failed]))
@@ -117,22 +123,23 @@ def overview(records: dict[str, Record]) -> str:
 
 
 def _measurements(
-    wanted: list[tuple[str, int]], records: dict[str, Record], jobs: int, anew: bool
+    wanted: list[tuple[str, int]], records: dict[str, Record], arguments: argparse.Namespace
 ) -> Iterator[tuple[str, int, Measurement | str]]:
     """(model, seed, what was measured or why it could not be), as they come."""
     profiles = {name: records.get(name, Record()).profile for name, _ in wanted}
-    with ThreadPoolExecutor(jobs) as pool:
+    how = arguments.backend, arguments.anew
+    with ThreadPoolExecutor(arguments.jobs) as pool:
         running = {
-            pool.submit(_measured_in_child, name, seed, profiles[name], anew): (name, seed) for name, seed in wanted
+            pool.submit(_measured_in_child, name, seed, profiles[name], *how): (name, seed) for name, seed in wanted
         }
         for done in as_completed(running):
             yield *running[done], done.result()
 
 
-def _measured_in_child(name: str, seed: int, profile: str, anew: bool) -> Measurement | str:
-    kept = ROOT / ".cache" / "e2e" / _code_digest() / f"{name}-{seed}-{profile}.json"
+def _measured_in_child(name: str, seed: int, profile: str, backend: str, anew: bool) -> Measurement | str:
+    kept = ROOT / ".cache" / "e2e" / _code_digest() / f"{name}-{seed}-{profile}-{backend}.json"
     if anew or not kept.is_file():
-        command = [sys.executable, str(Path(__file__).resolve()), "--child", name, str(seed), profile]
+        command = [sys.executable, str(Path(__file__).resolve()), "--child", name, str(seed), profile, backend]
         with tempfile.TemporaryDirectory() as store:
             environment = {**os.environ, **ONE_THREAD, "EDGEC_CACHE_DIR": store}
             done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
@@ -145,9 +152,9 @@ def _measured_in_child(name: str, seed: int, profile: str, anew: bool) -> Measur
     return Measurement(**json.loads(kept.read_text()))
 
 
-def _measure_here(name: str, seed: int, profile: str) -> None:
+def _measure_here(name: str, seed: int, profile: str, backend: str) -> None:
     with tempfile.TemporaryDirectory() as output:
-        print(json.dumps(asdict(measure(CASES[name](seed=seed), profile, Path(output)))))
+        print(json.dumps(asdict(measure(CASES[name](seed=seed), profile, Path(output), backend))))
 
 
 def _code_digest() -> str:
@@ -158,7 +165,8 @@ def _code_digest() -> str:
             if path.is_file() and "__pycache__" not in path.parts:
                 digest.update(path.relative_to(ROOT).as_posix().encode() + b"\0" + path.read_bytes())
     digest.update((HERE / "measurement.py").read_bytes())
-    digest.update("".join(version(name) for name in ("numpy", "onnx", "onnxruntime", "onnxsim", "openvino")).encode())
+    tools = {name: tool_version(name) for name in ("numpy", "onnx", "onnxruntime", "onnxsim", *backend_tools())}
+    digest.update(json.dumps(tools, sort_keys=True).encode())
     return digest.hexdigest()[:16]
 
 

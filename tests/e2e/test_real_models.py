@@ -19,9 +19,19 @@ from pathlib import Path
 import pytest
 from model_zoo.fetch import CASES
 
-from .measurement import UNEXPLAINED, Measurement, Record, measure, read_records, short_of, write_records
+from .measurement import (
+    BACKENDS,
+    UNEXPLAINED,
+    Measurement,
+    Record,
+    measure,
+    read_records,
+    records_of,
+    short_of,
+    write_records,
+)
 
-RECORDS = read_records()
+RECORDS = {backend: read_records(records_of(backend)) for backend in BACKENDS}
 _QUICK = 15  # CPU seconds of a build
 _SLACK = {"sqnr_db": 2.0, "int8_mac_fraction": 0.005, "agreement": 0.02, "dice": 0.01, "margin": 0.01, "photos": 0.05}
 """By how much figures may fall, unless the record names a tolerance: engines round differently on other CPUs."""
@@ -32,21 +42,27 @@ _PRECISIONS = ("refused", "float", "mixed", "int8")
 @pytest.mark.network
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    ("name", "seed"), [(name, seed) for name, record in sorted(RECORDS.items()) for seed in sorted(record.measured)]
+    ("backend", "name", "seed"),
+    [
+        (backend, name, seed)
+        for backend, records in RECORDS.items()
+        for name, record in sorted(records.items())
+        for seed in sorted(record.measured)
+    ],
 )
 def test_model_is_as_accurate_as_it_was(
-    name: str, seed: int, fetched: Callable, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    backend: str, name: str, seed: int, fetched: Callable, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    record = RECORDS[name]
+    record = RECORDS[backend][name]
     seconds = record.measured[seed].figures["cpu_seconds"]
     if seed and seconds >= _QUICK and os.environ.get("EDGEC_ALL_SEEDS") != "1":
         pytest.skip(f"takes {seconds:.0f} CPU seconds, and seed 0 is run: EDGEC_ALL_SEEDS=1 runs this one too")
     case = fetched(lambda: CASES[name](seed=seed))
     monkeypatch.setenv("EDGEC_CACHE_DIR", str(tmp_path / "store"))
-    measured = measure(case, record.profile, tmp_path)
+    measured = measure(case, record.profile, tmp_path, backend)
     assert regressions(record, seed, measured) == []
     if improved := improvements(record, seed, measured):
-        advice = f"run `python tests/e2e/record.py {name}` and commit accuracy.toml"
+        advice = f"run `python tests/e2e/record.py {name} --backend {backend}` and commit what it writes"
         warnings.warn(f"{name}, seed {seed} became better ({', '.join(improved)}): {advice}", stacklevel=1)
 
 
@@ -134,14 +150,19 @@ def test_records_are_read_as_they_were_written(tmp_path: Path) -> None:
 
 
 def test_every_record_says_why_it_tolerates_what_it_tolerates_and_why_it_falls_short() -> None:
-    assert {name for name, record in RECORDS.items() if len(record.reason) < 20} == set()
-    for name, record in RECORDS.items():
+    everything = [(name, record) for records in RECORDS.values() for name, record in records.items()]
+    assert {name for name, record in everything if len(record.reason) < 20} == set()
+    for name, record in everything:
         short = any(short_of(record.asked, measured) for measured in record.measured.values())
         assert bool(record.short) == short, name
         assert record.short != UNEXPLAINED, name
 
 
 def test_every_model_is_recorded_for_three_seeds() -> None:
-    assert {(name, seed) for name, record in RECORDS.items() for seed in record.measured} == {
-        (name, seed) for name in CASES for seed in (0, 1, 2)
-    }
+    measured = {(name, seed) for name, record in RECORDS[BACKENDS[0]].items() for seed in record.measured}
+    assert measured == {(name, seed) for name in CASES for seed in (0, 1, 2)}
+
+
+def test_every_model_is_recorded_for_every_backend() -> None:
+    for records in RECORDS.values():
+        assert set(records) == set(CASES)

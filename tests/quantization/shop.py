@@ -8,7 +8,7 @@ from edgec.parity.thresholds import Gate
 from edgec.quantization.calibration_runs import CalibrationRuns
 from edgec.quantization.held_out import HeldOut
 from edgec.quantization.journal import Journal
-from edgec.quantization.workshop import Workshop
+from edgec.quantization.workshop import ON_REQUEST, Workshop
 from edgec.samples import Sample
 from tests.quantization.tiny import network, node, random_feeds, statistics_of
 
@@ -47,7 +47,9 @@ def workshop(model, gate=None, count=24, keep_float=(), feeds=None, journal=None
     judged_by = HeldOut(
         [Sample(str(i), (f,)) for i, f in enumerate(feeds[:8])], model.SerializeToString(), contract, {}
     )
-    shop = Workshop.open(model, statistics_of(model, feeds), judged_by, gate or Gate(), keep_float=keep_float)
+    shop = Workshop.open(
+        model, statistics_of(model, feeds), judged_by, gate or Gate(), in_float=dict.fromkeys(keep_float, ON_REQUEST)
+    )
     shop.runs = CalibrationRuns(model, Feeds(feeds), contract, {})
     shop.journal = Journal(journal)
     return shop

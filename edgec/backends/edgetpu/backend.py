@@ -52,6 +52,9 @@ class EdgeTPU:
             return replace(state, remark=f"without {EXECUTABLE} on PATH, artifacts stay uncompiled (docs/edgetpu.md)")
         return state
 
+    def against_products_of_activations(self, interface: Interface, target: Target) -> str:
+        return ""
+
     def saturates(self, target: Target) -> bool:
         return _tflite().saturates(target)
 

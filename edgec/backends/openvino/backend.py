@@ -43,6 +43,9 @@ class OpenVINO:
         except importlib.metadata.PackageNotFoundError:
             return Availability(False, reason="OpenVINO is not installed.", install="pip install 'edgec[openvino]'")
 
+    def against_products_of_activations(self, interface: Interface, target: Target) -> str:
+        return ""
+
     def saturates(self, target: Target) -> bool:
         return target.saturates_int8_products
 

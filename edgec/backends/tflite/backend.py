@@ -47,6 +47,11 @@ class TFLite:
             return Availability(False, reason=f"{error.name} is not installed.", install=install)
         return Availability(True, version)
 
+    def against_products_of_activations(self, interface: Interface, target: Target) -> str:
+        if _integers_only(interface, target):
+            return ""
+        return "XNNPACK has no INT8 kernel for products of two activations, and TFLite's own is slower than float"
+
     def saturates(self, target: Target) -> bool:
         """Never: the kernels accumulate in 32 bits."""
         return False
@@ -75,8 +80,8 @@ class TFLite:
         model = load_model(job.model)
         declared = Declared.by(model)
         require_writable(declared.stored_bytes)
-        integers_only = job.interface == "int8" or job.target.accelerator is not None
-        lowered = lower(model, job.interface, TFLiteKernels() if integers_only else FastKernels())
+        kernels = TFLiteKernels() if _integers_only(job.interface, job.target) else FastKernels()
+        lowered = lower(model, job.interface, kernels)
         del model  # its weights are in the graph now; the file needs the room
         graph = lowered.graph
         options = {
@@ -88,6 +93,11 @@ class TFLite:
         require_claimed("TFLite", job.precision, found, declared.stored_bytes)
         (job.out / _FILE).write_bytes(written.content)
         return Payload(engine="tflite", files=(_FILE,), options=options, facts=found)
+
+
+def _integers_only(interface: Interface, target: Target) -> bool:
+    """Whether the file is for an engine that computes nothing but integers, rather than for a processor."""
+    return interface == "int8" or target.accelerator is not None
 
 
 def _metadata(job: LowerJob, graph: Graph, options: Mapping[str, Any]) -> dict[str, bytes]:

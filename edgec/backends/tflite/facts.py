@@ -9,6 +9,7 @@ from typing import Any
 
 import onnx
 
+from edgec.backends.tflite.fast_kernels import FASTER_IN_FLOAT
 from edgec.backends.tflite.lowering import Lowered
 from edgec.backends.tflite.writer import Written
 from edgec.ir.accounting import account
@@ -56,6 +57,7 @@ def facts(lowered: Lowered, written: Written, declared: Declared) -> dict[str, A
     total = sum(cost.values())
     executed = {name for item in products if item.integers for name in item.origin}
     lost = [name for name in declared.integer if name not in executed]
+    left = {name for item in lowered.in_float if item.reason == FASTER_IN_FLOAT for name in item.origin}
 
     def share(nodes: Sequence[str]) -> float:
         return sum(cost.get(name, 0) for name in nodes) / total if total else float(bool(nodes))
@@ -72,7 +74,7 @@ def facts(lowered: Lowered, written: Written, declared: Declared) -> dict[str, A
         ],
         "lost_int8": lost,
         "lost_int8_macs": {name: cost.get(name, 0) for name in lost},
-        "int8_mac_fraction_declared": share(declared.integer),
+        "int8_mac_fraction_declared": share([name for name in declared.integer if name not in left]),
         "int8_mac_fraction_executed": share([name for name in declared.integer if name in executed]),
         "transposes": [
             {"value": item.value, "permutation": list(item.permutation), "bytes": item.bytes, "why": item.why}
@@ -105,9 +107,29 @@ def _of_transposes(transposes: Sequence[RemainingTranspose]) -> list[str]:
 
 
 def declared_integer(graph: OnnxGraph) -> list[str]:
-    """Names of the nodes that the model has between integers that TFLite's kernels multiply, in its order."""
+    """Names of the nodes that the model has between integers that TFLite's kernels multiply, in its order.
+
+    A product of two activations that others wrote as integers counts only where its own result is rounded, too.
+    """
     against = {item.node for item in objections(graph, wide=True)}
-    return [node.name for node in graph.nodes if node.op_type in MAC_OPS and node.name not in against]
+    return [
+        node.name
+        for node in graph.nodes
+        if node.op_type in MAC_OPS
+        and node.name not in against
+        and (_has_weights(graph, node) or _is_rounded(graph, node))
+    ]
+
+
+def _has_weights(graph: OnnxGraph, node: onnx.NodeProto) -> bool:
+    """Whether an operand is a constant, as it is or behind a DequantizeLinear."""
+    stored = [graph.producer[name].input[0] if name in graph.producer else name for name in node.input[:2]]
+    return any(name in graph.initializers for name in stored)
+
+
+def _is_rounded(graph: OnnxGraph, node: onnx.NodeProto) -> bool:
+    readers = graph.consumers.get(node.output[0], [])
+    return bool(readers) and all(reader.op_type == "QuantizeLinear" for reader in readers)
 
 
 def border(graph: Graph, names: Sequence[str], contract: Mapping[str, str]) -> list[dict[str, Any]]:

@@ -18,6 +18,9 @@ SLOW_UNARY = frozenset({"abs", "exp", "gelu", "gelu_tanh", "hard_swish", "relu",
 """Functions of one operand that XNNPACK computes in float only."""
 
 
+FASTER_IN_FLOAT = "XNNPACK has no INT8 kernel for it, and TFLite's own is slower than float between integers"
+
+
 class FastKernels:
     """TFLite's integer kernels without those that XNNPACK lacks and would be faster in float."""
 
@@ -28,7 +31,7 @@ class FastKernels:
         reason = TFLiteKernels().objection(graph, operation, inputs, output)
         if reason is not None or not _slow(operation.kind, graph, operation):
             return reason
-        return "XNNPACK has no INT8 kernel for it, and TFLite's own is slower than float between integers"
+        return FASTER_IN_FLOAT
 
 
 @singledispatch
