@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import resource
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -26,9 +26,9 @@ BACKENDS = ("openvino", "tflite")
 """The host's, its first one first."""
 
 UNEXPLAINED = "say why"
-_HEAD = """# What every real model reached, measured by `python tests/e2e/record.py`. Written by hand: profile, asked,
-# tolerance, reason and short. Figures are of the final artifact, on data that neither calibration nor search has seen;
-# a drop is that from the ONNX file in float on the same data; cpu_seconds is what the build took, on one thread.
+_HEAD = """# What every real model reached, measured by `python tests/e2e/record.py`. Written by hand: profile, force,
+# asked, tolerance, reason and short. Figures are of the final artifact, on data that neither calibration nor search has
+# seen; a drop is that from the ONNX file in float on the same data; cpu_seconds is what the build took, on one thread.
 """
 
 
@@ -49,7 +49,7 @@ class Measurement:
 class Record:
     """What is known of a model.
 
-    profile: as `edgec build --profile` takes it.
+    profile, force: as `edgec build` takes them.
     asked: figure to a limit like ">= 0.99".
     tolerance: figure to the amount by which it may be worse than the record without being a regression; `reason` says
         why.
@@ -58,6 +58,7 @@ class Record:
     """
 
     profile: str = "auto"
+    force: Sequence[str] = ()
     asked: Mapping[str, str] = field(default_factory=dict)
     tolerance: Mapping[str, float] = field(default_factory=dict)
     reason: str = UNEXPLAINED
@@ -70,7 +71,9 @@ def records_of(backend: str) -> Path:
     return Path(__file__).with_name("accuracy.toml" if backend == BACKENDS[0] else f"accuracy-{backend}.toml")
 
 
-def measure(case: Case, profile: str, output: Path, backend: str = BACKENDS[0]) -> Measurement:
+def measure(
+    case: Case, profile: str, output: Path, backend: str = BACKENDS[0], force: Sequence[str] = ()
+) -> Measurement:
     """Build the case for the machine at hand into the folder `output`, and judge the artifact on labelled data."""
 
     def build(**how: Any) -> TargetBuild:
@@ -88,7 +91,7 @@ def measure(case: Case, profile: str, output: Path, backend: str = BACKENDS[0]) 
     before = _cpu_seconds()
     data = {"calibration": case.calibration, "preprocess": case.recipe}
     try:
-        built = build(profile=profile, **data)
+        built = build(profile=profile, force=tuple(force), **data)
     except ParityGateError as refusal:
         print(refusal)
         seconds = _cpu_seconds() - before
@@ -158,6 +161,7 @@ def write_records(records: Mapping[str, Record], path: Path) -> None:
     lines = [_HEAD.rstrip()]
     for name, record in sorted(records.items()):
         lines += ["", f"[{name}]", f'profile = "{record.profile}"']
+        lines += [f"force = {json.dumps(list(record.force))}"] if record.force else []
         lines += [f"asked = {_inline(record.asked)}"] if record.asked else []
         lines += [f"tolerance = {_inline(record.tolerance)}", f"reason = {json.dumps(record.reason)}"]
         lines += [f"short = {json.dumps(record.short)}"] if record.short else []

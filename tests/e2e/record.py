@@ -56,11 +56,11 @@ def main() -> None:
     parser.add_argument("--jobs", type=int, default=1, help="so many at a time (default: 1)")
     parser.add_argument("--anew", action="store_true", help="measure also what this code has measured before")
     parser.add_argument("--show", action="store_true", help="print what is recorded, and measure nothing")
-    parser.add_argument("--child", nargs=4, help=argparse.SUPPRESS)
+    parser.add_argument("--child", nargs=5, help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.child:
-        name, seed, profile, backend = arguments.child
-        _measure_here(name, int(seed), profile, backend)
+        name, seed, profile, backend, force = arguments.child
+        _measure_here(name, int(seed), profile, backend, force)
         return
     if unknown := set(arguments.models) - set(CASES):
         parser.error(f"no such model: {', '.join(sorted(unknown))}")
@@ -126,20 +126,30 @@ def _measurements(
     wanted: list[tuple[str, int]], records: dict[str, Record], arguments: argparse.Namespace
 ) -> Iterator[tuple[str, int, Measurement | str]]:
     """(model, seed, what was measured or why it could not be), as they come."""
-    profiles = {name: records.get(name, Record()).profile for name, _ in wanted}
+    known = {name: records.get(name, Record()) for name, _ in wanted}
     how = arguments.backend, arguments.anew
     with ThreadPoolExecutor(arguments.jobs) as pool:
         running = {
-            pool.submit(_measured_in_child, name, seed, profiles[name], *how): (name, seed) for name, seed in wanted
+            pool.submit(_measured_in_child, name, seed, known[name], *how): (name, seed) for name, seed in wanted
         }
         for done in as_completed(running):
             yield *running[done], done.result()
 
 
-def _measured_in_child(name: str, seed: int, profile: str, backend: str, anew: bool) -> Measurement | str:
-    kept = ROOT / ".cache" / "e2e" / _code_digest() / f"{name}-{seed}-{profile}-{backend}.json"
+def _measured_in_child(name: str, seed: int, record: Record, backend: str, anew: bool) -> Measurement | str:
+    force = ",".join(record.force)
+    kept = ROOT / ".cache" / "e2e" / _code_digest() / f"{name}-{seed}-{record.profile}-{force}-{backend}.json"
     if anew or not kept.is_file():
-        command = [sys.executable, str(Path(__file__).resolve()), "--child", name, str(seed), profile, backend]
+        command = [
+            sys.executable,
+            str(Path(__file__).resolve()),
+            "--child",
+            name,
+            str(seed),
+            record.profile,
+            backend,
+            force,
+        ]
         with tempfile.TemporaryDirectory() as store:
             environment = {**os.environ, **ONE_THREAD, "EDGEC_CACHE_DIR": store}
             done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
@@ -152,9 +162,17 @@ def _measured_in_child(name: str, seed: int, profile: str, backend: str, anew: b
     return Measurement(**json.loads(kept.read_text()))
 
 
-def _measure_here(name: str, seed: int, profile: str, backend: str) -> None:
+def _measure_here(name: str, seed: int, profile: str, backend: str, force: str) -> None:
     with tempfile.TemporaryDirectory() as output:
-        print(json.dumps(asdict(measure(CASES[name](seed=seed), profile, Path(output), backend))))
+        print(
+            json.dumps(
+                asdict(
+                    measure(
+                        CASES[name](seed=seed), profile, Path(output), backend, tuple(force.split(",")) if force else ()
+                    )
+                )
+            )
+        )
 
 
 def _code_digest() -> str:

@@ -59,7 +59,7 @@ def test_model_is_as_accurate_as_it_was(
         pytest.skip(f"takes {seconds:.0f} CPU seconds, and seed 0 is run: EDGEC_ALL_SEEDS=1 runs this one too")
     case = fetched(lambda: CASES[name](seed=seed))
     monkeypatch.setenv("EDGEC_CACHE_DIR", str(tmp_path / "store"))
-    measured = measure(case, record.profile, tmp_path, backend)
+    measured = measure(case, record.profile, tmp_path, backend, record.force)
     assert regressions(record, seed, measured) == []
     if improved := improvements(record, seed, measured):
         advice = f"run `python tests/e2e/record.py {name} --backend {backend}` and commit what it writes"
