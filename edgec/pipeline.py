@@ -251,7 +251,7 @@ class TargetPath:
         self.lowered = self.runner.run(
             lower.STAGE,
             {"model": model},
-            lower.LowerParams(backend, self.target, self.precision, file, interface, spec.artifact_name, front.recipe),
+            lower.LowerParams(backend, self.target, self.precision, file, interface, front.recipe),
             detail=f"{backend} for {self.target.name}",
         )
         self.validated = self.runner.run(

@@ -51,7 +51,7 @@ class LowerJob:
         and an "int8-weights" or "fp16" payload whose weights take more room than in `model`.
     out: an empty folder for the payload's files.
     interface: what the payload itself is to take and give; one of the backend's own.
-    name: what the model is called. recipe: how images become its input, in JSON form; None where nobody said.
+    recipe: how images become the model's input, in JSON form; None where nobody said.
     """
 
     model: Path
@@ -59,7 +59,6 @@ class LowerJob:
     precision: Precision
     out: Path
     interface: Interface = "float"
-    name: str = "model"
     recipe: Mapping[str, Any] | None = None
 
 

@@ -27,7 +27,7 @@ NAMED = 5
 class LowerParams:
     """precision: what the artifact claims to be. file: which ONNX file of the input folder to lower.
 
-    interface: what the payload takes and gives. name, recipe: what the payload may tell of itself.
+    interface: what the payload takes and gives. recipe: what the payload may tell of its input.
     """
 
     backend: str
@@ -35,7 +35,6 @@ class LowerParams:
     precision: Precision
     file: str
     interface: Interface = "float"
-    name: str = "model"
     recipe: dict[str, Any] | None = None
 
 
@@ -52,9 +51,7 @@ def run(model: Path, params: LowerParams, context: StageContext) -> None:
     require_support(path, params.backend, params.target)
     out = context.out / "payload"
     out.mkdir()
-    payload = backend.lower(
-        LowerJob(path, params.target, params.precision, out, params.interface, params.name, params.recipe)
-    )
+    payload = backend.lower(LowerJob(path, params.target, params.precision, out, params.interface, params.recipe))
     for text in payload.facts.get("remarks", ()):
         context.info(text)
     lost = payload.facts.get("lost_int8", ())

@@ -88,7 +88,7 @@ class TFLite:
             "inputs": border(graph, graph.inputs, declared.inputs),
             "outputs": border(graph, graph.outputs, declared.outputs),
         }
-        written = write_graph(graph, f"edgec {__version__}", _metadata(job, graph, options))
+        written = write_graph(graph, f"edgec {__version__}", _metadata(job, declared.name, graph, options))
         found = facts(lowered, written, declared)
         require_claimed("TFLite", job.precision, found, declared.stored_bytes)
         (job.out / _FILE).write_bytes(written.content)
@@ -100,7 +100,7 @@ def _integers_only(interface: Interface, target: Target) -> bool:
     return interface == "int8" or target.accelerator is not None
 
 
-def _metadata(job: LowerJob, graph: Graph, options: Mapping[str, Any]) -> dict[str, bytes]:
+def _metadata(job: LowerJob, name: str, graph: Graph, options: Mapping[str, Any]) -> dict[str, bytes]:
     """Buffers for whoever reads the file: what edgec's runtime does around it, and the same for TFLite's own tools."""
     from edgec.backends.tflite import task_metadata
 
@@ -110,7 +110,7 @@ def _metadata(job: LowerJob, graph: Graph, options: Mapping[str, Any]) -> dict[s
     inputs, outputs = (_described(graph, options[side], job.recipe) for side in ("inputs", "outputs"))
     return {
         "edgec.io": json.dumps(told, sort_keys=True, separators=(",", ":")).encode(),
-        task_metadata.NAME: task_metadata.task_metadata(job.name, "made by edgec", inputs, outputs),
+        task_metadata.NAME: task_metadata.task_metadata(name, "made by edgec", inputs, outputs),
     }
 
 

@@ -32,10 +32,11 @@ _FLOATS = ("float16", "float32", "float64")
 class Declared:
     """What a model says of itself, kept so that the model need not be.
 
-    cost: multiply-accumulates by node. integer: names of the nodes that multiply integers. stored_bytes: of all its
+    name: of its graph. cost: multiply-accumulates by node. integer: names of the nodes that multiply integers. stored_bytes: of all its
     constants. inputs, outputs: name and dtype, in order.
     """
 
+    name: str
     cost: Mapping[str, int]
     integer: Sequence[str]
     stored_bytes: int
@@ -47,7 +48,7 @@ class Declared:
         """Of a model."""
         graph = OnnxGraph(model)
         inputs, outputs = ({name: str(graph.dtype(name)) for name in names} for names in (graph.inputs, graph.outputs))
-        return cls(macs(graph), declared_integer(graph), stored_bytes(model), inputs, outputs)
+        return cls(model.graph.name, macs(graph), declared_integer(graph), stored_bytes(model), inputs, outputs)
 
 
 def facts(lowered: Lowered, written: Written, declared: Declared) -> dict[str, Any]:
