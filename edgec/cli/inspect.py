@@ -13,7 +13,7 @@ from edgec.cli.json_output import failure, print_json
 from edgec.errors import EdgecError
 from edgec.spec import BuildSpec, Interface
 
-_TAKEN_OVER = ("targets", "shapes", "interface", "simplify", "as_json", "quiet", "verbose")
+_TAKEN_OVER = ("shapes", "interface", "simplify", "as_json", "quiet", "verbose")
 """Flags of `edgec build` that mean the same here."""
 
 _NAMED = 3  # operators that one remedy names
@@ -21,6 +21,7 @@ _NAMED = 3  # operators that one remedy names
 
 @click.command(name="inspect", context_settings={"help_option_names": ["-h", "--help"]})
 @click.argument("model", type=click.Path(path_type=Path))
+@click.option("--target", "-t", "targets", multiple=True, metavar="NAME", help="Device with an Edge TPU.  [coral-usb]")
 @click.option("--all", "everything", is_flag=True, help="Show every operation, in the order of the file.")
 def command(
     model: Path,
@@ -47,7 +48,7 @@ def command(
     try:
         spec = BuildSpec(
             model,
-            targets=targets or ("host",),
+            targets=targets or ("coral-usb",),
             shapes=build.read_shapes(shapes),
             simplify=simplify,
             precision="float",  # an INT8 build would ask for calibration data

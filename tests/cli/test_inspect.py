@@ -70,3 +70,9 @@ def test_two_targets_are_refused_in_json_too(digits):
 def test_flags_of_a_build_that_mean_nothing_here_are_unknown(digits, flag):
     result = CliRunner().invoke(command, [str(digits.model), flag, "x"])
     assert result.exit_code == 2 and "No such option" in result.output
+
+
+def test_a_target_of_which_there_is_something_to_tell_is_the_default(digits):
+    result = CliRunner().invoke(command, [str(digits.model), "--quiet"], standalone_mode=False)
+    assert result.exception is None
+    assert "for coral-usb" in result.output
