@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from rich.console import Console
@@ -52,9 +53,17 @@ def _block(built: TargetBuild, artifact: ArtifactFile) -> str:
     lines += [
         f"  {'sha256':<9}{artifact.sha256}",
         f"  {'report':<9}{escape(str(built.report))}",
-        f"  {'try it':<9}python3 {escape(str(artifact.path))} selftest",
+        f"  {_trial(built, artifact.path)}",
     ]
     return "\n".join(lines)
+
+
+def _trial(built: TargetBuild, artifact: Path) -> str:
+    """The command that tries an artifact: here, or on the device where this machine can't run it."""
+    here = built.parity is not None and built.parity["runner"] != "none"
+    if here:
+        return f"{'try it':<9}python3 {escape(str(artifact))} selftest"
+    return f"{'try it':<9}on the device: python3 {escape(artifact.name)} selftest"
 
 
 def _share(built: TargetBuild) -> str:

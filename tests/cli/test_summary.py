@@ -1,6 +1,11 @@
 """The block at the end of a build."""
 
-from edgec.cli.summary import _recovered
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+
+from edgec.cli.summary import _recovered, _trial
 
 
 def step(name, status, before=None, after=None):
@@ -20,3 +25,15 @@ def test_what_was_won_is_told_from_the_first_step_to_the_last():
 def test_nothing_is_told_where_nothing_was_needed():
     assert _recovered({}) == ""
     assert _recovered({"recovery": [step("gptq", "not needed"), step("useful-range", "accepted", 9.0, 12.0)]}) == ""
+
+
+@pytest.mark.parametrize(
+    ("runner", "said"),
+    [
+        ("engine", "try it   python3 dist/m-host.edgec selftest"),
+        ("none", "try it   on the device: python3 m-host.edgec selftest"),
+    ],
+)
+def test_where_an_artifact_can_be_tried_is_said(runner, said):
+    built = SimpleNamespace(parity={"runner": runner})
+    assert _trial(built, Path("dist/m-host.edgec")) == said
