@@ -206,7 +206,7 @@ def provenance(inputs: ReportInputs) -> list[tuple[str, str]]:
     if inputs.lower is not None:
         rows.append(("Engine", formats.clean(inputs.lower["engine"])))
         options = inputs.lower["options"] or {}
-        rows += [(f"Engine's {_words(key).lower()}", _value(value)) for key, value in sorted(options.items())]
+        rows += [(f"Engine's {_words(key).lower()}", _option(key, value)) for key, value in sorted(options.items())]
     return rows
 
 
@@ -214,7 +214,7 @@ def payload_facts(inputs: ReportInputs) -> list[tuple[str, str]]:
     """What the backend observed about the payload."""
     facts = (inputs.lower or {}).get("facts") or {}
     return [
-        (_words(key), _value(value))
+        _fact(key, value)
         for key, value in sorted(facts.items())
         if value not in ([], {}) and key not in _SHOWN_APART and not (key == "operators" and _plain(value))
     ]
@@ -222,6 +222,27 @@ def payload_facts(inputs: ReportInputs) -> list[tuple[str, str]]:
 
 _SHOWN_APART = frozenset({"edgetpu", "float_operations", "lost_int8_macs", "remarks", "transposes"})
 """Facts that have a table of their own (edgec/report/payload.py), or are said elsewhere."""
+
+
+_SHARES = {
+    "int8_mac_fraction_declared": "Multiply-accumulates meant for INT8",
+    "int8_mac_fraction_executed": "Multiply-accumulates computed in INT8",
+}
+_COUNTS = {"float_primitives": "Products computed in float", "int8_primitives": "Products computed in INT8"}
+
+
+def _fact(key: str, value: object) -> tuple[str, str]:
+    """A fact in words, with its number as people read it."""
+    if isinstance(value, int | float):
+        if key in _SHARES:
+            return _SHARES[key], formats.percent(value)
+        if key in _COUNTS:
+            return _COUNTS[key], f"{value}"
+        if key == "weight_bytes":
+            return "Weights", formats.size(value)
+    if key == "minimum_runtime":
+        return "Oldest runtime", f"that of TensorFlow {formats.clean(value)}"
+    return _words(key), _value(value)
 
 
 def _plain(counts: Mapping[str, Any]) -> bool:
@@ -329,6 +350,22 @@ def _iqr(latency: Mapping[str, Any]) -> tuple[float, float] | None:
 def _words(key: object) -> str:
     text = formats.clean(key).replace("_", " ")
     return (text[:1].upper() + text[1:]).replace("Int8", "INT8").replace("int8", "INT8")
+
+
+def _option(key: str, value: object) -> str:
+    """An option of the engine; inputs and outputs of a file that are not the model's own, each in a few words."""
+    if key in ("inputs", "outputs") and isinstance(value, list):
+        return "; ".join(_tensor(item) if isinstance(item, Mapping) else formats.clean(item) for item in value)
+    return _value(value)
+
+
+def _tensor(item: Mapping[str, Any]) -> str:
+    parts = [f"{formats.clean(item.get('name'))}: {formats.clean(item.get('dtype'))}"]
+    if item.get("permutation") is not None:
+        parts.append(f"the model's dimensions in the order {formats.clean(item['permutation'])}")
+    if item.get("scale") is not None:
+        parts.append(f"scale {formats.clean(item['scale'])}, zero point {formats.clean(item.get('zero_point'))}")
+    return ", ".join(parts)
 
 
 def _value(value: object) -> str:

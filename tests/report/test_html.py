@@ -179,3 +179,25 @@ def test_rendering_needs_neither_numpy_nor_native_libraries():
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+def test_facts_about_a_payload_are_told_as_people_read_them():
+    inputs = good()
+    facts = {
+        "int8_mac_fraction_declared": 1.0,
+        "int8_mac_fraction_executed": 0.5,
+        "int8_primitives": 54,
+        "weight_bytes": 4698054,
+        "minimum_runtime": "1.14.0",
+        "kernels": {"Conv": 3},
+    }
+    page = render_html(replace(inputs, lower={**inputs.lower, "facts": facts}))
+    for term, value in (
+        ("Multiply-accumulates meant for INT8", "100 %"),
+        ("Multiply-accumulates computed in INT8", "50 %"),
+        ("Products computed in INT8", "54"),
+        ("Weights", "4.7 MB"),
+        ("Oldest runtime", "that of TensorFlow 1.14.0"),
+        ("Kernels", "Conv 3"),
+    ):
+        assert f"<dt>{term}</dt><dd>{value}</dd>" in page

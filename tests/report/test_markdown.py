@@ -54,3 +54,15 @@ def test_json_holds_every_document(example):
     assert document["build"] == json.loads(json.dumps(inputs.build))
     assert document["parity"] == json.loads(json.dumps(inputs.parity))
     assert "contact_sheet" not in document
+
+
+def test_what_the_file_itself_takes_is_said_in_words():
+    inputs = good()
+    border = {"name": "image", "index_name": "image", "dtype": "int8", "permutation": [0, 2, 3, 1]}
+    quantized = {**border, "scale": 0.5, "zero_point": -128}
+    plain = {**border, "name": "x", "permutation": None, "scale": None, "zero_point": None}
+    text = render_markdown(replace(inputs, lower={**inputs.lower, "options": {"inputs": [quantized, plain]}}))
+    (row,) = [line for line in text.splitlines() if line.startswith("| Engine's inputs")]
+    assert "image: int8, the model's dimensions in the order" in row
+    assert "scale 0.5, zero point -128; x: int8 |" in row
+    assert "index" not in row and "None" not in row
