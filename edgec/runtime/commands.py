@@ -128,7 +128,7 @@ def _info(artifact: Path, options: argparse.Namespace) -> dict[str, Any]:
             ("target", f"{manifest['target']} ({manifest['arch']})"),
             ("precision", manifest["precision"]),
             ("backend", manifest["backend"]),
-            ("engine", f"{engine['name']} >= {engine['minimum_version']}"),
+            ("engine", f"{engine['distribution']} >= {engine['minimum_version']}"),
             ("CPU features", ", ".join(manifest["cpu_features"]) or "none beyond the architecture's"),
             ("preprocessing", (manifest.get("preprocess") or {}).get("name") or "none: takes arrays"),
             *(("input", _spec(spec)) for spec in manifest["inputs"]),

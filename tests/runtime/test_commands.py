@@ -75,6 +75,11 @@ def test_info_needs_neither_numpy_nor_engine(device, cnn):
         assert fact in text
 
 
+def test_info_names_the_package_to_install(device, cnn):
+    distribution = json.loads(_ok(device(cnn.path, "info", "--json", packages=())))["engine"]["distribution"]
+    assert f"{distribution} >= " in _ok(device(cnn.path, "info", packages=()))
+
+
 def test_info_as_json_is_the_manifest(device, cnn):
     manifest = json.loads(_ok(device(cnn.path, "info", "--json", packages=())))
     assert manifest["format_version"] == 1
