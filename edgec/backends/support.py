@@ -37,7 +37,7 @@ def require_precision(name: str, precision: Precision) -> None:
         raise UsageError(
             f"The backend {name} makes no {precision} artifacts",
             f"It makes: {', '.join(item for item in offered if item != 'mixed')}.",
-            "Choose one of those with --precision, or another --backend.",
+            "Choose one of those with --precision, or another --backend, where the target lists one.",
         )
 
 
@@ -50,7 +50,7 @@ def interface_of(name: str, asked: Interface | Literal["auto"]) -> Interface:
         raise UsageError(
             f"The backend {name} makes no payloads with {asked} inputs and outputs",
             f"Its payloads take and give {' or '.join(offered)}.",
-            "Leave --io out, or choose another --backend.",
+            "Leave --io out, or choose a backend that has them (--backend), where the target lists one.",
         )
     return asked
 
@@ -63,7 +63,7 @@ def profiles_of(name: str, asked: str) -> tuple[Profile, ...]:
         raise UsageError(
             f"The backend {name} can't lower the profile {asked!r}",
             f"It can lower {' and '.join(backend.profiles)}.",
-            "Leave --profile out, or choose another --backend.",
+            "Leave --profile out, or choose a backend that has it (--backend), where the target lists one.",
         )
     return found
 
