@@ -152,7 +152,7 @@ def test_the_contract_and_the_recipe_are_in_the_file(tmp_path):
         "steps": [],
         "normalize": {"scale": 1.0, "mean": [127.5], "std": [127.5]},
     }
-    job = LowerJob(tmp_path / "model.onnx", load_target("host"), "int8", tmp_path, "int8", "net", recipe)
+    job = LowerJob(tmp_path / "model.onnx", load_target("host"), "int8", tmp_path, "int8", recipe)
     payload = BACKEND.lower(job)
     model = read((tmp_path / payload.files[0]).read_bytes())
     stored = {item.name: bytes(model.buffers[item.buffer].data) for item in model.metadata}
