@@ -32,8 +32,8 @@ _FLOATS = ("float16", "float32", "float64")
 class Declared:
     """What a model says of itself, kept so that the model need not be.
 
-    name: of its graph. cost: multiply-accumulates by node. integer: names of the nodes that multiply integers. stored_bytes: of all its
-    constants. inputs, outputs: name and dtype, in order.
+    name: of its graph. cost: multiply-accumulates by node. integer: names of the nodes that multiply integers.
+    stored_bytes: of all its constants. inputs, outputs: name and dtype, in order.
     """
 
     name: str
