@@ -88,6 +88,7 @@ def mapping_lines(document: Mapping[str, Any], everything: bool) -> list[str]:
         )
     lines.append(f"  memory     {_memory(document['memory'])}")
     lines += [f"  warning    {text}" for text in document["warnings"]]
+    lines += _refusal(document["float_nodes"])
     lines += ["", *(_by_operation(operators) if everything else _by_status(operators))]
     if document["remedies"]:
         lines += ["", "What would map more, one after the other:"]
@@ -101,6 +102,14 @@ def mapping_lines(document: Mapping[str, Any], everything: bool) -> list[str]:
             f"multiplications ({remedy['gained']:+d} operations)"
         )
     return lines
+
+
+def _refusal(float_nodes: Mapping[str, str]) -> list[str]:
+    if not float_nodes:
+        return []
+    named = [f"{'':<13}{node}: {reason}" for node, reason in list(float_nodes.items())[:_NAMED]]
+    more = [f"{'':<13}and {len(float_nodes) - _NAMED} more"] if len(float_nodes) > _NAMED else []
+    return ["  refused    a build would be, for what has no INT8 form:", *named, *more]
 
 
 def _by_status(operators: Sequence[Mapping[str, Any]]) -> list[str]:

@@ -15,7 +15,7 @@ def applies(target: Target) -> bool:
 
 
 def answer(model: Path, target: Target, interface: Interface, came_quantized: bool) -> dict[str, Any]:
-    """The document of a `Mapping`, with the nodes that stay in float.
+    """The document of a `Mapping`, with the nodes that stay in float: a build is refused for them.
 
     model: an ONNX file in its normal form. A float model is taken in its INT8 structure, with scales of no meaning.
 
@@ -24,18 +24,14 @@ def answer(model: Path, target: Target, interface: Interface, came_quantized: bo
     from edgec.backends.edgetpu.backend import BACKEND
     from edgec.backends.edgetpu.lowering import lowered
     from edgec.backends.edgetpu.mapping import predict
-    from edgec.inspection.structure import strict_structure
+    from edgec.backends.edgetpu.support import nodes_in_float
     from edgec.onnx_graph.graph import load_model
     from edgec.quantization.given import taken
+    from edgec.quantization.structure import strict_structure
 
     assert target.accelerator is not None
     source = load_model(model)
-    float_nodes: dict[str, str] = {}
-    if came_quantized:
-        quantized = taken(source).model
-    else:
-        structure = strict_structure(source, BACKEND.per_tensor_weights)
-        quantized, float_nodes = structure.model, dict(structure.float_nodes)
+    quantized = taken(source).model if came_quantized else strict_structure(source, BACKEND.per_tensor_weights).model
     file = lowered(quantized, BACKEND.interfaces[0] if interface == "auto" else interface)
     found = predict(file, target.accelerator.runtime).to_json()
-    return {**found, "float_nodes": float_nodes, "calibrated": came_quantized}
+    return {**found, "float_nodes": nodes_in_float(quantized), "calibrated": came_quantized}

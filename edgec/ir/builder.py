@@ -24,6 +24,21 @@ class GraphBuilder:
         self.arrangements: dict[tuple[str, str], str] = {}  # constants in another arrangement: its name, by theirs
         self._producers: dict[str, Operation] = {}
 
+    @classmethod
+    def over(cls, graph: Graph, *, results: bool = True) -> GraphBuilder:
+        """For a graph of other operations over the values, the inputs and the layouts of `graph`.
+
+        results: take over what operations compute, too, so that no new name is one of theirs; otherwise constants only.
+        """
+        builder = cls(graph.name)
+        builder.graph.layouts = dict(graph.layouts)
+        for name in graph.inputs:
+            builder.input(name, graph.type(name))
+        for value in graph.values.values():
+            if results or value.is_constant:
+                builder.copy_value(value)
+        return builder
+
     def type(self, name: str) -> TensorType:
         """The type of a value that is there already."""
         return self.graph.type(name)
@@ -120,7 +135,7 @@ def rebuilt(graph: Graph, operations: Sequence[Operation], extra: Sequence[Value
 
 
 def without_dead(graph: Graph) -> Graph:
-    """The graph without what no output depends on; inputs stay."""
+    """The graph without what no output depends on, and without layouts of what is no border any more; inputs stay."""
     needed = set(graph.outputs)
     kept: list[Operation] = []
     for operation in reversed(graph.operations):
@@ -130,4 +145,5 @@ def without_dead(graph: Graph) -> Graph:
             kept.append(operation)
     needed.update(graph.inputs)
     values = {name: value for name, value in graph.values.items() if name in needed}
-    return Graph(graph.name, graph.inputs, graph.outputs, kept[::-1], values, graph.layouts)
+    layouts = {name: order for name, order in graph.layouts.items() if name in (*graph.inputs, *graph.outputs)}
+    return Graph(graph.name, graph.inputs, graph.outputs, kept[::-1], values, layouts)

@@ -175,6 +175,14 @@ def branches() -> onnx.ModelProto:
     return net.model({"c": (TensorProto.BOOL, []), "x": (1, [2])}, {"y": (1, [2])})
 
 
+def with_float_operator() -> onnx.ModelProto:
+    """A convolution, then a sine: TensorFlow Lite computes it, in float only."""
+    net = Net()
+    net.add("Conv", ["x", net.constant("w", net.weights("w", (4, 3, 3, 3)))], "c")
+    net.add("Sin", ["c"], "y")
+    return net.model({"x": (1, [1, 3, 8, 8])}, {"y": (1, [1, 4, 6, 6])})
+
+
 def with_unknown_operator() -> onnx.ModelProto:
     """Relu, then an operator that nobody has."""
     nodes = [

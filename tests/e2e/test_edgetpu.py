@@ -8,9 +8,9 @@ from edgec.backends import load_backend
 from edgec.backends.base import LowerJob
 from edgec.events import ignore
 from edgec.inspection.driver import inspect
-from edgec.inspection.structure import strict_structure
 from edgec.onnx_graph.graph import load_model
 from edgec.pipeline import Front
+from edgec.quantization.structure import strict_structure
 from edgec.runtime.engines import open_engine
 from edgec.spec import BuildSpec
 from edgec.stage_runner import StageRunner

@@ -82,6 +82,18 @@ def test_a_node_that_no_file_can_hold_is_named(tmp_path):
         inspect(BuildSpec(path, targets=("coral-usb",), precision="float"))
 
 
+def test_a_node_without_an_int8_form_is_named_here_and_refused_by_a_build_before_calibration(tmp_path):
+    path = tmp_path / "model.onnx"
+    path.write_bytes(models.with_float_operator().SerializeToString())
+    mapping = inspect(BuildSpec(path, targets=("coral-usb",), precision="float")).answers["mapping"]
+    assert mapping["float_nodes"] == {"sin.y": "its result 'y' is needed in float32"}
+    said = CliRunner().invoke(command, [str(path)], standalone_mode=False).output
+    assert "refused    a build would be" in said and "sin.y: its result 'y' is needed in float32" in said
+    with pytest.raises(UnsupportedOp, match="can't be lowered through edgetpu") as refusal:
+        build(path, targets="coral-usb", calibration="random", output=tmp_path / "out")
+    assert "node 'sin.y' (Sin)" in refusal.value.why
+
+
 def test_the_command_prints_json(digits):
     result = CliRunner().invoke(command, [str(digits.model), "-t", "coral-usb", "--json"], standalone_mode=False)
     assert result.return_value == 0, result.output

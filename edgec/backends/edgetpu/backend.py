@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from edgec.backends.base import Availability, Backend, Interface, LowerJob, OpVerdict, Payload, Precision
 from edgec.backends.edgetpu.compiler import EXECUTABLE
+from edgec.backends.edgetpu.support import REMEDY
 from edgec.errors import UnsupportedOp
 from edgec.quantization.profiles import Profile
 
@@ -59,8 +60,10 @@ class EdgeTPU:
         return _tflite().saturates(target)
 
     def supports(self, model: Path, target: Target) -> Sequence[OpVerdict]:
-        """Every node that TensorFlow Lite can take: what the Edge TPU can't is left to the CPU."""
-        return _tflite().supports(model, target)
+        """Every node that TensorFlow Lite can take and compute in INT8: what the Edge TPU can't is left to the CPU."""
+        from edgec.backends.edgetpu.support import verdicts
+
+        return verdicts(model, _tflite().supports(model, target), self.per_tensor_weights)
 
     def lower(self, job: LowerJob) -> Payload:
         """Write the file, predict its mapping, and compile it where the compiler is on PATH.
@@ -150,8 +153,7 @@ def _require_strict(network: Network) -> None:
     raise UnsupportedOp(
         f"{len(floats)} operations of the model would compute in float, and the Edge TPU takes 8-bit integers only",
         "\n".join(floats[:_NAMED]) + more,
-        "End the model before them, or replace them: `edgec inspect` names what may stand in their place. A target "
-        "that lists the backend tflite takes them as they are.",
+        REMEDY,
         {"operations": floats},
     )
 

@@ -13,6 +13,7 @@ from edgec.backends.tflite.legal import legalize
 from edgec.backends.tflite.widths import one_width
 from edgec.backends.tflite.writer.elementwise import UNARY
 from edgec.ir import kinds
+from edgec.ir.builder import GraphBuilder
 from edgec.ir.graph import Graph, Operation
 from edgec.ir.importer import import_model
 from edgec.ir.passes.boundary import boundary_integers
@@ -77,13 +78,11 @@ def lacks(graph: Graph, operation: Operation) -> bool:
 
 def borders_apart(graph: Graph) -> Graph:
     """The graph with outputs that are neither inputs nor constants: a runtime may share the memory of those."""
-    from edgec.ir.builder import GraphBuilder
-
     taken = [name for name in graph.outputs if name in graph.inputs or graph.values[name].is_constant]
     if not taken:
         return graph
-    builder = GraphBuilder(graph.name)
-    builder.graph = Graph(graph.name, graph.inputs, (), list(graph.operations), dict(graph.values), dict(graph.layouts))
+    builder = GraphBuilder.over(graph)
+    builder.graph.operations.extend(graph.operations)
     outputs = []
     for name in graph.outputs:
         if name in taken:
@@ -94,9 +93,7 @@ def borders_apart(graph: Graph) -> Graph:
             outputs.append(copy)
         else:
             outputs.append(name)
-    made = builder.finish(outputs)
-    made.layouts = {name: order for name, order in made.layouts.items() if name in (*made.inputs, *made.outputs)}
-    return made
+    return builder.finish(outputs)
 
 
 COPY = "/output"

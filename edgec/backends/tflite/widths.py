@@ -22,11 +22,7 @@ def one_width(graph: Graph) -> Graph:
     """The graph with 16 bits around every operation that has them on one side. Between Dequantize and Quantize all is
     float still."""
     producers, consumers = graph.producers(), graph.consumers()
-    builder = GraphBuilder(graph.name)
-    for name in graph.inputs:
-        builder.input(name, graph.type(name))
-    for value in graph.values.values():
-        builder.copy_value(value)
+    builder = GraphBuilder.over(graph)
     for operation in graph.operations:
         widths = _widths(graph, operation, producers, consumers)
         if set(widths) != {"int8", "int16"}:
@@ -53,9 +49,7 @@ def one_width(graph: Graph) -> Graph:
             kinds.Quantize(), [fine], f"{output}/int16_quantized", quantization=_finer(grid), dtype="int16"
         )
         builder.graph.operations.append(Operation(kinds.Dequantize(), (integers,), (output,)))
-    made = builder.finish(graph.outputs)
-    made.layouts = dict(graph.layouts)
-    return made
+    return builder.finish(graph.outputs)
 
 
 def _widths(

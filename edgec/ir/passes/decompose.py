@@ -45,16 +45,10 @@ Lacks = Callable[[Graph, Operation], bool]
 
 def decompose(graph: Graph, lacks: Lacks) -> Graph:
     """The graph without operations that the backend lacks, as far as there are rules. Names of values stay."""
-    builder = GraphBuilder(graph.name)
-    for name in graph.inputs:
-        builder.input(name, graph.type(name))
-    for value in graph.values.values():
-        builder.copy_value(value)
+    builder = GraphBuilder.over(graph)
     for operation in graph.operations:
         _visit(builder, operation, lacks)
-    made = builder.finish(graph.outputs)
-    made.layouts = dict(graph.layouts)
-    return made
+    return builder.finish(graph.outputs)
 
 
 def _visit(builder: GraphBuilder, operation: Operation, lacks: Lacks) -> None:

@@ -109,20 +109,14 @@ class _Rewriting:
     reasons: dict[str, str] = field(default_factory=dict)
 
     def run(self) -> Graph:
-        self.builder = GraphBuilder(self.graph.name)
+        self.builder = GraphBuilder.over(self.graph, results=False)
         self.readers = self.graph.consumers()
         self.writers = self.graph.producers()
-        for name in self.graph.inputs:
-            self.builder.input(name, self.graph.type(name))
-        for value in self.graph.values.values():
-            if value.is_constant:
-                self.builder.copy_value(value)
         for operation in self.graph.operations:
             self._operation(operation)
         for name in self.graph.outputs:
             self._output(name)
         made = self.builder.finish(self.graph.outputs)
-        made.layouts = dict(self.graph.layouts)
         fixed = {*made.inputs, *made.outputs}
         return renamed(made, {old: new for old, new in self.wanted.items() if old not in fixed})
 

@@ -73,10 +73,8 @@ def test_where_it_prints_no_table_the_file_beside_the_model_is_read(stand_in, mo
 
 def test_one_that_hangs_is_ended_with_its_children(stand_in, model, out, tmp_path):
     script = stand_in(f"sleep 60 & echo $! > {tmp_path}/child; echo thinking; wait\n")
-    began = time.monotonic()
     with pytest.raises(WorkerTimedOut, match="did not finish in 1 s"):
         compiler.compile_model(script, model, out, 14, timeout=1)
-    assert time.monotonic() - began < 20
     assert not is_running(int((tmp_path / "child").read_text()))
 
 

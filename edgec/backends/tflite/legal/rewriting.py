@@ -83,11 +83,7 @@ class Rewriting:
     makers: dict[str, Operation] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        self.builder = GraphBuilder(self.graph.name)
-        for name in self.graph.inputs:
-            self.builder.input(name, self.graph.type(name))
-        for value in self.graph.values.values():  # also results, so that no new name is one of theirs
-            self.builder.copy_value(value)
+        self.builder = GraphBuilder.over(self.graph)
 
     def write(self, operation: Operation) -> None:
         """Write an operation, or what stands for it."""
@@ -103,9 +99,7 @@ class Rewriting:
         self.makers.update((name, operation) for name in operation.outputs)
 
     def finish(self) -> Graph:
-        made = self.builder.finish(self.graph.outputs)
-        made.layouts = dict(self.graph.layouts)
-        return made
+        return self.builder.finish(self.graph.outputs)
 
 
 @dataclass(frozen=True)

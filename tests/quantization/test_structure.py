@@ -5,8 +5,8 @@ import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
-from edgec.inspection.structure import never_negative, strict_structure
 from edgec.onnx_graph.graph import Graph
+from edgec.quantization.structure import never_negative, strict_structure
 
 
 def model(*nodes, output="y", constants=None):
