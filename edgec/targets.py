@@ -16,6 +16,11 @@ from edgec.toml_schema import Table, did_you_mean
 
 ARCHITECTURES = ("x86_64", "aarch64", "armv7l")
 
+EMULATORS = {"aarch64": "qemu-aarch64", "armv7l": "qemu-arm"}
+"""The emulator of each architecture that one can stand in for."""
+
+_TRIPLES = {"x86_64": "x86_64-linux-gnu", "aarch64": "aarch64-linux-gnu", "armv7l": "arm-linux-gnueabihf"}
+
 X86_FEATURES = ("sse4_2", "avx", "avx2", "fma", "avx_vnni", "avx512f", "avx512bw", "avx512_vnni", "amx_int8")
 """The x86 features that decide how INT8 is computed, by their names in /proc/cpuinfo."""
 
@@ -40,12 +45,27 @@ class Accelerator:
 
 
 @dataclass(frozen=True)
+class Emulator:
+    """What stands in for the device during a build.
+
+    qemu: the user-mode emulator's name ("qemu-aarch64"). cpu: the core that it is to be, by the emulator's own name.
+    """
+
+    qemu: str
+    cpu: str
+
+
+@dataclass(frozen=True)
 class Target:
     """A device.
 
     features: instruction-set features that the artifact may rely on, by their names in /proc/cpuinfo.
     threads: what the device's runtime should use; 0 leaves it to the engine.
     backends: in the order of preference.
+    triple: for compilers: "aarch64-linux-gnu". cpu: the core, by LLVM's name; "" where any of the architecture may do.
+    min_glibc: the oldest C library that a device may have; "" where nothing is promised.
+    memory_mib: what the device has; 0 where it is not known.
+    emulator: None where nothing can stand in for the device.
     """
 
     name: str
@@ -55,6 +75,11 @@ class Target:
     threads: int
     backends: tuple[str, ...]
     accelerator: Accelerator | None = None
+    triple: str = ""
+    cpu: str = ""
+    min_glibc: str = ""
+    memory_mib: int = 0
+    emulator: Emulator | None = None
 
     @property
     def saturates_int8_products(self) -> bool:
@@ -103,6 +128,11 @@ def _read(path: Path) -> Target:
         threads=table.get("threads", int, 0),
         backends=table.list_of("backends", str),
         accelerator=_accelerator(table.table("accelerator")),
+        triple=table.get("triple", str, _TRIPLES.get(arch, "")),
+        cpu=table.get("cpu", str, ""),
+        min_glibc=table.get("min_glibc", str, ""),
+        memory_mib=table.get("memory_mib", int, 0),
+        emulator=_emulator(table.table("emulator"), arch),
     )
     table.done()
     check_name(target.name, "a target", f"Change it in {path}.")
@@ -117,6 +147,19 @@ def _read(path: Path) -> Target:
             fix = f"Features that decide something: {', '.join(X86_FEATURES)}.{did_you_mean(feature, X86_FEATURES)}"
             raise table.error(f"the feature {feature!r} is not known", fix, "features")
     return target
+
+
+def _emulator(table: Table | None, arch: str) -> Emulator | None:
+    if table is None:
+        return None
+    if arch not in EMULATORS:
+        raise table.error(f"there is an [emulator] for {arch}", "Only ARM targets are emulated: remove that table.")
+    found = Emulator(qemu=table.get("qemu", str, choices=(EMULATORS[arch],)), cpu=table.get("cpu", str))
+    table.done()
+    if found.cpu == "max":
+        fix = "Name the core that the device has: `max` has instructions that no device has all of."
+        raise table.error("emulator.cpu is 'max'", fix, "cpu")
+    return found
 
 
 def _accelerator(table: Table | None) -> Accelerator | None:
