@@ -29,22 +29,23 @@ from pathlib import Path
 import numpy as np
 import onnx
 
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "examples"))
+
+from int8_share import int8_share
+from model_zoo.case import Case, Run, onnx_runtime
+from model_zoo.fetch import CASES
+from model_zoo.packages import Unavailable
+from quantizer_peers import QUANTIZERS
+
+from edgec.calibration_data.sources import open_source
+from edgec.contract import Contract
+from edgec.events import ignore
+from edgec.recipes import load_recipe
+from edgec.reference import Reference
+from edgec.stage import StageContext
+from edgec.stages import ingest, simplify
+
 HERE = Path(__file__).resolve().parent
-sys.path[:0] = [str(HERE), str(HERE.parent), str(HERE.parent / "examples")]
-
-from int8_share import int8_share  # noqa: E402
-from model_zoo.case import Case, Run, onnx_runtime  # noqa: E402
-from model_zoo.fetch import CASES  # noqa: E402
-from model_zoo.packages import Unavailable  # noqa: E402
-from quantizer_peers import QUANTIZERS  # noqa: E402
-
-from edgec.calibration_data.sources import open_source  # noqa: E402
-from edgec.contract import Contract  # noqa: E402
-from edgec.events import ignore  # noqa: E402
-from edgec.recipes import load_recipe  # noqa: E402
-from edgec.reference import Reference  # noqa: E402
-from edgec.stage import StageContext  # noqa: E402
-from edgec.stages import ingest, simplify  # noqa: E402
 
 ONE_THREAD = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
 MODELS = (

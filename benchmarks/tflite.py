@@ -32,15 +32,16 @@ from pathlib import Path
 
 import numpy as np
 
-HERE = Path(__file__).resolve().parent
-sys.path[:0] = [str(HERE), str(HERE.parent), str(HERE.parent / "examples")]
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "examples"))
 
-from model_zoo.case import Case, Feeds, Outputs  # noqa: E402
-from model_zoo.environments import environment  # noqa: E402
-from model_zoo.fetch import CASES  # noqa: E402
-from model_zoo.packages import Unavailable  # noqa: E402
-from quantizers import ONE_THREAD, prepare  # noqa: E402
-from tflite_peers import CONVERTERS  # noqa: E402
+from model_zoo.case import Case, Feeds, Outputs
+from model_zoo.environments import environment
+from model_zoo.fetch import CASES
+from model_zoo.packages import Unavailable
+from quantizers import ONE_THREAD, prepare
+from tflite_peers import CONVERTERS
+
+HERE = Path(__file__).resolve().parent
 
 MODELS = ("efficientnet_lite0", "ppocr_cls", "mnist_cnn")
 TURN = 8  # runs of one file at a time; the first of them, which finds cold caches, does not count

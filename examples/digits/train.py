@@ -15,14 +15,15 @@ from pathlib import Path
 import numpy as np
 import onnx
 
-HERE = Path(__file__).resolve().parent
-sys.path[:0] = [str(HERE), str(HERE.parent)]
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from model_zoo.digits import CALIBRATION, TRAINING, load_digits, write_pictures  # noqa: E402
-from model_zoo.numpy_layers import Parameters  # noqa: E402
-from model_zoo.numpy_training import Schedule, accuracy, classifier, convolution, fit  # noqa: E402
-from model_zoo.onnx_builder import OnnxBuilder  # noqa: E402
-from network import Network, initialize  # noqa: E402
+from model_zoo.digits import CALIBRATION, TRAINING, load_digits, write_pictures
+from model_zoo.numpy_layers import Parameters
+from model_zoo.numpy_training import Schedule, accuracy, classifier, convolution, fit
+from model_zoo.onnx_builder import OnnxBuilder
+from network import Network, initialize
+
+HERE = Path(__file__).resolve().parent
 
 SCHEDULE = Schedule(epochs=40, batch=64, rate=4e-3)
 

@@ -25,11 +25,9 @@ from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import asdict, replace
 from pathlib import Path
 
-HERE = Path(__file__).resolve().parent
-ROOT = HERE.parents[1]
-sys.path[:0] = [str(HERE), str(ROOT), str(ROOT / "examples")]
+sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "examples"))
 
-from measurement import (  # noqa: E402
+from measurement import (
     BACKENDS,
     UNEXPLAINED,
     Measurement,
@@ -40,10 +38,13 @@ from measurement import (  # noqa: E402
     short_of,
     write_records,
 )
-from model_zoo.fetch import CASES  # noqa: E402
+from model_zoo.fetch import CASES
 
-from edgec.backends import backend_tools  # noqa: E402
-from edgec.stage_runner import tool_version  # noqa: E402
+from edgec.backends import backend_tools
+from edgec.stage_runner import tool_version
+
+HERE = Path(__file__).resolve().parent
+ROOT = HERE.parents[1]
 
 ONE_THREAD = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
 
