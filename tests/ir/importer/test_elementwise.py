@@ -4,16 +4,12 @@ from onnx import TensorProto, helper
 
 from edgec.errors import UnsupportedOp
 from edgec.ir.importer import import_model
-from tests.ir.importer.agreement import agree, labels, model_over
+from tests.ir.importer.comparison import agree, labels, model_of, node
 
 RNG = np.random.default_rng(1)
 X = RNG.normal(scale=3, size=(2, 3, 4, 5)).astype(np.float32)
 POSITIVE = np.abs(X) + 0.1
 INTEGERS = RNG.integers(-20, 20, (3, 4))
-
-
-def node(op, inputs, **attributes):
-    return helper.make_node(op, inputs, ["y"], **attributes)
 
 
 UNARY = [
@@ -70,7 +66,7 @@ def test_the_usual_slopes_are_one_operation():
 
 def test_celu_with_a_negative_alpha_is_refused():
     with pytest.raises(UnsupportedOp, match="alpha is -1"):
-        import_model(model_over(node("Celu", ["x"], alpha=-1.0), {"x": X}))
+        import_model(model_of(node("Celu", ["x"], alpha=-1.0), {"x": X}))
 
 
 ARITHMETIC = ["Add", "Sub", "Mul", "Div", "Max", "Min", "Sum", "Mean"]
@@ -204,7 +200,7 @@ def test_what_does_nothing():
 
 
 def test_dropout_in_training_is_refused():
-    model = model_over(node("Dropout", ["x", "", "t"]), {"x": X}, {"t": np.array(True)})
+    model = model_of(node("Dropout", ["x", "", "t"]), {"x": X}, {"t": np.array(True)})
     with pytest.raises(UnsupportedOp, match=r"at random.*\n.*model\.eval"):
         import_model(model)
 

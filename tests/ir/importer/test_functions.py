@@ -4,7 +4,7 @@ from onnx import helper
 
 from edgec.ir.importer import examine
 from edgec.ir.importer.functions import BY_DEFINITION
-from tests.ir.importer.agreement import agree, model_over
+from tests.ir.importer.comparison import agree, model_of
 
 RNG = np.random.default_rng(4)
 Q = RNG.normal(size=(1, 2, 5, 8)).astype(np.float32)
@@ -26,7 +26,7 @@ def test_attributes_that_are_left_out_have_their_defaults():
 
 def test_what_a_definition_lacks_is_named_with_the_operator_inside():
     window = helper.make_node("HannWindow", ["size"], ["y"], name="hann")
-    (found,) = examine(model_over(window, {"size": np.array(6)}))
+    (found,) = examine(model_of(window, {"size": np.array(6)}))
     assert (found.node, found.op) == ("hann", "HannWindow")
     assert found.reason == "within its definition, Range: its limit is computed at run time"
 

@@ -6,13 +6,9 @@ from onnx import TensorProto, helper, numpy_helper
 from edgec.errors import UnsupportedOp
 from edgec.ir.importer import examine, import_model
 from edgec.ir.reference import execute
-from tests.ir.importer.agreement import agree, labels, model_over
+from tests.ir.importer.comparison import agree, labels, model_of, node
 
 X = np.arange(6, dtype=np.float32).reshape(2, 3)
-
-
-def node(op, inputs, outputs=("y",), **attributes):
-    return helper.make_node(op, inputs, list(outputs), **attributes)
 
 
 def with_input(of, shape=(2, 3)):
@@ -55,7 +51,7 @@ def test_float32_stands_for_inputs_and_outputs_of_other_floats(dtype):
         node("Sqrt", ["wide"], ["root"]),
         node("Cast", ["root"], ["y"], to=of),
     ]
-    graph = import_model(model_over(nodes, {"x": X.astype(dtype)}))
+    graph = import_model(model_of(nodes, {"x": X.astype(dtype)}))
     assert graph.type("x").dtype == graph.type("y").dtype == "float32"
     np.testing.assert_array_equal(execute(graph, {"x": X})["y"], np.sqrt(X))
 
@@ -66,8 +62,8 @@ def test_float32_does_not_stand_for_other_floats_that_the_model_computes_with():
         node("Cast", ["narrow"], ["y"], to=TensorProto.FLOAT),
     ]
     for outputs in (("y",), ("narrow", "y")):
-        assert [item[:2] for item in refused(model_over(nodes, {"x": X}, outputs=outputs))] == [("Cast_0", "Cast")]
-    passed_on = model_over(nodes[1:], {"narrow": X.astype(np.float16)}, outputs=("narrow", "y"))
+        assert [item[:2] for item in refused(model_of(nodes, {"x": X}, outputs=outputs))] == [("Cast_0", "Cast")]
+    passed_on = model_of(nodes[1:], {"narrow": X.astype(np.float16)}, outputs=("narrow", "y"))
     assert [item[:3] for item in refused(passed_on)] == [("narrow", "input", "it is float16")]
 
 
@@ -87,7 +83,7 @@ def test_inputs_and_results_without_elements_are_refused():
     ((place, op, reason, _),) = refused(with_input(TensorProto.FLOAT, (2, 0)))
     assert (place, op) == ("x", "input") and "no elements" in reason
     nothing = node("Slice", ["x", "s", "s"])
-    ((place, op, reason, _),) = refused(model_over(nothing, {"x": X}, {"s": np.array([1])}))
+    ((place, op, reason, _),) = refused(model_of(nothing, {"x": X}, {"s": np.array([1])}))
     assert (place, op) == ("y", "output") and "no elements" in reason
 
 
@@ -117,7 +113,7 @@ def branch(name):
 
 def test_control_flow_is_named_with_what_to_do():
     conditional = node("If", ["c"], then_branch=branch("a"), else_branch=branch("b"))
-    ((place, op, _, remedy),) = refused(model_over(conditional, {"x": X, "c": np.array(True)}))
+    ((place, op, _, remedy),) = refused(model_of(conditional, {"x": X, "c": np.array(True)}))
     assert (place, op) == ("If_0", "If") and "--shape" in remedy
 
 
@@ -129,7 +125,7 @@ def test_everything_that_is_wrong_is_told_at_once():
         node("TopK", ["b", "k"], ["v", "i"]),
         node("FusedConv", ["v"], ["f"], domain="com.microsoft"),
     ]
-    model = model_over(nodes, {"x": X, "square": X[:, :2], "z": X.astype(np.uint32)}, {"k": np.array([9])}, ["d", "v"])
+    model = model_of(nodes, {"x": X, "square": X[:, :2], "z": X.astype(np.uint32)}, {"k": np.array([9])}, ["d", "v"])
     model.opset_import.append(helper.make_opsetid("com.microsoft", 1))
     assert [(item.node, item.op) for item in examine(model)] == [
         ("z", "input"),
@@ -142,7 +138,7 @@ def test_everything_that_is_wrong_is_told_at_once():
 
 def test_the_error_names_nodes_reasons_and_remedies():
     with pytest.raises(UnsupportedOp) as caught:
-        import_model(model_over([node("Det", ["x"])], {"x": X[:, :2]}))
+        import_model(model_of([node("Det", ["x"])], {"x": X[:, :2]}))
     error = caught.value
     assert error.what == "The model can't be compiled as it is"
     assert error.why == "node 'Det_0' (Det): there is no rule for this operator"
@@ -151,7 +147,7 @@ def test_the_error_names_nodes_reasons_and_remedies():
 
 def test_a_refused_node_without_a_name_is_called_by_its_result():
     bare = helper.make_node("Det", ["x"], ["y"])
-    model = model_over(bare, {"x": X[:, :2]})
+    model = model_of(bare, {"x": X[:, :2]})
     model.graph.node[0].name = ""
     assert examine(model)[0].node == "y"
 
@@ -162,7 +158,7 @@ def test_numbers_in_between_of_other_dtypes_are_refused_at_the_node_that_makes_t
         node("Exp", ["wide"], ["e"]),
         node("Cast", ["e"], ["y"], to=TensorProto.FLOAT),
     ]
-    ((place, op, reason, _),) = refused(model_over(nodes, {"x": X}))
+    ((place, op, reason, _),) = refused(model_of(nodes, {"x": X}))
     assert (place, op) == ("Cast_0", "Cast") and "float64" in reason
 
 
@@ -181,19 +177,19 @@ def test_weights_in_float16_stay_in_float16():
 def test_computing_in_float16_is_refused():
     nodes = [node("Add", ["half", "half"], ["h"]), node("Cast", ["x"], ["n"], to=TensorProto.FLOAT16),
              node("Add", ["h", "n"], ["s"]), node("Cast", ["s"], ["y"], to=TensorProto.FLOAT)]  # fmt: skip
-    ((place, op, reason, _),) = refused(model_over(nodes, {"x": X}, {"half": np.ones(3, np.float16)}))
+    ((place, op, reason, _),) = refused(model_of(nodes, {"x": X}, {"half": np.ones(3, np.float16)}))
     assert (place, op) == ("Cast_1", "Cast") and "float16" in reason
 
 
 def test_outputs_that_are_inputs_or_one_tensor_keep_their_names():
     nodes = [node("Identity", ["x"], ["a"]), node("Identity", ["a"], ["b"])]
-    graph = import_model(model_over(nodes, {"x": X}, None, ["b", "a"]))
+    graph = import_model(model_of(nodes, {"x": X}, None, ["b", "a"]))
     assert graph.outputs == ("b", "a")
     assert all((data == X).all() for data in execute(graph, {"x": X}).values())
 
 
 def test_an_initializer_that_is_listed_as_an_input_is_a_constant():
-    model = model_over(node("Add", ["x", "c"]), {"x": X, "c": X})
+    model = model_of(node("Add", ["x", "c"]), {"x": X, "c": X})
     model.graph.initializer.append(numpy_helper.from_array(X, "c"))
     assert import_model(model).inputs == ("x",)
 
@@ -202,11 +198,11 @@ def test_the_same_model_gives_the_same_graph():
     from edgec.ir.dump import dump
 
     nodes = [node("Softplus", ["x"], ["a"]), node("Selu", ["a"], ["y"])]
-    assert dump(import_model(model_over(nodes, {"x": X}))) == dump(import_model(model_over(nodes, {"x": X})))
+    assert dump(import_model(model_of(nodes, {"x": X}))) == dump(import_model(model_of(nodes, {"x": X})))
 
 
 def test_the_model_itself_stays_as_it_is():
-    model = model_over([node("Shape", ["x"], ["s"]), node("Reshape", ["x", "s"])], {"x": X})
+    model = model_of([node("Shape", ["x"], ["s"]), node("Reshape", ["x", "s"])], {"x": X})
     before = onnx.ModelProto.FromString(model.SerializeToString())
     import_model(model)
     assert model == before

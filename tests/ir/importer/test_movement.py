@@ -1,19 +1,15 @@
 import numpy as np
 import pytest
-from onnx import TensorProto, helper, numpy_helper
+from onnx import TensorProto, numpy_helper
 
 from edgec.errors import UnsupportedOp
 from edgec.ir.importer import import_model
 from edgec.ir.reference import execute
-from tests.ir.importer.agreement import agree, labels, model_over
+from tests.ir.importer.comparison import agree, labels, model_of, node
 
 RNG = np.random.default_rng(2)
 X = RNG.normal(size=(2, 3, 4, 5)).astype(np.float32)
 M = RNG.normal(size=(4, 6)).astype(np.float32)
-
-
-def node(op, inputs, outputs=("y",), **attributes):
-    return helper.make_node(op, inputs, list(outputs), **attributes)
 
 
 def ints(*values):
@@ -22,7 +18,7 @@ def ints(*values):
 
 def refusal(nodes, feeds, constants=None, outputs=("y",)):
     with pytest.raises(UnsupportedOp) as caught:
-        import_model(model_over(nodes, feeds, constants, outputs))
+        import_model(model_of(nodes, feeds, constants, outputs))
     return str(caught.value)
 
 
@@ -268,7 +264,7 @@ def test_one_hot(axis, dtype, constant):
     values = {"v": np.array([-1, 2], np.float32)}
     feeds = {"i": indices.astype(dtype)} | ({} if constant else values)
     hot = node("OneHot", ["i", "d", "v"], axis=axis)
-    graph = import_model(model_over(hot, feeds, {"d": np.array(5)} | (values if constant else {})))
+    graph = import_model(model_of(hot, feeds, {"d": np.array(5)} | (values if constant else {})))
     np.testing.assert_array_equal(execute(graph, feeds)["y"], np.moveaxis(expected, -1, axis))
 
 

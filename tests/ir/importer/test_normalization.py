@@ -8,7 +8,7 @@ import pytest
 
 from edgec.errors import UnsupportedOp
 from edgec.ir.reference.executor import execute
-from tests.ir.importer.parity import assert_same_as_onnxruntime, imported, kinds, model_of, node, random
+from tests.ir.importer.comparison import agree, assert_same_as_onnxruntime, imported, labels, model_of, node, random
 
 SHAPES = [(2, 6, 5), (2, 6, 4, 3), (1, 6, 2, 3, 2)]
 
@@ -21,8 +21,8 @@ def _positive(*shape: int) -> np.ndarray:
 def test_batch_normalization(shape: tuple[int, ...]) -> None:
     constants = {"s": random(6), "b": random(6), "m": random(6), "v": _positive(6)}
     item = node("BatchNormalization", ["x", *constants], epsilon=1e-3)
-    graph = assert_same_as_onnxruntime(model_of(item, {"x": shape}, constants))
-    assert kinds(graph) == ["mul", "add"]
+    graph = agree(item, {"x": shape}, constants)
+    assert labels(graph) == ["mul", "add"]
 
 
 def test_batch_normalization_that_trains_is_refused() -> None:
@@ -36,7 +36,7 @@ def test_batch_normalization_that_trains_is_refused() -> None:
 def test_instance_normalization(shape: tuple[int, ...]) -> None:
     constants = {"s": random(6), "b": random(6)}
     item = node("InstanceNormalization", ["x", *constants], epsilon=1e-3)
-    assert_same_as_onnxruntime(model_of(item, {"x": shape}, constants), 1e-5)
+    agree(item, {"x": shape}, constants, tolerance=1e-5)
 
 
 @pytest.mark.parametrize(("opset", "gains"), [(18, 3), (21, 6)])
@@ -45,13 +45,13 @@ def test_group_normalization(shape: tuple[int, ...], opset: int, gains: int) -> 
     constants = {"s": random(gains), "b": random(gains)}
     item = node("GroupNormalization", ["x", *constants], num_groups=3, epsilon=1e-3)
     graph = imported(model_of(item, {"x": shape}, constants, opset=opset))
-    assert kinds(graph).count("reduce_mean") == 2
-    assert_same_as_onnxruntime(model_of(item, {"x": shape}, constants, opset=opset), 1e-5)
+    assert labels(graph).count("reduce_mean") == 2
+    agree(item, {"x": shape}, constants, opset=opset, tolerance=1e-5)
 
 
 @pytest.mark.parametrize("axes", [None, [1], [0, 2, 3], [2, 3], [-1]])
 def test_mean_variance_normalization(axes: list[int] | None) -> None:
-    assert_same_as_onnxruntime(model_of(node("MeanVarianceNormalization", ["x"], axes=axes), {"x": (2, 3, 4, 5)}), 1e-5)
+    agree(node("MeanVarianceNormalization", ["x"], axes=axes), {"x": (2, 3, 4, 5)}, tolerance=1e-5)
 
 
 @pytest.mark.parametrize("constant", [True, False])
@@ -62,40 +62,40 @@ def test_layer_normalization(axis: int, bias: bool, constant: bool) -> None:
     gains = {"s": random(*shape[axis:]), **({"b": random(*shape[axis:])} if bias else {})}
     inputs = {"x": shape} if constant else {"x": shape, **{name: data.shape for name, data in gains.items()}}
     item = node("LayerNormalization", ["x", *gains], axis=axis, epsilon=1e-3)
-    graph = assert_same_as_onnxruntime(model_of(item, inputs, gains if constant else {}), 1e-5)
-    assert kinds(graph) == ["LayerNorm"]
+    graph = agree(item, inputs, gains if constant else {}, tolerance=1e-5)
+    assert labels(graph) == ["LayerNorm"]
 
 
 @pytest.mark.parametrize("axis", [-1, 1])
 def test_mean_and_deviation_of_a_layer_normalization(axis: int) -> None:
     names = ("y", "mean", "inverse")
     item = node("LayerNormalization", ["x", "s"], names, axis=axis)
-    assert_same_as_onnxruntime(model_of(item, {"x": (2, 3, 4)}, {"s": random(*(2, 3, 4)[axis:])}, names), 1e-5)
+    agree(item, {"x": (2, 3, 4)}, {"s": random(*(2, 3, 4)[axis:])}, names, tolerance=1e-5)
 
 
 @pytest.mark.parametrize("axis", [-1, 1, 2])
 def test_rms_normalization(axis: int) -> None:
     shape = (2, 3, 4)
     item = node("RMSNormalization", ["x", "s"], axis=axis, epsilon=1e-3)
-    assert_same_as_onnxruntime(model_of(item, {"x": shape}, {"s": random(*shape[axis:])}, opset=23), 1e-5)
+    agree(item, {"x": shape}, {"s": random(*shape[axis:])}, opset=23, tolerance=1e-5)
 
 
 @pytest.mark.parametrize("p", [1, 2])
 @pytest.mark.parametrize("axis", [-1, 1, 0])
 def test_lp_normalization(axis: int, p: int) -> None:
-    assert_same_as_onnxruntime(model_of(node("LpNormalization", ["x"], axis=axis, p=p), {"x": (2, 3, 4)}))
+    agree(node("LpNormalization", ["x"], axis=axis, p=p), {"x": (2, 3, 4)})
 
 
 def test_a_norm_of_zero_is_not_divided_by() -> None:
     zeros = {"zero": np.zeros((1, 3), np.float32)}
     nodes = [node("Mul", ["x", "zero"], ["h"]), node("LpNormalization", ["h"])]
-    assert_same_as_onnxruntime(model_of(nodes, {"x": (1, 3)}, zeros))
+    agree(nodes, {"x": (1, 3)}, zeros)
 
 
 @pytest.mark.parametrize("size", [1, 3, 5])
 def test_local_response_normalization(size: int) -> None:
     item = node("LRN", ["x"], size=size, alpha=0.3, beta=0.6, bias=1.5)
-    assert_same_as_onnxruntime(model_of(item, {"x": (2, 7, 3, 4)}), 1e-5)
+    agree(item, {"x": (2, 7, 3, 4)}, tolerance=1e-5)
 
 
 @pytest.mark.parametrize("size", [2, 4])
@@ -112,7 +112,7 @@ def test_local_response_normalization_over_an_even_number_of_channels(size: int)
 @pytest.mark.parametrize("op", ["Softmax", "LogSoftmax", "Hardmax"])
 def test_softmax_along_any_axis(op: str, shape: tuple[int, ...]) -> None:
     for axis in range(-len(shape), len(shape)):
-        assert_same_as_onnxruntime(model_of(node(op, ["x"], axis=axis), {"x": shape}))
+        agree(node(op, ["x"], axis=axis), {"x": shape})
 
 
 GAINS = {
@@ -131,4 +131,4 @@ def test_gains_that_are_stored_as_float16(op: str) -> None:
         {"x": (1, 6, 4, 5)},
         {f"{name}16": data.astype(np.float16) for name, data in constants.items()},
     )
-    assert_same_as_onnxruntime(model, 1e-5)
+    assert_same_as_onnxruntime(model, tolerance=1e-5)

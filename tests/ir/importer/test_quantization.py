@@ -2,19 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-
 import numpy as np
-import onnx
-import onnxruntime
 import pytest
-from onnx import helper, numpy_helper
 
 from edgec.errors import UnsupportedOp
-from edgec.ir.graph import Graph, Quantization
+from edgec.ir.graph import Quantization
 from edgec.ir.kinds import Dequantize, Quantize
-from edgec.ir.reference.executor import execute
-from tests.ir.importer.parity import assert_same_as_onnxruntime, imported, kinds, model_of, node, random
+from tests.ir.importer.comparison import agree, imported, labels, model_of, node, random
 
 ACTIVATIONS = [("int8", 0), ("int8", -3), ("uint8", 128), ("uint8", 7), ("int16", 0)]
 
@@ -23,46 +17,10 @@ def _grid(dtype: str, zero_point: int) -> dict[str, np.ndarray]:
     return {"s": np.array(0.037, np.float32), "z": np.array(zero_point, dtype)}
 
 
-def _interface(
-    nodes: Sequence[onnx.NodeProto],
-    inputs: Mapping[str, tuple[str, tuple[int, ...]]],
-    outputs: Mapping[str, str],
-    constants: Mapping[str, np.ndarray],
-) -> onnx.ModelProto:
-    """A model whose inputs and outputs have dtypes of their own."""
-
-    def info(name: str, dtype: str, shape: tuple[int, ...] | None) -> onnx.ValueInfoProto:
-        return helper.make_tensor_value_info(name, helper.np_dtype_to_tensor_dtype(np.dtype(dtype)), shape)
-
-    for i, item in enumerate(nodes):
-        item.name = f"node{i}"
-    graph = helper.make_graph(
-        list(nodes),
-        "g",
-        [info(name, dtype, shape) for name, (dtype, shape) in inputs.items()],
-        [info(name, dtype, None) for name, dtype in outputs.items()],
-        [numpy_helper.from_array(data, name) for name, data in constants.items()],
-    )
-    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 21)], ir_version=10)
-    return onnx.shape_inference.infer_shapes(model)
-
-
-def _same(model: onnx.ModelProto, feeds: Mapping[str, np.ndarray]) -> Graph:
-    """Import, compare every output exactly with ONNX Runtime."""
-    graph = imported(model)
-    session = onnxruntime.InferenceSession(model.SerializeToString(), providers=["CPUExecutionProvider"])
-    expected = session.run(None, dict(feeds))
-    found = execute(graph, feeds)
-    for info, data in zip(session.get_outputs(), expected, strict=True):
-        assert found[info.name].dtype == data.dtype
-        np.testing.assert_array_equal(found[info.name], data)
-    return graph
-
-
 @pytest.mark.parametrize(("dtype", "zero_point"), ACTIVATIONS)
 def test_an_activation_is_quantized_and_made_real_again(dtype: str, zero_point: int) -> None:
     nodes = [node("QuantizeLinear", ["x", "s", "z"], ["q"]), node("DequantizeLinear", ["q", "s", "z"])]
-    graph = assert_same_as_onnxruntime(model_of(nodes, {"x": (50, 40)}, _grid(dtype, zero_point), opset=21), 0)
+    graph = agree(nodes, {"x": (50, 40)}, _grid(dtype, zero_point), opset=21, tolerance=0)
     assert [operation.kind for operation in graph.operations] == [Quantize(), Dequantize()]
     of = graph.type("q")
     signed = zero_point - 128 if dtype == "uint8" else zero_point
@@ -72,19 +30,15 @@ def test_an_activation_is_quantized_and_made_real_again(dtype: str, zero_point: 
 
 @pytest.mark.parametrize("dtype", ["int8", "uint8", "int16"])
 def test_an_output_keeps_its_integers(dtype: str) -> None:
-    model = _interface(
-        [node("QuantizeLinear", ["x", "s", "z"])], {"x": ("float32", (4, 5))}, {"y": dtype}, _grid(dtype, 3)
-    )
-    assert _same(model, {"x": random(4, 5)}).type("y").dtype == dtype
+    graph = agree(node("QuantizeLinear", ["x", "s", "z"]), {"x": (4, 5)}, _grid(dtype, 3), opset=21)
+    assert graph.type("y").dtype == dtype
 
 
 @pytest.mark.parametrize("dtype", ["int8", "uint8", "int16", "int32"])
 def test_an_input_of_integers_gets_the_scale_of_who_reads_it(dtype: str) -> None:
     zero_point = 0 if dtype == "int32" else 3
-    model = _interface(
-        [node("DequantizeLinear", ["x", "s", "z"])], {"x": (dtype, (4, 5))}, {"y": "float32"}, _grid(dtype, zero_point)
-    )
-    graph = _same(model, {"x": np.arange(20, dtype=dtype).reshape(4, 5)})
+    integers = {"x": np.arange(20, dtype=dtype).reshape(4, 5)}
+    graph = agree(node("DequantizeLinear", ["x", "s", "z"]), integers, _grid(dtype, zero_point), opset=21, tolerance=0)
     assert graph.type("x").quantization == Quantization.per_tensor(0.037, zero_point)
 
 
@@ -95,8 +49,8 @@ def test_integers_that_are_moved_keep_their_scale() -> None:
         node("DequantizeLinear", ["t", "s", "z"]),
     ]
     for dtype in ("int8", "uint8"):
-        graph = assert_same_as_onnxruntime(model_of(nodes, {"x": (4, 5)}, _grid(dtype, 3)), 0)
-        assert kinds(graph) == ["Quantize", "Transpose", "Dequantize"]
+        graph = agree(nodes, {"x": (4, 5)}, _grid(dtype, 3), tolerance=0)
+        assert labels(graph) == ["Quantize", "Transpose", "Dequantize"]
         assert graph.type("q").quantization == graph.type("t").quantization
 
 
@@ -120,7 +74,7 @@ def test_constants_stay_stored_with_a_scale_for_each_index(dtype: str, axis: int
         "z": np.full(scales.shape, middle, dtype),
     }
     nodes = [node("DequantizeLinear", ["w", "s", "z"], ["real"], axis=axis), node("Add", ["x", "real"])]
-    graph = assert_same_as_onnxruntime(model_of(nodes, {"x": shape}, constants))
+    graph = agree(nodes, {"x": shape}, constants)
     of = graph.type("w")
     assert of.dtype == "int8" and of.quantization is not None and of.quantization.axis == axis % 3
     np.testing.assert_array_equal(graph.constant("w"), data)
@@ -134,7 +88,7 @@ def test_a_constant_that_is_read_on_two_grids_is_two_constants() -> None:
         node("Add", ["x", "a"], ["h"]),
         node("Add", ["h", "b"]),
     ]
-    assert_same_as_onnxruntime(model_of(nodes, {"x": (4,)}, constants))
+    agree(nodes, {"x": (4,)}, constants)
 
 
 @pytest.mark.parametrize("dtype", ["int8", "uint8"])
@@ -149,8 +103,8 @@ def test_weights_that_the_model_quantizes_are_stored_as_integers(dtype: str, cha
         node("DequantizeLinear", ["w8", "s", "z"], ["r"], axis=0),
         node("Conv", ["x", "r"]),
     ]
-    graph = assert_same_as_onnxruntime(model_of(nodes, {"x": (1, 3, 5, 5)}, {"w": random(4, 3, 3, 3), **grid}))
-    assert kinds(graph) == ["Dequantize", "Transpose", "Conv2D", "Transpose"]
+    graph = agree(nodes, {"x": (1, 3, 5, 5)}, {"w": random(4, 3, 3, 3), **grid})
+    assert labels(graph) == ["Dequantize", "Transpose", "Conv2D", "Transpose"]
 
 
 def test_int32_biases_have_the_scales_of_their_products() -> None:
@@ -165,7 +119,7 @@ def test_int32_biases_have_the_scales_of_their_products() -> None:
         node("DequantizeLinear", ["b32", "bs"], ["b"], axis=0),
         node("Conv", ["x", "w", "b"]),
     ]
-    graph = assert_same_as_onnxruntime(model_of(nodes, {"x": (1, 3, 5, 5)}, constants))
+    graph = agree(nodes, {"x": (1, 3, 5, 5)}, constants)
     of = graph.type("b32")
     assert of.dtype == "int32" and of.quantization is not None and of.quantization.axis == 0
 

@@ -11,7 +11,7 @@ import pytest
 from edgec.errors import UnsupportedOp
 from edgec.ir.kinds import Dequantize
 from edgec.ir.reference.executor import execute
-from tests.ir.importer.parity import assert_same_as_onnxruntime, imported, kinds, model_of, node, random
+from tests.ir.importer.comparison import assert_same_as_onnxruntime, imported, labels, model_of, node, random
 
 GATES = {"LSTM": 4, "GRU": 3, "RNN": 1}
 STEPS, BATCH, INPUT, HIDDEN = 4, 2, 3, 5
@@ -68,20 +68,20 @@ TOLERANCE = 5e-6
 @pytest.mark.parametrize("direction", ["forward", "reverse", "bidirectional"])
 @pytest.mark.parametrize("op", GATES)
 def test_layer(op: str, direction: str, bias: bool, state: str) -> None:
-    assert_same_as_onnxruntime(_layer(op, direction=direction, bias=bias, state=state), TOLERANCE)
+    assert_same_as_onnxruntime(_layer(op, direction=direction, bias=bias, state=state), tolerance=TOLERANCE)
 
 
 @pytest.mark.parametrize("steps", [1, 2])
 @pytest.mark.parametrize("op", GATES)
 def test_short_sequences(op: str, steps: int) -> None:
-    assert_same_as_onnxruntime(_layer(op, steps=steps, state="input"), TOLERANCE)
-    assert_same_as_onnxruntime(_layer(op, steps=steps), TOLERANCE)
+    assert_same_as_onnxruntime(_layer(op, steps=steps, state="input"), tolerance=TOLERANCE)
+    assert_same_as_onnxruntime(_layer(op, steps=steps), tolerance=TOLERANCE)
 
 
 @pytest.mark.parametrize("state", ["", "input"])
 @pytest.mark.parametrize("direction", ["forward", "reverse", "bidirectional"])
 def test_peepholes(direction: str, state: str) -> None:
-    assert_same_as_onnxruntime(_layer("LSTM", direction=direction, state=state, peepholes=True), TOLERANCE)
+    assert_same_as_onnxruntime(_layer("LSTM", direction=direction, state=state, peepholes=True), tolerance=TOLERANCE)
 
 
 @pytest.mark.parametrize("bias", [True, False])
@@ -89,18 +89,18 @@ def test_peepholes(direction: str, state: str) -> None:
 @pytest.mark.parametrize("direction", ["forward", "reverse", "bidirectional"])
 def test_linear_before_reset(direction: str, state: str, bias: bool) -> None:
     model = _layer("GRU", direction=direction, state=state, bias=bias, linear_before_reset=1)
-    assert_same_as_onnxruntime(model, TOLERANCE)
+    assert_same_as_onnxruntime(model, tolerance=TOLERANCE)
 
 
 @pytest.mark.parametrize("state", ["", "input"])
 @pytest.mark.parametrize("op", GATES)
 def test_clip(op: str, state: str) -> None:
-    assert_same_as_onnxruntime(_layer(op, state=state, clip=0.7), TOLERANCE)
+    assert_same_as_onnxruntime(_layer(op, state=state, clip=0.7), tolerance=TOLERANCE)
 
 
 @pytest.mark.parametrize("state", ["", "input"])
 def test_input_and_forget_gate_in_one(state: str) -> None:
-    assert_same_as_onnxruntime(_layer("LSTM", state=state, input_forget=1), TOLERANCE)
+    assert_same_as_onnxruntime(_layer("LSTM", state=state, input_forget=1), tolerance=TOLERANCE)
 
 
 @pytest.mark.parametrize(
@@ -110,13 +110,13 @@ def test_input_and_forget_gate_in_one(state: str) -> None:
 @pytest.mark.parametrize("direction", ["forward", "bidirectional"])
 def test_other_activations(op: str, activations: list[str], direction: str) -> None:
     both = activations * (2 if direction == "bidirectional" else 1)
-    assert_same_as_onnxruntime(_layer(op, direction=direction, activations=both, state="input"), TOLERANCE)
+    assert_same_as_onnxruntime(_layer(op, direction=direction, activations=both, state="input"), tolerance=TOLERANCE)
 
 
 @pytest.mark.parametrize("op", GATES)
 @pytest.mark.parametrize("outputs", [1, 2])
 def test_results_that_nobody_asks_for_are_left_out(op: str, outputs: int) -> None:
-    assert_same_as_onnxruntime(_layer(op, outputs=outputs), TOLERANCE)
+    assert_same_as_onnxruntime(_layer(op, outputs=outputs), tolerance=TOLERANCE)
 
 
 @pytest.mark.parametrize("op", GATES)
@@ -138,11 +138,11 @@ def test_batch_first(op: str, direction: str, state: str) -> None:
 
 def test_the_sequence_is_multiplied_before_the_first_step() -> None:
     graph = imported(_layer("LSTM"))
-    assert kinds(graph).count("FullyConnected") == 1 + (STEPS - 1)
+    assert labels(graph).count("FullyConnected") == 1 + (STEPS - 1)
 
 
 def test_full_lengths_are_known_and_others_are_refused() -> None:
-    assert_same_as_onnxruntime(_layer("GRU", lengths=[STEPS] * BATCH), TOLERANCE)
+    assert_same_as_onnxruntime(_layer("GRU", lengths=[STEPS] * BATCH), tolerance=TOLERANCE)
     with pytest.raises(UnsupportedOp, match="different lengths"):
         imported(_layer("GRU", lengths=[STEPS, STEPS - 1]))
 
@@ -170,7 +170,7 @@ def test_int8_weights_stay_int8() -> None:
     for item in reversed(made):
         item.name = item.output[0]
         model.graph.node.insert(0, item)
-    graph = assert_same_as_onnxruntime(model, TOLERANCE)
+    graph = assert_same_as_onnxruntime(model, tolerance=TOLERANCE)
     stored = [operation.inputs[0] for operation in graph.operations if isinstance(operation.kind, Dequantize)]
     assert sorted(graph.type(name).shape for name in stored) == sorted([(20, 3), (20, 5)] * 2)
     assert all(graph.type(name).dtype == "int8" for name in stored)

@@ -1,10 +1,9 @@
 import numpy as np
 import pytest
-from onnx import helper
 
 from edgec.errors import UnsupportedOp
 from edgec.ir.importer import import_model
-from tests.ir.importer.agreement import agree, labels, model_over
+from tests.ir.importer.comparison import agree, labels, model_of, node
 
 RNG = np.random.default_rng(3)
 X = RNG.normal(size=(2, 3, 4, 5)).astype(np.float32)
@@ -12,10 +11,6 @@ REDUCTIONS = [
     "ReduceL1", "ReduceL2", "ReduceLogSum", "ReduceLogSumExp", "ReduceMax", "ReduceMean", "ReduceMin", "ReduceProd",
     "ReduceSum", "ReduceSumSquare",
 ]  # fmt: skip
-
-
-def node(op, inputs, outputs=("y",), **attributes):
-    return helper.make_node(op, inputs, list(outputs), **attributes)
 
 
 @pytest.mark.parametrize("op", REDUCTIONS)
@@ -54,7 +49,7 @@ def test_the_largest_of_booleans_is_whether_any_is_true():
 
     x = np.array([[True, False], [False, False]])
     for op in ("ReduceMax", "ReduceMin"):
-        model = model_over(node(op, ["x", "axes"], keepdims=0), {"x": x}, {"axes": np.array([1])})
+        model = model_of(node(op, ["x", "axes"], keepdims=0), {"x": x}, {"axes": np.array([1])})
         expected = ReferenceEvaluator(model).run(None, {"x": x})[0]
         assert execute(import_model(model), {"x": x})["y"].tolist() == expected.tolist()
 
@@ -93,7 +88,7 @@ def test_top_k_of_which_one_result_is_wanted():
 
 
 def test_top_k_of_more_than_there_are_is_refused():
-    model = model_over(node("TopK", ["x", "k"], ["y", "i"]), {"x": X}, {"k": np.array([6])})
+    model = model_of(node("TopK", ["x", "k"], ["y", "i"]), {"x": X}, {"k": np.array([6])})
     with pytest.raises(UnsupportedOp, match="6 of 5"):
         import_model(model)
 
