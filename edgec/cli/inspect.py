@@ -86,7 +86,7 @@ def mapping_lines(document: Mapping[str, Any], everything: bool) -> list[str]:
             f"  ends at    {document['end']}: {left} operations with {_percent(1 - document['macs_mapped'])} of the "
             "multiplications are left to the CPU"
         )
-    lines.append(f"  memory     {_memory(document['memory'])}")
+    lines.append(f"  memory     {document['memory']['sentence']}")
     lines += [f"  warning    {text}" for text in document["warnings"]]
     lines += _refusal(document["float_nodes"])
     lines += ["", *(_by_operation(operators) if everything else _by_status(operators))]
@@ -133,21 +133,6 @@ def _by_operation(operators: Sequence[Mapping[str, Any]]) -> list[str]:
         lines.append(f"{item['operator']:<25}{item['tensor']:<40} {item['status']}")
         lines += [f"{'':<66}{item[key]}" for key in ("reason", "remedy", "caveat") if item[key]]
     return lines
-
-
-def _memory(memory: Mapping[str, Any]) -> str:
-    needed = _mebibytes(memory["needed"])
-    if memory["streamed"][1] == 0:
-        return f"weights take {needed} on the chip, and fit"
-    streamed = _mebibytes(memory["streamed"])
-    if memory["streamed"][0] == 0:
-        return f"weights take {needed} on the chip, and may not all fit: up to {streamed} fetched at every inference"
-    return f"weights take {needed} on the chip, and do not fit: {streamed} fetched at every inference"
-
-
-def _mebibytes(pair: Sequence[int]) -> str:
-    low, high = (f"{value / 2**20:.1f}" for value in pair)
-    return f"{high} MiB" if low == high or pair[0] == 0 else f"{low} to {high} MiB"
 
 
 def _percent(share: float) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
-from edgec.report import evidence, formats, remarks, story
+from edgec.report import evidence, formats, payload, remarks, story
 from edgec.report.inputs import ReportInputs
 from edgec.version import __version__
 
@@ -43,6 +43,7 @@ def render_markdown(inputs: ReportInputs) -> str:
     if nodes := evidence.float_nodes(inputs):
         reasons = [(node["name"], node["op"], node["reason"]) for node in nodes]
         lines += ["", f"## {story.float_note(inputs)}", "", *_table(("Node", "Op", "Why"), reasons)]
+    lines += _accelerator(inputs)
     lines += ["", "## Build", "", *_table(("", ""), [*story.asked(inputs), *evidence.provenance(inputs)])]
     lines += ["", f"Written by edgec {__version__}."]
     return "\n".join(lines) + "\n"
@@ -59,6 +60,21 @@ def _figures(inputs: ReportInputs) -> list[str]:
     elif reason := story.not_measured(inputs):
         rows.append(("Median latency", "not measured", f"not measured: {reason}"))
     return ["", *_table(("", "Original", "Artifact"), rows)] if rows else []
+
+
+def _accelerator(inputs: ReportInputs) -> list[str]:
+    mapping = payload.accelerator(inputs)
+    if mapping is None:
+        return []
+    rows = [(row.operator, str(row.count), row.status, "; ".join(row.reasons)) for row in mapping.rows]
+    lines = [
+        "",
+        f"## On the Edge TPU: {_text(mapping.label)}",
+        "",
+        *(_text(sentence) + "  " for sentence in mapping.lead),
+    ]
+    lines += ["", *_table(("Operator", "Count", "Status", "Why"), rows)]
+    return [*lines, "", "### What would map more", *_items(mapping.remedies)] if mapping.remedies else lines
 
 
 def _with(text: str, detail: str) -> str:

@@ -89,7 +89,9 @@ def accelerator(inputs: ReportInputs) -> AcceleratorMapping | None:
     ]
     if predicted["end"] is not None:
         lead.append(f"Its part ends at {formats.clean(predicted['end'])}; the processor computes what comes after.")
-    lead += [f"{formats.clean(text)}" for text in predicted["warnings"]]
+    memory = formats.clean(predicted["memory"]["sentence"])
+    lead.append(f"{memory[:1].upper()}{memory[1:]}.")
+    lead += [f"{formats.clean(text)}." for text in predicted["warnings"]]
     compared = facts.get("comparison")
     if compared and compared["mapped"] is not None:
         lead.append(f"The compiler mapped {compared['mapped'][1]} operations, {compared['mapped'][0]} were predicted.")

@@ -113,7 +113,7 @@ class Mapping:
             "mapped": self.mapped,
             "macs_mapped": self.macs_mapped,
             "end": self.end,
-            "memory": asdict(self.memory),
+            "memory": {**asdict(self.memory), "sentence": self.memory.sentence},
             "remedies": [asdict(item) for item in self.remedies],
             "warnings": list(self.warnings),
         }

@@ -54,6 +54,19 @@ class Memory:
             return True
         return None if self.streamed[0] == 0 else False
 
+    @property
+    def sentence(self) -> str:
+        """What is to be expected, for people."""
+        if not self.parameters:
+            return "no weights are kept on the chip"
+        needed = f"weights take {_mebibytes(self.needed)} on the chip"
+        if self.fits:
+            return f"{needed}, and fit"
+        streamed = f"{_mebibytes(self.streamed)} fetched at every inference"
+        if self.fits is None:
+            return f"{needed}, and may not all fit: up to {streamed}"
+        return f"{needed}, and do not fit: {streamed}"
+
 
 def estimate(mapped: Iterable[Operator]) -> Memory:
     """The memory of the operators that are mapped. A constant that several of them read counts once."""
@@ -71,3 +84,9 @@ def estimate(mapped: Iterable[Operator]) -> Memory:
         streamed=(max(0, least - CACHE[1]), max(0, most - CACHE[0])),
         working_set=working_set,
     )
+
+
+def _mebibytes(span: tuple[int, int]) -> str:
+    """A range in words; of one that begins with nothing, its end."""
+    low, high = (f"{value / MIB:.1f}" for value in span)
+    return f"{high} MiB" if low == high or span[0] == 0 else f"{low} to {high} MiB"
