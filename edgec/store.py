@@ -49,6 +49,13 @@ class Entry:
         return json.loads((self.path / name).read_text(encoding="utf-8"))
 
 
+def cache_folder() -> Path:
+    """Where edgec keeps what it can make again: $EDGEC_CACHE_DIR, or a folder of the user's own."""
+    chosen = os.environ.get("EDGEC_CACHE_DIR")
+    base = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+    return Path(chosen).absolute() if chosen else base / "edgec"
+
+
 class Store:
     """A folder of results. Any number of processes may use it at once."""
 
@@ -66,9 +73,7 @@ class Store:
 
     @classmethod
     def default(cls) -> Store:
-        chosen = os.environ.get("EDGEC_CACHE_DIR")
-        base = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-        return cls(Path(chosen) if chosen else base / "edgec")
+        return cls(cache_folder())
 
     @contextlib.contextmanager
     def in_use(self) -> Iterator[None]:

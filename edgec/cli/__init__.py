@@ -22,6 +22,7 @@ VERBS = {
     "recipes": "List the preprocessing recipes.",
     "doctor": "Show what is installed, and what is missing for what.",
     "cache": "Look after stored results of stages.",
+    "emulator": "Look after emulated devices, on which a build runs its artifacts.",
 }
 
 

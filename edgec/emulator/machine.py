@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import os
+from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
+from edgec.emulator import cores, roots
 from edgec.emulator import qemu as programs
-from edgec.emulator import roots
 from edgec.emulator.qemu import Qemu
+from edgec.emulator.recipe import PROGRAM
 from edgec.emulator.roots import Root
-from edgec.errors import ToolMissing
+from edgec.errors import ToolMissing, UsageError
 from edgec.targets import Emulator, Target
+
+_ONE_THREAD = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}  # emulated threads wait for each other
 
 
 @dataclass(frozen=True)
@@ -27,7 +32,18 @@ class Machine:
 
         Raises ToolMissing when QEMU, the core or the root is not there, with the command that helps.
         """
-        raise NotImplementedError
+        assert target.emulator is not None
+        qemu = _qemu(target.emulator, target.name)
+        qemu.require_core(target.emulator.cpu)
+        root = roots.find(target.arch)
+        if root is None:
+            raise ToolMissing(
+                f"There is no {target.arch} root to run {target.name}'s artifact in",
+                f"Its emulator needs a folder with Python, numpy and an engine for {target.arch}, in {roots.folder()}.",
+                f"Make it with `{roots.setup_command(target.arch)}`, or build with --no-emulate: "
+                "the artifact is then not executed.",
+            )
+        return cls(qemu, target.emulator.cpu, root)
 
     @property
     def label(self) -> str:
@@ -35,8 +51,38 @@ class Machine:
         return f"{self.qemu.name}:{self.core}"
 
     def python(self, arguments: Sequence[str], path: Sequence[str] = ()) -> tuple[list[str], dict[str, str]]:
-        """The command that runs the root's Python with `arguments`, and its environment.
+        """The command that runs the root's Python with `arguments`, and its whole environment.
 
         path: folders or zip files of this machine that the program may import from, before the root's own.
         """
-        raise NotImplementedError
+        return command(self.qemu, self.core, cores.view(self.qemu, self.core, self.root), arguments, path)
+
+
+def command(
+    qemu: Qemu, core: str, view: Path, arguments: Sequence[str], path: Sequence[str] = ()
+) -> tuple[list[str], dict[str, str]]:
+    """As `Machine.python`, in `view`."""
+    for place in (str(view), *path):
+        if os.pathsep in place:
+            raise UsageError(
+                f"{place!r} can't be used by an emulated Python",
+                f"It separates paths by {os.pathsep!r}.",
+                "Choose a folder without that character (EDGEC_CACHE_DIR, TMPDIR).",
+            )
+    environment = {"PYTHONHOME": str(view / "usr"), **_ONE_THREAD}
+    if path:
+        environment["PYTHONPATH"] = os.pathsep.join(path)
+    if scratch := os.environ.get("TMPDIR"):
+        environment["TMPDIR"] = scratch
+    return [str(qemu.program), "-cpu", core, "-L", str(view), str(view / PROGRAM), "-s", "-B", *arguments], environment
+
+
+def _qemu(emulator: Emulator, target: str) -> Qemu:
+    found = programs.find(emulator.qemu)
+    if found is None:
+        raise ToolMissing(
+            f"{emulator.qemu} is not installed",
+            f"The artifact for {target} is run on an emulated {emulator.cpu} during the build.",
+            f"Install it: {programs.INSTALL}; or build with --no-emulate: the artifact is then not executed.",
+        )
+    return found

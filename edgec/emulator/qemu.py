@@ -31,7 +31,7 @@ class Qemu:
             raise ToolMissing(
                 f"{self.name} {self.version} can't be a {core}",
                 f"It knows {len(self.cores)} cores, and none of that name.{near.replace('?', '.')}",
-                f"Correct emulator.cpu in the target, or install a newer QEMU (`{self.name} -cpu help` lists its cores).",
+                f"Correct emulator.cpu in the target, or install a newer QEMU (`{self.name} -cpu help` lists them).",
             )
 
 
