@@ -1,7 +1,7 @@
 """docs/tflite-support.md, generated: `python -m edgec.backends.tflite.support_table > docs/tflite-support.md`.
 
 What the page says of an operation is what happens to an example of it: it is made legal and written, and the operators
-in the file are listed; the kernels are asked about it on int8 and int16.
+in the file are listed; both choices of kernels are asked about it on int8 and int16.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from edgec.backends.tflite.fast_kernels import FastKernels
 from edgec.backends.tflite.kernels import LOG_SOFTMAX, SIGMOID, TANH, TFLiteKernels
 from edgec.backends.tflite.legal import legalize, objections
 from edgec.backends.tflite.lowering import without_lacking
@@ -23,10 +24,13 @@ from edgec.ir.graph import Graph, Quantization, TensorType
 from edgec.ir.importer import examine
 from edgec.ir.importer.handlers import HANDLERS
 from edgec.ir.kinds import BINARY_FUNCTIONS, UNARY_FUNCTIONS, Kind
+from edgec.ir.passes.integers import IntegerKernels
 from edgec.quantization.rules import RULES
 
 DTYPES = ("float32", "int32", "int64", "int16", "int8", "uint8", "bool")
 WIDTHS = ("int8", "int16")
+
+_ONLY_INTEGERS = "with --io int8"
 
 _GRID = {"int8": Quantization.per_tensor(0.05, -128), "int16": Quantization.per_tensor(0.001, 0)}
 _ROWS = np.array([[0], [1]], np.int32)
@@ -53,6 +57,7 @@ _OTHERS = (
     Example(kinds.Conv2D(), (_IMAGE, (4, 3, 3, 4)), weights=True),
     Example(kinds.TransposeConv2D(), (_IMAGE, (4, 3, 3, 4)), weights=True),
     Example(kinds.FullyConnected(), ((2, 4), (3, 4)), weights=True),
+    Example(kinds.BatchMatMul(), ((2, 3, 4), (2, 4, 5)), weights=True),
     Example(kinds.BatchMatMul(), ((2, 3, 4), (2, 4, 5))),
     Example(kinds.MaxPool2D((2, 2), (2, 2)), (_IMAGE,)),
     Example(kinds.AveragePool2D((2, 2), (2, 2)), (_IMAGE,)),
@@ -126,21 +131,26 @@ def _operations() -> list[str]:
         "## Operations of the graph",
         "",
         "*plain*: element types without a quantization; those in brackets are cast there and back. *int8*, *int16*: "
-        "whether quantized tensors of that width are computed in integers, weights being int8; otherwise the operation "
-        "is computed in float32, between DEQUANTIZE and QUANTIZE.",
+        "whether the operation computes in integers where its operands and its result are quantized to that width, "
+        f"weights being int8. *{_ONLY_INTEGERS}*: TensorFlow Lite has a kernel, but on a processor float32 is faster, "
+        "so that it is used only in files that take and give integers, and for accelerators. Everything else is "
+        "computed in float32, between DEQUANTIZE and QUANTIZE.",
         "",
         "| operation | TensorFlow Lite operators | plain | int8 | int16 |",
         "|---|---|---|---|---|",
     ]
     for example in examples():
         operators = _written(example)
-        widths = ["yes" if _in_integers(example, width) else "" for width in WIDTHS]
-        label = example.label + _variant(example.kind)
+        widths = [_in_integers(example, width) for width in WIDTHS]
+        label = example.label + _variant(example)
         lines.append(f"| {label} | {operators} | {_plain(example)} | {' | '.join(widths)} |")
     return [*lines, ""]
 
 
-def _variant(kind: Kind) -> str:
+def _variant(example: Example) -> str:
+    kind = example.kind
+    if isinstance(kind, kinds.BatchMatMul):
+        return " (by weights)" if example.weights else " (of activations)"
     if isinstance(kind, kinds.Pad):
         return f" ({kind.mode})"
     if isinstance(kind, kinds.Slice):
@@ -211,21 +221,24 @@ _MOVES = (
 _NUMBERS = (kinds.Reduce, kinds.ArgReduce, kinds.TopK, kinds.CumSum, kinds.Clip, kinds.BatchMatMul)
 
 
-def _in_integers(example: Example, width: str) -> bool:
-    """Whether an integer kernel takes the example, with the result on the grid that suits it best."""
+def _in_integers(example: Example, width: str) -> str:
+    """When an integer kernel takes the example, with the result on the grid that suits it best."""
     types = []
     for position, shape in enumerate(example.shapes):
         if example.weights and position:
             types.append(TensorType(shape, "int8", Quantization.per_tensor(0.01, 0)))
         else:
             types.append(TensorType(shape, width, _GRID[width]))
-    for grid in (_GRID, SIGMOID, TANH, LOG_SOFTMAX):
-        if width in grid and (graph := _build(example, types, grid[width])) is not None:
-            (operation,) = graph.operations
-            inputs = tuple(graph.types_of(operation.inputs))
-            if TFLiteKernels().objection(graph, operation, inputs, graph.type(operation.outputs[0])) is None:
-                return True
-    return False
+    graphs = [_build(example, types, grid[width]) for grid in (_GRID, SIGMOID, TANH, LOG_SOFTMAX) if width in grid]
+    if any(_taken(graph, FastKernels()) for graph in graphs):
+        return "yes"
+    return _ONLY_INTEGERS if any(_taken(graph, TFLiteKernels()) for graph in graphs) else ""
+
+
+def _taken(graph: Graph, kernels: IntegerKernels) -> bool:
+    (operation,) = graph.operations
+    inputs = tuple(graph.types_of(operation.inputs))
+    return kernels.objection(graph, operation, inputs, graph.type(operation.outputs[0])) is None
 
 
 def _build(example: Example, types: Sequence[TensorType], grid: Quantization | None) -> Graph:
@@ -260,18 +273,20 @@ def _operators() -> list[str]:
     import onnx
 
     examine(onnx.helper.make_model(onnx.helper.make_graph([], "none", [], [])))  # registers all handlers
-    int8 = sorted(name for name in RULES if name in HANDLERS)
-    floats = sorted(set(HANDLERS) - set(RULES))
+    quantized = sorted(name for name in RULES if name in HANDLERS)
+    others = sorted(set(HANDLERS) - set(RULES))
     return [
         "## ONNX operators",
         "",
-        "Quantized by the profile `strict`, in a model that is built with `--precision int8`:",
+        "In a model that is built with `--precision int8`, the profile `strict` quantizes the results of:",
         "",
-        f"{', '.join(int8)}.",
+        f"{', '.join(quantized)}.",
         "",
-        "Computed in float32, or on plain integers:",
+        "Taken too, but not quantized for their own sake. What these become computes in integers all the same where "
+        "everything that it reads and what comes after it are quantized and the table has a kernel for it; otherwise "
+        "in float32, or on plain integers where the model has those:",
         "",
-        f"{', '.join(floats)}.",
+        f"{', '.join(others)}.",
     ]
 
 

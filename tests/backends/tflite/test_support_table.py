@@ -26,6 +26,7 @@ def test_the_lines_say_what_is_known():
     lines = {line.split(" | ")[0].removeprefix("| "): line for line in page().splitlines() if line.startswith("| ")}
     assert lines["Conv2D"] == "| Conv2D | CONV_2D | float32 | yes | yes |"
     assert lines["sigmoid"] == "| sigmoid | LOGISTIC | float32 | yes | yes |"
+    assert lines["exp"] == "| exp | EXP | float32 | with --io int8 |  |"
     assert lines["sin"] == "| sin | SIN | float32 |  |  |"
     assert lines["bitwise_and"].split(" | ")[1] == "refused"
     assert "(int64)" in lines["arg_max"]
