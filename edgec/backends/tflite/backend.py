@@ -135,7 +135,8 @@ def _described(
 def _in_words(item: Mapping[str, Any]) -> str:
     parts = [item["dtype"]]
     if item["scale"] is not None:
-        parts.append(f"real = (integer - {item['zero_point']}) * {item['scale']:.9g}")
+        sign = "+" if item["zero_point"] < 0 else "-"
+        parts.append(f"real = (integer {sign} {abs(item['zero_point'])}) * {item['scale']:.9g}")
     if item["permutation"] is not None:
         parts.append(f"the model's dimensions in the order {item['permutation']}")
     return "; ".join(parts)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import numpy as np
 import onnx
 import pytest
@@ -44,6 +46,15 @@ def test_with_an_int8_interface_the_file_takes_integers_and_the_artifact_float(t
     for seed in range(5):
         feeds = models.feeds_for(model, seed)
         np.testing.assert_array_equal(engine.run(feeds)["scores"], plain.run(feeds)["scores"])
+
+
+def test_an_int8_file_says_in_its_metadata_what_its_integers_stand_for(tmp_path):
+    _, files, _ = lowered(models.conv_int8(), tmp_path, interface="int8")
+    made = interpreter(files["model.tflite"])
+    formulas = re.findall(rb"int8; real = \(integer ([+-]) (\d+)\) \* ([\d.e-]+)", files["model.tflite"])
+    details = [*made.get_input_details(), *made.get_output_details()]
+    said = {(int(point) * (-1 if sign == b"+" else 1), np.float32(scale)) for sign, point, scale in formulas}
+    assert said == {(zero_point, np.float32(scale)) for scale, zero_point in (item["quantization"] for item in details)}
 
 
 def test_an_int8_file_is_within_a_step_of_the_integer_reference_per_layer(tmp_path):
