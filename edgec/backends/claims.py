@@ -3,28 +3,35 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any
 
 from edgec.backends.base import Precision
 from edgec.errors import InternalError
 
+if TYPE_CHECKING:
+    from edgec.onnx_graph.cost import StoredBytes
+
 INTEGER: tuple[Precision, ...] = ("int8", "mixed")
 SMALLER_WEIGHTS: tuple[Precision, ...] = ("int8-weights", "fp16")
 
-_ROOM = 1.1
-"""Bytes of a payload's constants for each byte of the model's: engines add shapes and axes of their own, small ones."""
+_ROOM = 0.1
+"""Bytes of float32 constants that an engine may add for each byte of the model's: shapes, axes, masks, small ones."""
 
 _REPORT = "Please report it with the model if you may share it and the output of `edgec doctor`."
 
 
-def require_claimed(engine: str, precision: Precision, facts: Mapping[str, Any], stored_bytes: int) -> None:
+def require_claimed(
+    engine: str, precision: Precision, facts: Mapping[str, Any], found: StoredBytes, source: StoredBytes
+) -> None:
     """Raises InternalError when a payload is not of the precision that it claims.
 
-    facts: of the payload, with "int8_primitives", "float_primitives" and "weight_bytes". stored_bytes: of the
-    constants of the model that it was made from.
+    facts: of the payload, with "int8_primitives" and "float_primitives". found, source: what the constants take, of the
+    payload and of the model that it was made from.
 
     A quantized graph was made to be computed by INT8 kernels, so if none is, edgec made the wrong graph for this
-    engine; and what made weights smaller must not be undone.
+    engine; and what made weights smaller must not be undone. That shows in float32 which the model does not have, not
+    in the size of the whole: weights that two layers want in different arrangements are rightly stored twice.
     """
     if precision in INTEGER and not facts["int8_primitives"]:
         raise InternalError(
@@ -33,10 +40,11 @@ def require_claimed(engine: str, precision: Precision, facts: Mapping[str, Any],
             f"Build with --precision float. If the model has layers that INT8 should reach: {_REPORT}",
             dict(facts),
         )
-    if precision in SMALLER_WEIGHTS and facts["weight_bytes"] > _ROOM * stored_bytes + 4096:
+    widened = found.float32 - source.float32
+    if precision in SMALLER_WEIGHTS and widened > _ROOM * source.total + 4096:
         raise InternalError(
-            f"The artifact claims {precision}, but {engine} would store its weights in {facts['weight_bytes']:,} bytes",
-            f"The model that it was made from stores them in {stored_bytes:,}.",
+            f"The artifact claims {precision}, but {engine} would store {widened:,} bytes more in float32",
+            f"The model that it was made from has {source.float32:,} bytes in float32, and {source.total:,} in all.",
             f"Build with --precision float. {_REPORT}",
-            {"weight_bytes": facts["weight_bytes"], "stored_bytes": stored_bytes},
+            {"found": asdict(found), "source": asdict(source)},
         )

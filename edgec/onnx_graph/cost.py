@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 
 import onnx
 from onnx import NodeProto, TensorProto
@@ -38,10 +39,23 @@ def parameters(graph: Graph) -> int:
     )
 
 
-def stored_bytes(model: onnx.ModelProto) -> int:
-    """Bytes that the model's initializers take, those of its subgraphs and of files beside it included."""
-    tensors = (tensor for graph in graphs(model) for tensor in graph.initializer)
-    return sum(-(-numpy_size(tensor) * ELEMENT_TYPES[tensor.data_type].bits // 8) for tensor in tensors)
+@dataclass(frozen=True)
+class StoredBytes:
+    """Bytes that constants take: all of them, and those in float32."""
+
+    total: int
+    float32: int
+
+
+def stored_bytes(model: onnx.ModelProto) -> StoredBytes:
+    """What the model's initializers take, those of its subgraphs and of files beside it included."""
+    total = float32 = 0
+    for graph in graphs(model):
+        for tensor in graph.initializer:
+            size = -(-numpy_size(tensor) * ELEMENT_TYPES[tensor.data_type].bits // 8)
+            total += size
+            float32 += size if tensor.data_type == TensorProto.FLOAT else 0
+    return StoredBytes(total, float32)
 
 
 def node_macs(graph: Graph, node: NodeProto) -> int:

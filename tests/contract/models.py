@@ -230,6 +230,16 @@ def smaller_weights(form: str) -> onnx.ModelProto:
     )
 
 
+def weights_of_two_layers(form: str) -> onnx.ModelProto:
+    """A Conv and a ConvTranspose that share their weights, which engines want in different arrangements."""
+    net = Net()
+    weights = _smaller(net, "w", (64, 64, 3, 3), 0, form)
+    net.add("Conv", ["image", weights], "conv", pads=[1] * 4)
+    net.add("Relu", ["conv"], "relu")
+    net.add("ConvTranspose", ["relu", weights], "y", pads=[1] * 4)
+    return net.model({"image": (1, [1, 64, 8, 8])}, {"y": (1, [1, 64, 8, 8])})
+
+
 def stored_bytes(model: onnx.ModelProto) -> int:
     """Bytes of all initializers."""
     return sum(numpy_helper.to_array(item).nbytes for item in model.graph.initializer)

@@ -167,6 +167,14 @@ def test_smaller_weights_stay_small_in_the_payload(backend, lowered, precision):
     assert payload.facts["weight_bytes"] < 1.1 * models.stored_bytes(model) + 4096
 
 
+@pytest.mark.parametrize("precision", models.SMALLER_WEIGHTS)
+def test_weights_that_two_layers_want_in_different_arrangements_stay_small(backend, lowered, precision):
+    _or_refuses(backend, precision)
+    model = models.weights_of_two_layers(precision)
+    payload, _, _ = lowered(model, precision)
+    assert payload.facts["weight_bytes"] < 2.1 * models.stored_bytes(model) + 4096
+
+
 def test_every_backend_says_what_it_can_make(backend):
     assert "int8" in backend.precisions
     assert set(backend.precisions) <= {"int8", "mixed", "int8-weights", "fp16", "float"}

@@ -82,8 +82,9 @@ class OpenVINO:
             options["snippets"] = _APART["SNIPPETS_MODE"]
             found = apart
         facts = primitives.facts(found, names, source)
-        facts["weight_bytes"] = weights.stat().st_size
-        require_claimed("OpenVINO", job.precision, facts, stored_bytes(source))
+        found_bytes = ir.stored_bytes(xml, weights)
+        facts["weight_bytes"] = found_bytes.total
+        require_claimed("OpenVINO", job.precision, facts, found_bytes, stored_bytes(source))
         return Payload(engine="openvino", files=_FILES, options=options, facts=facts)
 
 

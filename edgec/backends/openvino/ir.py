@@ -6,11 +6,13 @@ import os
 import shutil
 from pathlib import Path
 from typing import Any
+from xml.etree import ElementTree
 
 import onnx
 
 from edgec.backends.openvino.matmul_dialect import without_zero_points
 from edgec.backends.openvino.u8_dialect import to_u8_dialect
+from edgec.onnx_graph.cost import StoredBytes
 
 
 def convert(path: Path, scratch: Path) -> Any:
@@ -93,3 +95,10 @@ def write(model: Any, xml: Path, weights: Path) -> None:
     import openvino
 
     openvino.serialize(model, str(xml), str(weights))
+
+
+def stored_bytes(xml: Path, weights: Path) -> StoredBytes:
+    """What the constants of a written IR take; those that share their bytes count once."""
+    constants = ElementTree.parse(xml).iterfind(".//layer[@type='Const']/data")
+    float32 = {item.get("offset"): int(item.get("size", 0)) for item in constants if item.get("element_type") == "f32"}
+    return StoredBytes(weights.stat().st_size, sum(float32.values()))

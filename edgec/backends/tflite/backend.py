@@ -79,7 +79,7 @@ class TFLite:
 
         model = load_model(job.model)
         declared = Declared.by(model)
-        require_writable(declared.stored_bytes)
+        require_writable(declared.stored.total)
         kernels = TFLiteKernels() if _integers_only(job.interface, job.target) else FastKernels()
         lowered = lower(model, job.interface, kernels)
         del model  # its weights are in the graph now; the file needs the room
@@ -90,7 +90,7 @@ class TFLite:
         }
         written = write_graph(graph, f"edgec {__version__}", _metadata(job, declared.name, graph, options))
         found = facts(lowered, written, declared)
-        require_claimed("TFLite", job.precision, found, declared.stored_bytes)
+        require_claimed("TFLite", job.precision, found, written.stored, declared.stored)
         (job.out / _FILE).write_bytes(written.content)
         return Payload(engine="tflite", files=(_FILE,), options=options, facts=found)
 

@@ -16,7 +16,7 @@ from edgec.ir.accounting import account
 from edgec.ir.graph import Graph
 from edgec.ir.passes.integers import FloatOperation
 from edgec.ir.passes.transposes import RemainingTranspose
-from edgec.onnx_graph.cost import macs, stored_bytes
+from edgec.onnx_graph.cost import StoredBytes, macs, stored_bytes
 from edgec.onnx_graph.graph import MAC_OPS
 from edgec.onnx_graph.graph import Graph as OnnxGraph
 from edgec.quantization.given_legality import objections
@@ -33,13 +33,13 @@ class Declared:
     """What a model says of itself, kept so that the model need not be.
 
     name: of its graph. cost: multiply-accumulates by node. integer: names of the nodes that multiply integers.
-    stored_bytes: of all its constants. inputs, outputs: name and dtype, in order.
+    stored: what its constants take. inputs, outputs: name and dtype, in order.
     """
 
     name: str
     cost: Mapping[str, int]
     integer: Sequence[str]
-    stored_bytes: int
+    stored: StoredBytes
     inputs: Mapping[str, str]
     outputs: Mapping[str, str]
 
@@ -82,7 +82,7 @@ def facts(lowered: Lowered, written: Written, declared: Declared) -> dict[str, A
             for item in lowered.transposes
         ],
         "minimum_runtime": written.runtime,
-        "weight_bytes": written.constant_bytes,
+        "weight_bytes": written.stored.total,
         "remarks": [*_in_words_of(in_float), *_of_transposes(lowered.transposes)],
     }
 

@@ -15,6 +15,7 @@ from edgec.backends.tflite.versions import needed_runtime, version_of
 from edgec.errors import InternalError
 from edgec.ir.graph import Graph, Operation, Quantization, TensorType
 from edgec.ir.kinds import Cast, Dequantize, Kind
+from edgec.onnx_graph.cost import StoredBytes
 
 Tensor = int
 """The number of a tensor in the file."""
@@ -30,13 +31,13 @@ class Written:
     content: its bytes.
     operators: how often each operator occurs, by its name.
     runtime: the oldest TensorFlow Lite that knows all of them.
-    constant_bytes: of all buffers; equal ones are stored once.
+    stored: what all buffers take; equal ones are stored once.
     """
 
     content: memoryview
     operators: Mapping[str, int]
     runtime: str
-    constant_bytes: int
+    stored: StoredBytes
 
 
 def write_graph(graph: Graph, description: str, metadata: Mapping[str, bytes] | None = None) -> Written:
@@ -59,7 +60,7 @@ def write_graph(graph: Graph, description: str, metadata: Mapping[str, bytes] | 
         writer.file.add_metadata(key, content)
     writer.file.add_metadata("min_runtime_version", runtime.encode().ljust(16, b"\0"))
     made = writer.file.to_bytes(inputs, outputs, description)
-    return Written(made, writer.operators(), runtime, writer.file.stored_bytes)
+    return Written(made, writer.operators(), runtime, writer.stored_bytes())
 
 
 @singledispatch
@@ -84,7 +85,7 @@ class GraphWriter:
     file: ModelFile = field(default_factory=ModelFile)
     types: list[TensorType] = field(default_factory=list)
     _tensors: dict[str, Tensor] = field(default_factory=dict)
-    _constants: dict[tuple[Any, ...], Tensor] = field(default_factory=dict)
+    _constants: dict[tuple[TensorType, int], Tensor] = field(default_factory=dict)
     _names: set[str] = field(default_factory=set)
 
     def __post_init__(self) -> None:
@@ -125,6 +126,11 @@ class GraphWriter:
         if key not in self._constants:
             self._constants[key] = self._add(name, of, buffer)
         return self._constants[key]
+
+    def stored_bytes(self) -> StoredBytes:
+        """What the buffers take that have been added so far."""
+        float32 = {buffer: of.nbytes for of, buffer in self._constants if of.dtype == "float32"}
+        return StoredBytes(self.file.stored_bytes, sum(float32.values()))
 
     def between(self, name: str, of: TensorType) -> Tensor:
         """A tensor that is no value of the graph."""
