@@ -253,12 +253,14 @@ def test_a_payload_does_not_tell_where_it_was_made(lowered, tmp_path):
 
 
 def test_every_node_of_a_fine_model_is_supported(backend, tmp_path):
-    for make, _ in ALL:
+    """A backend of integers alone may refuse what has no integer form."""
+    for make, precision in ALL:
         model = make()
         onnx.save(model, tmp_path / "model.onnx")
         verdicts = backend.supports(tmp_path / "model.onnx", load_target("host"))
         assert [verdict.op for verdict in verdicts] == [node.op_type for node in model.graph.node]
-        assert all(verdict.supported for verdict in verdicts), make.__name__
+        if precision in backend.precisions:
+            assert all(verdict.supported for verdict in verdicts), make.__name__
 
 
 def test_an_unknown_operator_is_named_with_a_reason_and_a_remedy(backend, tmp_path):

@@ -9,10 +9,12 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 from dataclasses import replace
 from pathlib import Path
-
-import onnx
+from typing import TYPE_CHECKING
 
 from edgec.backends.base import OpVerdict
+
+if TYPE_CHECKING:
+    import onnx
 
 REMEDY = (
     "End the model before them, or replace them: `edgec inspect` names what may stand in their place. A target that "
