@@ -6,14 +6,15 @@ from collections.abc import Mapping
 
 import numpy as np
 
+from edgec.onnx_graph.dependence import captured_names
 from edgec.onnx_graph.graph import Graph
-from edgec.quantization.placement import Placement, captured_names
+from edgec.quantization.placement import Placement
 from edgec.quantization.useful_range import Interval, useful_range
 
 
 def useful_intervals(graph: Graph) -> dict[str, Interval]:
     """The interval beyond which no reader tells values apart, for every tensor that has one."""
-    exposed = frozenset({*graph.outputs, *captured_names(graph)})
+    exposed = frozenset({*graph.outputs, *captured_names(graph.nodes)})
     found = {}
     for tensor, readers in graph.consumers.items():
         if not graph.is_float(tensor) or tensor in graph.initializers:

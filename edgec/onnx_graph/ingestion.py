@@ -19,6 +19,7 @@ from edgec.errors import ModelRefused, UsageError, WorkerCrashed, WorkerTimedOut
 from edgec.onnx_graph import cost
 from edgec.onnx_graph.constants import constants_to_initializers, name_nodes, plain_initializers
 from edgec.onnx_graph.conversion import OPSET, Settled, settle
+from edgec.onnx_graph.dependence import varying
 from edgec.onnx_graph.finite import check_finite
 from edgec.onnx_graph.graph import Graph
 from edgec.onnx_graph.hollow import WEIGHTS, Data, detach_held, detach_weights, graphs, hollow_bytes, write_model
@@ -51,6 +52,7 @@ def ingest(path: Path, params: IngestParams, context: StageContext) -> None:
         settled = _settled(model)
         ready = onnx.ModelProto.FromString(settled.model)
         _one_form(ready, weights)
+        _check_outputs_vary(ready)
         check_finite(ready, weights)
         check_sizes(ready)
         write_model(ready, weights, context.out)
@@ -165,6 +167,19 @@ def _check_interface(model: onnx.ModelProto) -> None:
                 "An artifact takes and gives tensors of numbers.",
                 "Cut that part off the graph (`onnx.utils.extract_model`), and do it outside of the artifact.",
             )
+
+
+def _check_outputs_vary(model: onnx.ModelProto) -> None:
+    """Raises ModelRefused for a model (of static shapes) of which no output depends on an input."""
+    depending = varying(model.graph)
+    names = [item.name for item in model.graph.output]
+    if depending.isdisjoint(names):
+        raise ModelRefused(
+            f"No output of the model depends on an input: {', '.join(map(repr, names))}",
+            "They are computed from constants and shapes alone, and would be the same every time.",
+            "If the export has put constants where inputs should be, export again with what is to vary as arguments.",
+            {"outputs": names},
+        )
 
 
 def _settled(model: onnx.ModelProto) -> Settled:

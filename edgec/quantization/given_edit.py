@@ -9,9 +9,9 @@ import numpy as np
 import onnx
 from onnx import NodeProto, TensorProto, helper, numpy_helper
 
+from edgec.onnx_graph.dependence import captured_names
 from edgec.onnx_graph.graph import Graph
 from edgec.quantization.names import Names
-from edgec.quantization.placement import captured_names
 
 QDQ = ("QuantizeLinear", "DequantizeLinear")
 
@@ -28,7 +28,7 @@ class Edit:
     def __init__(self, model: onnx.ModelProto) -> None:
         self.graph = Graph(model)
         self.names = Names(self.graph)
-        self.exposed = {*self.graph.outputs, *captured_names(self.graph)}
+        self.exposed = {*self.graph.outputs, *captured_names(self.graph.nodes)}
         self._model = model
         self._nodes: list[NodeProto] = []
         self._constants: list[TensorProto] = []

@@ -11,8 +11,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from onnx import GraphProto, NodeProto
+from onnx import NodeProto
 
+from edgec.onnx_graph.dependence import captured_names, varying
 from edgec.onnx_graph.graph import MAC_OPS, Graph, attribute
 from edgec.quantization.blocked_layout import blocked_tensors
 
@@ -23,7 +24,6 @@ FUSES_ACTIVATION = frozenset({"Conv", "ConvTranspose", "Gemm", "MatMul", "Add"})
 REARRANGING = frozenset({"Identity", "Reshape", "Flatten", "Transpose", "Squeeze", "Unsqueeze"})
 """Operators whose output holds exactly the values of their input."""
 
-_SHAPE_OPS = frozenset({"Shape", "Size", "Constant", "ConstantOfShape"})
 _CONV_LIKE = frozenset({"Conv", "ConvTranspose", "BatchNormalization", "InstanceNormalization", "GroupNormalization"})
 _MOST_CHANNELS = 1 << 16
 
@@ -68,13 +68,13 @@ class Observed:
 
 def choose_observed(graph: Graph) -> list[Observed]:
     """The tensors to observe, in the order in which the model makes them."""
-    varying, captured, blocked = _varying(graph), _captured(graph), blocked_tensors(graph)
+    depending, captured, blocked = varying(graph.model.graph), set(captured_names(graph.nodes)), blocked_tensors(graph)
     chosen: dict[str, Observed] = {}
     made: list[tuple[str, NodeProto | None]] = [(name, None) for name in graph.inputs]
     made += [(name, node) for node in graph.nodes for name in node.output if name]
     for name, producer in made:
         shape = graph.shape(name)
-        if name not in varying or not graph.is_float(name) or (shape is not None and 0 in shape):
+        if name not in depending or not graph.is_float(name) or (shape is not None and 0 in shape):
             continue
         is_read = name in graph.consumers or name in graph.outputs or name in captured
         if producer is not None and (not is_read or (name not in captured and _is_fused(graph, name, producer))):
@@ -98,17 +98,6 @@ def choose_observed(graph: Graph) -> list[Observed]:
     return list(chosen.values())
 
 
-def _varying(graph: Graph) -> set[str]:
-    """The tensors whose values depend on the values of a graph input."""
-    varying = set(graph.inputs)
-    for node in graph.nodes:
-        if node.op_type in _SHAPE_OPS:
-            continue
-        if _subgraphs(node) or any(name in varying for name in node.input):
-            varying.update(name for name in node.output if name)
-    return varying
-
-
 def _is_fused(graph: Graph, name: str, producer: NodeProto) -> bool:
     readers = graph.consumers.get(name, [])
     if producer.op_type not in FUSES_ACTIVATION or len(readers) != 1 or name in graph.outputs:
@@ -117,24 +106,6 @@ def _is_fused(graph: Graph, name: str, producer: NodeProto) -> bool:
     return activation.op_type in FUSED_ACTIVATIONS and all(
         bound == "" or bound in graph.initializers for bound in activation.input[1:]
     )
-
-
-def _captured(graph: Graph) -> set[str]:
-    """Names that subgraphs mention: they read tensors of the main graph without naming them as inputs of their node."""
-    names: set[str] = set()
-    pending = [subgraph for node in graph.nodes for subgraph in _subgraphs(node)]
-    while pending:
-        subgraph = pending.pop()
-        names.update(info.name for info in subgraph.output)
-        for node in subgraph.node:
-            names.update(node.input)
-            pending.extend(_subgraphs(node))
-    return names
-
-
-def _subgraphs(node: NodeProto) -> list[GraphProto]:
-    own = [item.g for item in node.attribute if item.HasField("g")]
-    return own + [subgraph for item in node.attribute for subgraph in item.graphs]
 
 
 def _mac_readers(graph: Graph, name: str) -> list[NodeProto]:

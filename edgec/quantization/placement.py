@@ -7,11 +7,12 @@ scale. It knows the graph only; scales are chosen later.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 
-from onnx import AttributeProto, GraphProto, NodeProto
+from onnx import NodeProto
 
+from edgec.onnx_graph.dependence import captured_names
 from edgec.onnx_graph.graph import Graph
 from edgec.quantization.profiles import Profile
 from edgec.quantization.qparams import QParams
@@ -110,7 +111,7 @@ def place(
     observed: tensors whose range is known; None: all are.
     alone: the anchor of the one kernel to quantize, to see what it costs.
     """
-    exposed = frozenset({*graph.outputs, *captured_names(graph)})
+    exposed = frozenset({*graph.outputs, *captured_names(graph.nodes)})
     kernels, reasons = _candidates(graph, profile, keep_float or {}, exposed, observed)
     if alone is not None:
         worthwhile = {alone}
@@ -127,26 +128,6 @@ def place(
     _connect(graph, placement)
     _tie(graph, placement)
     return placement
-
-
-def captured_names(graph: Graph) -> set[str]:
-    """Names that the bodies of If, Loop and Scan may read from the main graph."""
-
-    def inside(body: GraphProto) -> Iterator[str]:
-        for node in body.node:
-            yield from node.input
-            yield from of(node)
-        yield from (output.name for output in body.output)
-
-    def of(node: NodeProto) -> Iterator[str]:
-        for item in node.attribute:
-            if item.type == AttributeProto.GRAPH:
-                yield from inside(item.g)
-            elif item.type == AttributeProto.GRAPHS:
-                for body in item.graphs:
-                    yield from inside(body)
-
-    return {name for node in graph.nodes for name in of(node)}
 
 
 def _candidates(

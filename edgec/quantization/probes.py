@@ -15,7 +15,7 @@ Two things keep it cheap:
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -23,6 +23,7 @@ import numpy as np
 import numpy.typing as npt
 from onnx import ModelProto, NodeProto, TensorProto, helper, numpy_helper
 
+from edgec.onnx_graph.dependence import reads
 from edgec.quantization.observers import Observed
 
 SAMPLE = "sample"
@@ -296,21 +297,11 @@ def order(model: ModelProto, outputs: Collection[str]) -> None:
     model.graph.node.extend(nodes[index] for _, _, index in sorted(keys))
 
 
-def _reads(node: NodeProto) -> Iterator[str]:
-    """Names that a node reads, those of its subgraphs included (a superset: their own names are among them)."""
-    yield from (name for name in node.input if name)
-    for item in node.attribute:
-        for subgraph in ([item.g] if item.HasField("g") else []) + list(item.graphs):
-            for inner in subgraph.node:
-                yield from _reads(inner)
-            yield from (info.name for info in subgraph.output)
-
-
 def _needed(nodes: list[NodeProto], wanted: set[str]) -> list[NodeProto]:
     """Those of `nodes` (in topological order) that the tensors `wanted` depend on."""
     needed, names = [], set(wanted)
     for node in reversed(nodes):
         if names.intersection(node.output):
             needed.append(node)
-            names.update(_reads(node))
+            names.update(reads(node))
     return needed[::-1]

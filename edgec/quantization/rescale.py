@@ -25,13 +25,14 @@ import numpy.typing as npt
 import onnx
 from onnx import NodeProto, helper, numpy_helper
 
+from edgec.onnx_graph.dependence import captured_names
 from edgec.onnx_graph.graph import Graph, attribute
 from edgec.quantization.absorption import Absorption, Place, absorb
 from edgec.quantization.calibration_runs import CalibrationRuns
 from edgec.quantization.channel_samples import sampled
 from edgec.quantization.names import Names
 from edgec.quantization.patches import rows_of
-from edgec.quantization.placement import Edge, Kernel, Placement, captured_names
+from edgec.quantization.placement import Edge, Kernel, Placement
 from edgec.quantization.rules import Kind
 from edgec.quantization.statistics import TensorStatistics
 from edgec.quantization.useful_range import EVERYTHING, Interval, useful_range
@@ -275,7 +276,7 @@ class _Edit:
             model.graph.node.append(node)
             for name in original.output:
                 model.graph.node.extend(self._after.get(name, []))
-        live = {name for node in model.graph.node for name in node.input} | captured_names(self._graph)
+        live = {name for node in model.graph.node for name in node.input}.union(captured_names(self._graph.nodes))
         kept = [item for item in source.graph.initializer if item.name in live]
         kept += [numpy_helper.from_array(value.astype(np.float32), name) for name, value in self._added.items()]
         del model.graph.initializer[:]

@@ -401,6 +401,23 @@ class TestInterface:
         node = helper.make_node("Relu", ["x"], ["y"])
         assert "no outputs" in refused(model_of([node], {"x": [1]}, {}), tmp_path).what
 
+    @pytest.mark.parametrize(
+        "nodes",
+        [
+            [helper.make_node("Exp", ["c"], ["y"])],
+            [helper.make_node("Identity", ["c"], ["y"])],
+            [helper.make_node("Shape", ["x"], ["s"]), helper.make_node("Cast", ["s"], ["y"], to=TensorProto.FLOAT)],
+        ],
+    )
+    def test_a_model_whose_outputs_depend_on_no_input_is_refused(self, tmp_path, nodes):
+        error = refused(model_of(nodes, {"x": [4]}, {"y": [1]}, {"c": np.ones(1, np.float32)}), tmp_path)
+        assert "No output of the model depends on an input: 'y'" in error.what
+
+    def test_an_output_that_depends_on_no_input_beside_one_that_does_is_taken(self, tmp_path):
+        nodes = [helper.make_node("Relu", ["x"], ["y"]), helper.make_node("Exp", ["c"], ["z"])]
+        model = model_of(nodes, {"x": [4]}, {"y": [4], "z": [1]}, {"c": np.ones(1, np.float32)})
+        assert [item.name for item in ingested(saved(model, tmp_path), tmp_path).contract.outputs] == ["y", "z"]
+
     def test_a_model_of_strings_is_refused(self, tmp_path):
         node = helper.make_node("StringNormalizer", ["text"], ["y"])
         model = model_of(

@@ -19,9 +19,9 @@ import numpy as np
 import onnx
 from onnx import NodeProto, TensorProto, helper, numpy_helper
 
+from edgec.onnx_graph.dependence import captured_names
 from edgec.onnx_graph.graph import Graph
 from edgec.quantization.names import Names
-from edgec.quantization.placement import captured_names
 
 
 @dataclass(frozen=True)
@@ -57,7 +57,7 @@ def without_zero_points(model: onnx.ModelProto) -> onnx.ModelProto:
             nodes.append(node)
     if constants:
         del changed.graph.node[:]
-        changed.graph.node.extend(_without_idle_pairs(nodes, {*graph.outputs, *captured_names(graph)}))
+        changed.graph.node.extend(_without_idle_pairs(nodes, {*graph.outputs, *captured_names(graph.nodes)}))
         changed.graph.initializer.extend(constants)
     return changed
 

@@ -16,6 +16,7 @@ import onnx
 from onnx import NodeProto, TensorProto, helper, numpy_helper
 
 from edgec.onnx_graph.canonicalization.opset import raise_opset
+from edgec.onnx_graph.dependence import captured_names
 from edgec.onnx_graph.graph import Graph, attribute
 from edgec.onnx_graph.hollow import Weights, graphs
 from edgec.onnx_graph.operators import STANDARD, default_opset
@@ -62,7 +63,7 @@ class Workpiece:
         self._shapes: dict[str, tuple[int, ...] | None] = {}
         self._dtypes: dict[str, np.dtype | None] = {}
         self.initializers: dict[str, TensorProto] = dict(view.initializers)
-        self.captured = _captured(model)
+        self.captured = set(captured_names(model.graph.node))
         self.exposed = frozenset({*view.outputs, *self.captured})
         self._constants: dict[str, np.ndarray] = {}
         self._taken = {*view.inputs, *view.outputs, *self.initializers}
@@ -302,13 +303,3 @@ def _copy(node: NodeProto) -> NodeProto:
     copy = NodeProto()
     copy.CopyFrom(node)
     return copy
-
-
-def _captured(model: onnx.ModelProto) -> set[str]:
-    """Names that subgraphs mention: they may be tensors of the main graph."""
-    found: set[str] = set()
-    for index, graph in enumerate(graphs(model)):
-        if index:
-            found.update(name for node in graph.node for name in node.input)
-            found.update(item.name for item in graph.output)
-    return found
