@@ -1,9 +1,18 @@
-"""What all tests share: no test sees the user's store; the digits example is at hand."""
+"""What all tests share: no test sees the user's store; the digits example and emulated devices are at hand."""
 
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+
+from tests.emulated_devices import (  # noqa: F401
+    aarch64_roots,
+    armv7l_roots,
+    rpi2_machine,
+    rpi3_machine,
+    rpi4_machine,
+    rpi5_machine,
+)
 
 _ROOT = Path(__file__).parents[1]
 

@@ -21,7 +21,7 @@ from edgec.emulator.roots import Root
 from edgec.errors import ToolMissing
 from edgec.store import cache_folder
 
-_LAYOUT = 1  # of a view; counted up when it changes
+_LAYOUT = 2  # of a view; counted up when it changes
 
 _MIDR: Mapping[str, int] = {
     "cortex-a7": 0x410FC075,
@@ -61,6 +61,25 @@ _HWCAPS: Mapping[str, tuple[str, str]] = {
 """Names of the bits of AT_HWCAP and AT_HWCAP2, from the lowest, as /proc/cpuinfo has them (Linux, cpuinfo.c and
 setup.c of the two architectures)."""
 
+_SYSTEM: Mapping[str, str] = {
+    **dict.fromkeys(("online", "possible", "present"), "0\n"),
+    "kernel_max": "0\n",
+    "cpu0/topology/physical_package_id": "0\n",
+    "cpu0/topology/core_id": "0\n",
+    **{
+        f"cpu0/topology/{name}": "0\n"
+        for name in ("cluster_cpus_list", "core_cpus_list", "core_siblings_list", "package_cpus_list")
+    },
+    **dict.fromkeys(("cpu0/cpufreq/cpuinfo_max_freq", "cpu0/cpufreq/cpuinfo_min_freq"), "1000000\n"),
+    **{
+        f"cpu0/cache/index{index}/{name}": ""
+        for index in range(4)
+        for name in ("level", "shared_cpu_list", "size", "type")
+    },
+}
+"""Files of /sys/devices/system/cpu that engines read: one CPU, by itself. Of its caches it tells nothing (an empty file
+hides this machine's), so the engine goes by the core. The frequency (kHz) decides nothing with one CPU."""
+
 _AT_HWCAP, _AT_HWCAP2 = 16, 26  # getauxval(3)
 
 
@@ -89,9 +108,10 @@ def lay_out(folder: Path, core: str, arch: str, files: Path, names: list[str]) -
     (folder / "proc").mkdir()
     (folder / "proc" / "cpuinfo").write_text(cpuinfo(core, arch, names), encoding="ascii")
     cpus = folder / "sys" / "devices" / "system" / "cpu"
-    cpus.mkdir(parents=True)
-    for name in ("online", "possible", "present"):
-        (cpus / name).write_text("0\n", encoding="ascii")
+    for name, content in _SYSTEM.items():
+        path = cpus / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(content, encoding="ascii")
 
 
 def cpuinfo(core: str, arch: str, names: list[str]) -> str:

@@ -13,7 +13,7 @@ from edgec.emulator.qemu import Qemu
 from edgec.emulator.recipe import PROGRAM
 from edgec.emulator.roots import Root
 from edgec.errors import ToolMissing, UsageError
-from edgec.targets import Emulator, Target
+from edgec.targets import Target
 
 _ONE_THREAD = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}  # emulated threads wait for each other
 
@@ -33,8 +33,10 @@ class Machine:
         Raises ToolMissing when QEMU, the core or the root is not there, with the command that helps.
         """
         assert target.emulator is not None
-        qemu = _qemu(target.emulator, target.name)
-        qemu.require_core(target.emulator.cpu)
+        core = target.emulator.cpu
+        why = f"The artifact for {target.name} is run on an emulated {core} during the build."
+        qemu = programs.require(target.emulator.qemu, why)
+        qemu.require_core(core)
         root = roots.find(target.arch)
         if root is None:
             raise ToolMissing(
@@ -43,7 +45,7 @@ class Machine:
                 f"Make it with `{roots.setup_command(target.arch)}`, or build with --no-emulate: "
                 "the artifact is then not executed.",
             )
-        return cls(qemu, target.emulator.cpu, root)
+        return cls(qemu, core, root)
 
     @property
     def label(self) -> str:
@@ -75,14 +77,3 @@ def command(
     if scratch := os.environ.get("TMPDIR"):
         environment["TMPDIR"] = scratch
     return [str(qemu.program), "-cpu", core, "-L", str(view), str(view / PROGRAM), "-s", "-B", *arguments], environment
-
-
-def _qemu(emulator: Emulator, target: str) -> Qemu:
-    found = programs.find(emulator.qemu)
-    if found is None:
-        raise ToolMissing(
-            f"{emulator.qemu} is not installed",
-            f"The artifact for {target} is run on an emulated {emulator.cpu} during the build.",
-            f"Install it: {programs.INSTALL}; or build with --no-emulate: the artifact is then not executed.",
-        )
-    return found

@@ -27,25 +27,50 @@ class Qemu:
     def require_core(self, core: str) -> None:
         """Raises ToolMissing for a core that this version does not know."""
         if core not in self.cores:
-            near = did_you_mean(core, self.cores).replace("Did you mean", "It knows")
             raise ToolMissing(
                 f"{self.name} {self.version} can't be a {core}",
-                f"It knows {len(self.cores)} cores, and none of that name.{near.replace('?', '.')}",
-                f"Correct emulator.cpu in the target, or install a newer QEMU (`{self.name} -cpu help` lists them).",
+                f"It knows {len(self.cores)} cores, and that one is not among them.{did_you_mean(core, self.cores)}",
+                f"Correct emulator.cpu in the target (`{self.program.name} -cpu help` lists what there is), install a "
+                "newer QEMU, or build with --no-emulate: the artifact is then not executed.",
             )
 
 
 @cache
 def find(name: str) -> Qemu | None:
-    """The emulator called `name` ("qemu-aarch64"), linked statically or not; None where it is not on PATH."""
+    """The emulator called `name` ("qemu-aarch64"), linked statically or not; None where it is not on PATH.
+
+    Raises ToolMissing for a program of that name that does not run.
+    """
     program = shutil.which(f"{name}-static") or shutil.which(name)
     if program is None:
         return None
-    said = _said(program, "--version")
-    version = re.search(r"version (\d+(?:\.\d+)*)", said)
-    cores = re.findall(r"^\s*([\w.-]+)\s*$", _said(program, "-cpu", "help").partition("\n")[2], re.MULTILINE)
-    return Qemu(name, Path(program), version[1] if version else "unknown", frozenset(cores))
+    version = re.search(r"version (\d+(?:\.\d+)*)", _said(program, "--version"))
+    listed = _said(program, "-cpu", "help").partition("\n")[2]
+    cores = re.findall(r"^\s*([\w.-]+)(?:\s*\(.*\))?\s*$", listed, re.MULTILINE)
+    if version is None or not cores:
+        raise ToolMissing(
+            f"{program} does not run",
+            "It does not tell its version, or which cores it knows.",
+            f"Install it anew: {INSTALL}.",
+        )
+    return Qemu(name, Path(program), version[1], frozenset(cores))
+
+
+def require(name: str, why: str) -> Qemu:
+    """The emulator called `name`. Raises ToolMissing, with the reason why it is needed, when it is not installed."""
+    found = find(name)
+    if found is None:
+        raise ToolMissing(
+            f"{name} is not installed",
+            why,
+            f"Install it: {INSTALL}. Or use edgec's Docker image, which holds it; or build with --no-emulate: "
+            "the artifact is then not executed.",
+        )
+    return found
 
 
 def _said(program: str, *arguments: str) -> str:
-    return subprocess.run([program, *arguments], capture_output=True, text=True, timeout=60).stdout
+    try:
+        return subprocess.run([program, *arguments], capture_output=True, text=True, timeout=60).stdout
+    except (OSError, subprocess.TimeoutExpired):
+        return ""

@@ -21,10 +21,13 @@ WHEELS = f"usr/local/lib/python{PYTHON}/dist-packages"
 _MAKING = 1
 """Counted up when the code that makes roots changes what is in them."""
 
-_KEPT = ("etc/python*", "lib", "lib/*", f"{PROGRAM}", "usr/lib", "usr/lib/*", "usr/share/doc/*/copyright")
+_KEPT = ("etc/python*", "lib/*", PROGRAM, "usr/lib/*", "usr/share/doc/*/copyright")
 _DROPPED = (
     "*/__pycache__/*",
     "*/gconv/*",  # character sets for iconv, which Python does not use
+    "*/numpy/*/include/*",
+    "*/numpy/distutils/*",
+    "*/numpy/f2py/*",
     "*/tests/*",
     "lib/systemd/*",
     "usr/lib/*/pkgconfig/*",
@@ -32,6 +35,7 @@ _DROPPED = (
     "usr/lib/dpkg/*",
     "usr/lib/mime/*",
     "usr/lib/python*/ensurepip/*",
+    "usr/lib/python3/dist-packages/pkg_resources/*",
     "usr/lib/python*/idlelib/*",
     "usr/lib/python*/lib2to3/*",
     "usr/lib/python*/pydoc_data/*",
@@ -44,7 +48,13 @@ _DROPPED_OF_WHEELS = (
     "*.a",
     "*.h",
     "*.pyi",
+    "numpy/distutils/*",
+    "numpy/f2py/*",
 )
+
+
+EMPTY = ("etc/ld.so.cache", "etc/ld.so.preload")
+"""Files without content: where a root has none, its loader would read this machine's."""
 
 
 @dataclass(frozen=True)
@@ -82,6 +92,7 @@ class Recipe:
                 "packages": self.packages,
                 "wheels": self.lock.read_text(encoding="ascii"),
                 "alternatives": self.alternatives,
+                "empty": EMPTY,
                 "kept": _KEPT,
                 "dropped": _DROPPED,
                 "dropped of wheels": _DROPPED_OF_WHEELS,

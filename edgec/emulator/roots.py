@@ -30,7 +30,7 @@ FILES = "files"
 class Root:
     """A root that is there.
 
-    path: the folder that holds its usr and lib. digest: of everything in it.
+    path: the folder that holds its usr and lib. digest: of every file in it, but not of compiled modules.
     versions: of what matters: "python", "glibc", "numpy", and the engine's distribution.
     packages: Debian's packages with their versions. bytes: of all its files.
     """
@@ -106,7 +106,7 @@ def _record(here: Path) -> tuple[Root, dict[str, list[Any]]]:
         root = Root(
             arch=record["arch"],
             path=here / FILES,
-            digest=digest_of(listed),
+            digest=digest_of({name: entry for name, entry in listed.items() if not _is_compiled(name)}),
             versions=record["versions"],
             packages=record["packages"],
             bytes=sum(entry[0] for entry in listed.values() if len(entry) == 2),
@@ -115,6 +115,11 @@ def _record(here: Path) -> tuple[Root, dict[str, list[Any]]]:
     except (OSError, ValueError, KeyError, TypeError, AttributeError, IndexError) as error:
         raise _broken(here, arch, f"{RECORD} can't be read") from error
     return root, listed
+
+
+def _is_compiled(name: str) -> bool:
+    """Whether a file only repeats another one: compiled modules may differ in bytes that mean nothing."""
+    return name.endswith(".pyc")
 
 
 def _fault(path: Path, entry: list[Any]) -> str | None:
