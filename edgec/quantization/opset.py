@@ -1,8 +1,8 @@
 """Raising a model's opset, where what is to be written needs a newer one.
 
-By onnx's own converter, which takes every operator along. That of canonicalization leaves the model as it is when a node
-can't follow (GridSample, DFT): there the newer opset is for an operator that has another form, and here for integers of
-16 bits, which have none.
+By onnx's own converter, which takes every operator along. That of canonicalization leaves the model as it is when a
+node can't follow (GridSample, DFT): there the newer opset is for an operator that has another form, and here for
+integers of 16 bits, which have none.
 """
 
 from __future__ import annotations

@@ -171,6 +171,37 @@ def test_a_tflite_runtime_that_is_there_and_does_not_work_is_told_from_one_that_
     assert "numpy<2" in caught.value.why
 
 
+@pytest.mark.parametrize(
+    ("numpy", "runtime", "works"),
+    [
+        ("2.3.1", "2.14.0", False),
+        ("2.3.1", "2.5.0.post1", False),
+        ("1.26.4", "2.14.0", True),
+        ("2.3.1", "2.17.1", True),  # no release, but a build of someone's own
+        ("2.3.1", None, True),
+    ],
+)
+def test_a_tflite_runtime_that_was_compiled_for_another_numpy_is_never_imported(monkeypatch, numpy, runtime, works):
+    import importlib.metadata
+
+    def version(name):
+        if name == "tflite-runtime" and runtime is not None:
+            return runtime
+        raise importlib.metadata.PackageNotFoundError(name)
+
+    _without_litert(monkeypatch, Stub)
+    monkeypatch.setattr(importlib.metadata, "version", version)
+    monkeypatch.setattr(np, "__version__", numpy)
+    if works:
+        made = open_engine("tflite", {"model.tflite": b""}, {"inputs": [], "outputs": []})
+        assert made.version == (runtime or "unknown")
+        return
+    with pytest.raises(EngineMissing) as caught:
+        open_engine("tflite", {"model.tflite": b""}, {"inputs": [], "outputs": []})
+    assert f"tflite-runtime {runtime} was compiled for numpy 1, and numpy 2.3.1 is installed" in caught.value.why
+    assert "numpy<2" in caught.value.fix
+
+
 def test_the_check_of_an_artifact_takes_the_alternative(monkeypatch):
     import importlib.metadata
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import ctypes
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from importlib import import_module
 from typing import Any
 
@@ -133,11 +133,7 @@ def _chosen(files: Mapping[str, bytes], edgetpu: Mapping[str, Any] | None, threa
 def _delegate(library: str) -> Any:
     """What hands operators over to a library. Raises OSError without the library, ValueError without the device."""
     ctypes.CDLL(library)  # the interpreters raise the same, and print a traceback of their own beside it
-    for name in _INTERPRETERS:
-        try:
-            module = import_module(name)
-        except ImportError:
-            continue
+    for _, module in _importable([]):
         return module.load_delegate(library)
     raise OSError("no interpreter is installed")
 
@@ -157,16 +153,10 @@ def borders(options: Sequence[Mapping[str, Any]], details: Sequence[Mapping[str,
 
 def _interpreter(content: bytes, threads: int, delegates: Sequence[Any] = ()) -> tuple[Any, str]:
     """An interpreter with its tensors allocated, and the version of its package."""
-    failures = []
-    for name in _INTERPRETERS:
+    failures: list[str] = []
+    for package, module in _importable(failures):
         try:
-            module = import_module(name)
-        except ImportError as error:
-            failures.append(f"{type(error).__name__}: {error}.")
-            continue
-        package = name.split(".")[0]
-        try:
-            # Importing tflite-runtime beside a numpy that it was not made for succeeds; only this does not.
+            # Importing an interpreter beside a numpy that it was not made for can succeed; only this does not.
             interpreter = module.Interpreter(
                 model_content=content, num_threads=threads or None, experimental_delegates=list(delegates) or None
             )
@@ -188,6 +178,39 @@ def _interpreter(content: bytes, threads: int, delegates: Sequence[Any] = ()) ->
         f"Install it for this Python: python3 -m pip install {DISTRIBUTION} "
         '(on 32-bit ARM: python3 -m pip install tflite-runtime "numpy<2")',
     )
+
+
+def _importable(failures: list[str]) -> Iterator[tuple[str, Any]]:
+    """The interpreters that can be imported, with the names of their packages; of others, `failures` says why."""
+    for name in _INTERPRETERS:
+        package = name.split(".")[0]
+        reason = _against(package)
+        if reason is not None:
+            failures.append(reason)
+            continue
+        try:
+            module = import_module(name)
+        except ImportError as error:
+            failures.append(f"{type(error).__name__}: {error}.")
+            continue
+        yield package, module
+
+
+def _against(package: str) -> str | None:
+    """Why a package can't work here, as far as that can be told without importing it.
+
+    Every tflite-runtime up to its last release, 2.14, was compiled for numpy 1. Its metadata does not say so, and
+    beside numpy 2 it prints tracebacks of its own before it fails.
+    """
+    version = _version(package)
+    if package == "tflite_runtime" and _numbers(np.__version__) >= (2,) and () < _numbers(version) <= (2, 14):
+        return f"tflite-runtime {version} was compiled for numpy 1, and numpy {np.__version__} is installed: numpy<2."
+    return None
+
+
+def _numbers(version: str) -> tuple[int, ...]:
+    """The first two numbers of a version; none of one that is not known."""
+    return tuple(int(part) for part in version.split(".")[:2] if part.isdigit())
 
 
 def _version(package: str) -> str:

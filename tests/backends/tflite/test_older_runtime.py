@@ -7,6 +7,7 @@ weights in fp16 and int8; then models of real use.
 from __future__ import annotations
 
 import os
+import subprocess
 import sys
 import tempfile
 from collections.abc import Callable, Mapping
@@ -18,6 +19,7 @@ import numpy as np
 import onnx
 import pytest
 
+import edgec
 from edgec.backends.base import Interface, LowerJob, Precision
 from edgec.backends.tflite.backend import BACKEND
 from edgec.backends.tflite.versions import INTRODUCED
@@ -267,3 +269,28 @@ def simplified(path: Path) -> onnx.ModelProto:
     model, same = onnxsim.simplify(onnx.load(str(path)), skipped_optimizers=["fuse_attention"])
     assert same
     return model
+
+
+def test_beside_a_numpy_that_it_was_not_compiled_for_nothing_but_our_words_are_printed(tmp_path):
+    """Its own extension would print two tracebacks and fail without a reason."""
+    from model_zoo.environments import environment
+    from model_zoo.packages import Unavailable
+
+    try:
+        unfit = environment("tflite-runtime-numpy-2", ("tflite-runtime==2.14.0", "numpy>=2,<3"))
+    except Unavailable as error:
+        (pytest.fail if os.environ.get("CI") == "true" else pytest.skip)(f"tflite-runtime 2.14 is not here: {error}")
+    code = (
+        "from runtime.engines import open_engine\n"
+        "from runtime.errors import EngineMissing\n"
+        "try:\n"
+        "    open_engine('tflite', {'model.tflite': b''}, {'inputs': [], 'outputs': []})\n"
+        "except EngineMissing as error:\n"
+        "    print(error.why)\n"
+    )
+    package = Path(edgec.__file__).parent
+    done = subprocess.run(
+        [str(unfit), "-c", code], capture_output=True, text=True, check=True, env={"PYTHONPATH": str(package)}
+    )
+    assert done.stderr == ""
+    assert "tflite-runtime 2.14.0 was compiled for numpy 1" in done.stdout
