@@ -280,17 +280,20 @@ def test_beside_a_numpy_that_it_was_not_compiled_for_nothing_but_our_words_are_p
         unfit = environment("tflite-runtime-numpy-2", ("tflite-runtime==2.14.0", "numpy>=2,<3"))
     except Unavailable as error:
         (pytest.fail if os.environ.get("CI") == "true" else pytest.skip)(f"tflite-runtime 2.14 is not here: {error}")
+    model = models.conv_float()
+    (tmp_path / "model.tflite").write_bytes(written(model, models.feeds_for(model)).content)
     code = (
         "from runtime.engines import open_engine\n"
         "from runtime.errors import EngineMissing\n"
         "try:\n"
-        "    open_engine('tflite', {'model.tflite': b''}, {'inputs': [], 'outputs': []})\n"
+        "    content = open('model.tflite', 'rb').read()\n"
+        "    open_engine('tflite', {'model.tflite': content}, {'inputs': [], 'outputs': []})\n"
         "except EngineMissing as error:\n"
         "    print(error.why)\n"
     )
-    package = Path(edgec.__file__).parent
+    package = {"PYTHONPATH": str(Path(edgec.__file__).parent)}
     done = subprocess.run(
-        [str(unfit), "-c", code], capture_output=True, text=True, check=True, env={"PYTHONPATH": str(package)}
+        [str(unfit), "-c", code], cwd=tmp_path, env=package, capture_output=True, text=True, check=True
     )
     assert done.stderr == ""
     assert "tflite-runtime 2.14.0 was compiled for numpy 1" in done.stdout
