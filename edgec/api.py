@@ -40,6 +40,7 @@ def build(
     evaluation: str | Path | None = None,
     max_drop: float | None = None,
     simplify: bool = True,
+    emulate: bool = True,
     name: str | None = None,
     output: str | Path = "dist",
     listener: Listener = ignore,
@@ -60,6 +61,8 @@ def build(
     metric: "module:function" or "file.py:function", a measure of accuracy of your own (docs/metric.md); labels: the
         file of labels that it gets, or "folders"; evaluation: samples to measure on, in place of those held out of the
         calibration data; max_drop: the most that it may fall.
+    emulate: whether a target that this machine can't stand in for is emulated, to execute its artifact
+        (docs/emulation.md).
     state: output name to input name, for recurrent models; samples then have a leading time axis.
     listener: called with every event (`edgec.events`) while the build runs.
 
@@ -80,6 +83,7 @@ def build(
         backend=backend,
         interface=interface,
         simplify=simplify,
+        emulate=emulate,
         keep_float=keep_float,
         gate=gate,
         force=force,

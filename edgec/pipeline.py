@@ -36,6 +36,7 @@ from edgec.output_folder import check_writable, describe_file, publish, write_wh
 from edgec.parity.thresholds import Gate
 from edgec.recipes import CalibrationRecipe, load_recipe
 from edgec.result import ArtifactFile, BuildResult, CalibrationFacts, ModelFacts, StageRecord, TargetBuild
+from edgec.runners.execution import Execution, choose
 from edgec.samples import SampleSource
 from edgec.spec import BuildSpec, is_random
 from edgec.stage_runner import NOT_MADE, StageRunner
@@ -75,10 +76,34 @@ def build(spec: BuildSpec, *, store: Store | None = None, listener: Listener = i
         targets = [load_target(name) for name in spec.targets]
         Gate.from_overrides(as_pairs(spec.gate))
         check_writable(spec.output)
+        places = _places(spec, targets)
         with store.in_use(), store.scratch() as scratch:
             front = Front.open(spec, StageRunner(store, listener), scratch)
-            builds = _each(lambda target: _build_target(spec, target, front), targets, jobs)
+            builds = _each(lambda target: _build_target(spec, target, front, places[target.name]), targets, jobs)
     return BuildResult(front.facts, builds)
+
+
+def place(spec: BuildSpec, target: Target) -> Execution:
+    """Where the artifact for `target` will be executed.
+
+    Raises UsageError for a backend that the target does not list, ToolMissing when an emulator is needed and not there:
+    both are known before any work is done.
+    """
+    return choose(target, load_backend(backend_of(spec, target)).against_emulation, spec.emulate)
+
+
+def _places(spec: BuildSpec, targets: Sequence[Target]) -> dict[str, Execution | EdgecError]:
+    """The same for all of them, or why not; raised where no target is left to build."""
+    found: dict[str, Execution | EdgecError] = {}
+    for target in targets:
+        try:
+            found[target.name] = place(spec, target)
+        except EdgecError as error:
+            found[target.name] = error
+    errors = [each for each in found.values() if isinstance(each, EdgecError)]
+    if len(errors) == len(targets):
+        raise errors[0]
+    return found
 
 
 def _each(work: Callable[[Target], TargetBuild], targets: Sequence[Target], jobs: int) -> tuple[TargetBuild, ...]:
@@ -103,13 +128,15 @@ def plan(spec: BuildSpec, *, store: Store | None = None) -> list[StageRecord]:
     with as_edgec_errors():
         store = store or Store.default()
         records: dict[str, StageRecord] = {}
+        targets = [load_target(name) for name in spec.targets]
+        places = {target.name: place(spec, target) for target in targets}
         with store.in_use(), store.scratch() as scratch:
             front = Front.open(spec, StageRunner(store, ignore, foresee=True), scratch)
-            for name in spec.targets:
-                target = load_target(name)
-                path = TargetPath(spec, target, front, front.runner.for_target(name), spec.precision)
+            for target in targets:
+                runner = front.runner.for_target(target.name)
+                path = TargetPath(spec, target, front, runner, spec.precision, places[target.name])
                 with contextlib.suppress(ParityGateError):  # known to fail: what comes after will not be reached
-                    path.artifact(path.backend())
+                    path.artifact()
                 for record in path.runner.records:
                     records.setdefault(f"{record.key} {record.name} {record.detail}", record)
         return list(records.values())
@@ -192,6 +219,7 @@ class Front:
 class TargetPath:
     """The stages after the front, for one target; holds the results as far as it came.
 
+    execution: where its payload is executed.
     gated: whether a gate that refuses stops the path. A diagnosis looks at what was refused, too.
     """
 
@@ -200,6 +228,7 @@ class TargetPath:
     front: Front
     runner: StageRunner
     precision: Precision
+    execution: Execution
     gated: bool = True
     calibrated: Entry | None = None
     quantized: Entry | None = None
@@ -209,21 +238,9 @@ class TargetPath:
     packed: Entry | None = None
     measured: Entry | None = None
 
-    def backend(self) -> str:
-        """The backend that was asked for, or the target's first."""
-        if self.spec.backend == "auto":
-            return self.target.backends[0]
-        load_backend(self.spec.backend)
-        if self.spec.backend not in self.target.backends:
-            raise UsageError(
-                f"Target {self.target.name!r} does not list the backend {self.spec.backend!r}",
-                f"It lists: {', '.join(self.target.backends)}.",
-                "Choose one of those with --backend, or leave it out.",
-            )
-        return self.spec.backend
-
-    def proof(self, backend: str) -> None:
+    def proof(self) -> None:
         """Run the stages up to the comparison with the original. Raises when a stage fails or a gate refuses."""
+        backend = backend_of(self.spec, self.target)
         require_backend(backend)
         require_precision(backend, self.spec.precision)
         interface = interface_of(backend, self.spec.interface)
@@ -265,15 +282,19 @@ class TargetPath:
                 "measured": front.measured,
             },
             validate.ValidateParams(
-                target=self.target, state=as_pairs(spec.state), gate=as_pairs(spec.gate), precision=spec.precision
+                target=self.target,
+                execution=self.execution,
+                state=as_pairs(spec.state),
+                gate=as_pairs(spec.gate),
+                precision=spec.precision,
             ),
-            detail=f"{backend} for {self.target.name}",
+            detail=f"{backend} for {self.target.name}, {_where(self.execution)}",
         )
         self._judge(self.validated, "parity.json", "The artifact's results differ too much from the original model's")
 
-    def artifact(self, backend: str) -> None:
+    def artifact(self) -> None:
         """Run all stages of this target. Raises when a stage fails or a gate refuses."""
-        self.proof(backend)
+        self.proof()
         front, spec = self.front, self.spec
         self.packed = self.runner.run(
             pack.STAGE,
@@ -281,7 +302,8 @@ class TargetPath:
             pack.PackParams(
                 name=spec.artifact_name,
                 target=self.target,
-                backend=backend,
+                execution=self.execution,
+                backend=backend_of(spec, self.target),
                 precision=self.precision,
                 model_sha256=front.files.digest,
                 calibration_sha256=front.samples.digest if front.samples else None,
@@ -383,6 +405,25 @@ class TargetPath:
         raise ParityGateError(what, "\n".join(why), fix, {"failures": failures, "worst_layers": worst, "curve": curve})
 
 
+def backend_of(spec: BuildSpec, target: Target) -> str:
+    """The backend that was asked for, or the target's first. UsageError for one that the target does not list."""
+    if spec.backend == "auto":
+        return target.backends[0]
+    load_backend(spec.backend)
+    if spec.backend not in target.backends:
+        raise UsageError(
+            f"Target {target.name!r} does not list the backend {spec.backend!r}",
+            f"It lists: {', '.join(target.backends)}.",
+            "Choose one of those with --backend, or leave it out.",
+        )
+    return spec.backend
+
+
+def _where(execution: Execution) -> str:
+    """Where a payload runs, for a plan."""
+    return {"native": "on this machine", "none": "not executed"}.get(execution.place, f"on {execution.label}")
+
+
 def _remedy(precision: Precision) -> str:
     """What may be done where the gate refused an artifact of this precision."""
     limit = "--gate NAME=VALUE states a limit of your own (docs/parity.md)."
@@ -410,16 +451,22 @@ def _curve_line(point: Mapping[str, Any]) -> str:
     return f"  {point['sqnr_db']:5.1f} dB  with {share:g} % of the multiplications in INT8: {held} the gate"
 
 
-def _build_target(spec: BuildSpec, target: Target, front: Front) -> TargetBuild:
-    """All stages of one target, its artifact and its report; errors become part of the result."""
-    path = TargetPath(spec, target, front, front.runner.for_target(target.name), spec.precision)
+def _build_target(spec: BuildSpec, target: Target, front: Front, where: Execution | EdgecError) -> TargetBuild:
+    """All stages of one target, its artifact and its report; errors become part of the result.
+
+    where: its artifact is executed, or why that is not known.
+    """
+    execution = where if isinstance(where, Execution) else Execution("none", "none")
+    path = TargetPath(spec, target, front, front.runner.for_target(target.name), spec.precision, execution)
     backend = target.backends[0]
     error: EdgecError | None = None
     artifact: ArtifactFile | None = None
     try:
         with as_edgec_errors():
-            backend = path.backend()
-            path.artifact(backend)
+            if isinstance(where, EdgecError):
+                raise where
+            backend = backend_of(spec, target)
+            path.artifact()
             assert path.packed is not None
             artifact = describe_file(path.packed.path / path.artifact_name, spec.output)
     except EdgecError as raised:

@@ -66,6 +66,7 @@ def _read_build(table: Table, folder: Path, output: Path) -> BuildSpec:
         evaluation=_path(table, folder, "evaluation"),
         max_drop=_optional_number(table, "max_drop"),
         simplify=table.get("simplify", bool, True),
+        emulate=table.get("emulate", bool, True),
         output=output,
     )
     table.done()

@@ -9,6 +9,7 @@ from typing import Any, Literal
 
 from edgec.errors import EdgecError, ParityGateError
 from edgec.events import Note
+from edgec.runners.execution import described
 from edgec.version import __version__
 
 Status = Literal["ok", "refused", "failed"]
@@ -115,6 +116,7 @@ class TargetBuild:
             "status": self.status,
             "artifact": artifact and {"path": str(artifact.path), "bytes": artifact.bytes, "sha256": artifact.sha256},
             "calibration": self.calibration and asdict(self.calibration),
+            "executed": self.parity and described(self.parity),
             "parity": self.parity,
             "int8_mac_fraction": self.int8_mac_fraction,
             "float_nodes": self.float_nodes,

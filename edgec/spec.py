@@ -13,11 +13,11 @@ from edgec.quantization.pass_names import check_passes
 Profile = Literal["auto", "strict", "islands"]
 Precision = Literal["int8", "int8-weights", "fp16", "float"]
 
-Interface = Literal["auto", "float", "int8"]
+Interface = Literal["auto", "float", "int8", "uint8"]
 
 PRECISIONS: tuple[Precision, ...] = ("int8", "int8-weights", "fp16", "float")
 PROFILES: tuple[Profile, ...] = ("auto", "strict", "islands")
-INTERFACES: tuple[Interface, ...] = ("auto", "float", "int8")
+INTERFACES: tuple[Interface, ...] = ("auto", "float", "int8", "uint8")
 
 MAX_FLOAT_MACS = 0.10
 """Most multiply-accumulates that recovery leaves in float unless told otherwise."""
@@ -48,6 +48,7 @@ class BuildSpec:
         labels that it gets, or "folders" where each sample's folder is its label; `evaluation` the data to measure on
         (None: what is held out of the calibration data); `max_drop` the most that it may fall from the original to the
         artifact.
+    emulate: whether a target that this machine can't stand in for is emulated, to execute its artifact.
     """
 
     model: Path
@@ -74,6 +75,7 @@ class BuildSpec:
     labels: Path | Literal["folders"] | None = None
     evaluation: Path | None = None
     max_drop: float | None = None
+    emulate: bool = True
     output: Path = Path("dist")
 
     def __post_init__(self) -> None:
@@ -158,9 +160,9 @@ class BuildSpec:
             )
 
     def _check_interface(self) -> None:
-        if self.interface == "int8" and self.precision != "int8":
+        if self.interface in ("int8", "uint8") and self.precision != "int8":
             raise UsageError(
-                f"--io int8 does not go with --precision {self.precision}",
+                f"--io {self.interface} does not go with --precision {self.precision}",
                 "Inputs and outputs can only be integers where the model computes with them.",
                 "Leave --io out, or build with --precision int8.",
             )

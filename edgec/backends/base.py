@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 Precision = Literal["int8", "mixed", "int8-weights", "fp16", "float"]
 
-Interface = Literal["float", "int8"]
+Interface = Literal["float", "int8", "uint8"]
 """What a payload takes and gives where the model takes and gives float32: the same, or the integers of its quantized
 inputs and outputs. The artifact takes and gives float32 in any case; only who loads the payload alone sees it."""
 
@@ -99,6 +99,9 @@ class Backend(Protocol):
 
     against_16_bits: str
     """Why the search for accuracy does not choose 16-bit activations of itself; "" where it may."""
+
+    against_emulation: str
+    """Why its engine can't run on an emulated device; "" where it can."""
 
     interfaces: tuple[Interface, ...]
     """What its payloads can take and give, the usual one first."""

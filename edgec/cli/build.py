@@ -87,6 +87,14 @@ from edgec.version import __version__
 @click.option(
     "--no-simplify", "simplify", is_flag=True, default=True, flag_value=False, help="Leave the graph as it is."
 )
+@click.option(
+    "--no-emulate",
+    "emulate",
+    is_flag=True,
+    default=True,
+    flag_value=False,
+    help="Do not run artifacts on emulated devices.",
+)
 @click.option("--name", metavar="NAME", help="Name of the artifact.  [the model's file name]")
 @click.option(
     "-o",

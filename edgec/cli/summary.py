@@ -12,6 +12,7 @@ from rich.table import Table
 
 from edgec.cli.report_error import report_error
 from edgec.result import ArtifactFile, BuildResult, StageRecord, TargetBuild
+from edgec.runners.execution import described
 from edgec.spec import BuildSpec
 
 _WORDS = {"int8-weights": "INT8 weights, float arithmetic,", "fp16": "float16 weights, float arithmetic,"}
@@ -42,6 +43,8 @@ def _block(built: TargetBuild, artifact: ArtifactFile) -> str:
         f"  {'what':<9}{kind} through {built.backend}, {size(artifact.bytes)}{_share(built)}",
         f"  {'parity':<9}{_parity(built)}",
     ]
+    if built.parity is not None:
+        lines.append(f"  {'executed':<9}{escape(described(built.parity))}")
     if recovered := _recovered(built.quantization or {}):
         lines.append(f"  {'recovery':<9}{recovered}")
     if built.parity and built.parity.get("metric"):
@@ -59,10 +62,11 @@ def _block(built: TargetBuild, artifact: ArtifactFile) -> str:
 
 
 def _trial(built: TargetBuild, artifact: Path) -> str:
-    """The command that tries an artifact: here, or on the device where this machine can't run it."""
-    here = built.parity is not None and built.parity["runner"] != "none"
-    if here:
+    """The command that tries an artifact: here, on the emulated device, or on the device itself."""
+    if built.parity is not None and built.parity["runner"] == "native":
         return f"{'try it':<9}python3 {escape(str(artifact))} selftest"
+    if built.parity is not None and built.parity["runner"] != "none":
+        return f"{'try it':<9}edgec emulator run {escape(built.target)} {escape(str(artifact))} selftest"
     return f"{'try it':<9}on the device: python3 {escape(artifact.name)} selftest"
 
 
@@ -78,10 +82,12 @@ def _share(built: TargetBuild) -> str:
 
 
 def _parity(built: TargetBuild) -> str:
-    """The worst SQNR over the outputs, and whether the artifact was executed."""
+    """The worst SQNR over the outputs of what was executed."""
     parity = built.parity
-    if parity is None or parity["runner"] == "none":
-        return "not executed: this machine can't run it"
+    if parity is None or (parity["runner"] == "none" and not parity["quantization"]["outputs"]):
+        return "nothing was compared"
+    if parity["runner"] == "none":
+        return f"its quantized reference passed on {parity['samples']} samples"
     values = [
         output["sqnr_db"]
         for output in parity["total"]["outputs"]
@@ -91,7 +97,9 @@ def _parity(built: TargetBuild) -> str:
     if values and min(values) >= _EXACT_DB:
         worst = ", equal to the original to the last bits of a float"
     on = " of random numbers, which say nothing about real data" if built.calibration_is_random else ""
-    return f"passed on {parity['samples']} samples{on}{worst}"
+    part = parity.get("executed_samples", parity["samples"])
+    executed = f", the artifact on {part} of them" if part < parity["samples"] else ""
+    return f"passed on {parity['samples']} samples{on}{executed}{worst}"
 
 
 def _recovered(quantization: Mapping[str, Any]) -> str:
@@ -105,12 +113,16 @@ def _recovered(quantization: Mapping[str, Any]) -> str:
 
 
 def _metric(metric: Mapping[str, Any]) -> str:
-    """The user's own measure, before and after."""
+    """The user's own measure, before and after; on few samples beside its reference, where only those were executed."""
     after = metric["reference"] if metric["artifact"] is None else metric["artifact"]
     of = " (quantized reference)" if metric["artifact"] is None and after is not None else ""
     limit = "" if metric["max_drop"] is None else f", at most {metric['max_drop']:g} lower"
     reached = "not measured" if after is None else f"{after:.6g}{of}"
-    return escape(f"{metric['name']} {metric['original']:.6g} -> {reached} on {metric['samples']} samples{limit}")
+    text = f"{metric['name']} {metric['original']:.6g} -> {reached} on {metric['samples']} samples{limit}"
+    if part := metric.get("executed"):
+        base = part["original"] if part["reference"] is None else part["reference"]
+        text += f"; executed on {part['samples']}: {base:.6g} -> {part['artifact']:.6g}"
+    return escape(text)
 
 
 def _mapped(edgetpu: Mapping[str, Any]) -> str:

@@ -46,4 +46,6 @@ def command(spec: BuildSpec, target: str) -> str:
         words += ["--gate", f"{gate}={limit:g}"]
     if not spec.simplify:
         words.append("--no-simplify")
+    if not spec.emulate:
+        words.append("--no-emulate")
     return shlex.join(words)

@@ -20,16 +20,17 @@ from edgec.errors import ModelRefused, UsageError, as_edgec_errors
 from edgec.events import Listener, ignore
 from edgec.output_folder import check_writable, write_whole
 from edgec.parity.thresholds import Gate
-from edgec.pipeline import Front, TargetPath, as_pairs
+from edgec.pipeline import Front, TargetPath, as_pairs, place
 from edgec.recipes import load_recipe
 from edgec.result import ModelFacts
+from edgec.runners.execution import Execution
 from edgec.runtime.bundle import Bundle
 from edgec.runtime.errors import ArtifactFailure
 from edgec.spec import BuildSpec
 from edgec.stage_runner import StageRunner
 from edgec.stages import diagnose as stage
 from edgec.store import Entry, Store
-from edgec.targets import load_target
+from edgec.targets import Target, load_target
 from edgec.version import __version__
 
 REPORT = "DIAGNOSIS"
@@ -104,24 +105,28 @@ def diagnose(
             )
         Gate.from_overrides(as_pairs(spec.gate))
         check_writable(spec.output)
+        target = load_target(spec.targets[0])
+        execution = place(spec, target)
         with store.in_use(), store.scratch() as scratch:
-            return _diagnose(spec, artifact, evaluation, manifest, StageRunner(store, listener), scratch)
+            runner = StageRunner(store, listener)
+            return _diagnose(spec, target, execution, artifact, evaluation, manifest, runner, scratch)
 
 
 def _diagnose(
     spec: BuildSpec,
+    target: Target,
+    execution: Execution,
     artifact: Path | None,
     evaluation: Path | None,
     manifest: Mapping[str, Any] | None,
     runner: StageRunner,
     scratch: Path,
 ) -> Diagnosis:
-    target = load_target(spec.targets[0])
     front = _open(spec, manifest, runner, scratch)
     if manifest is not None:
         _check_contract(Contract.read(front.ingested.path), manifest)
-    path = TargetPath(spec, target, front, runner.for_target(target.name), spec.precision, gated=False)
-    path.proof(path.backend())
+    path = TargetPath(spec, target, front, runner.for_target(target.name), spec.precision, execution, gated=False)
+    path.proof()
     judges = None
     if evaluation is not None:
         other = replace(spec, calibration=evaluation)
@@ -143,6 +148,7 @@ def _diagnose(
         stage.DiagnoseParams(
             name=spec.artifact_name,
             target=target,
+            execution=execution,
             state=as_pairs(spec.state),
             gate=as_pairs(spec.gate),
             given=front.came_quantized,

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
-
-import numpy as np
 
 from edgec.contract import Contract
 from edgec.diagnosis.document import Case, diagnose, judged_samples, total_cost
@@ -16,18 +15,18 @@ from edgec.diagnosis.intermediates import compare_intermediates, shows_what_it_s
 from edgec.errors import CalibrationDataError
 from edgec.events import Listener, Progress
 from edgec.onnx_graph.graph import Graph, load_model
+from edgec.parity.executed_samples import affordable
 from edgec.parity.gates import judge
 from edgec.parity.metrics import Comparer, OutputComparison
-from edgec.parity.payload import open_artifact, open_lowered
+from edgec.parity.payload import Payload, Runner, loaded
 from edgec.parity.thresholds import Gate
 from edgec.quantization import statistics
 from edgec.reference import Reference
-from edgec.samples import Feeds, Sample, SampleSource, feeds_of_steps
+from edgec.samples import Sample, SampleSource, feeds_of_steps
 
 if TYPE_CHECKING:
+    from edgec.emulator.machine import Machine
     from edgec.stages.diagnose import DiagnoseParams
-
-Runner = Callable[[Feeds], dict[str, np.ndarray]]
 
 COMPARED = 128
 """Samples that the model's outputs are compared on; single layers are looked at on fewer."""
@@ -46,13 +45,15 @@ def examine(
     samples: SampleSource,
     evaluation: SampleSource | None,
     params: DiagnoseParams,
-    executed: bool,
-    reason: str,
+    machine: Machine | None,
     out: Path,
     stage: str,
     emit: Listener,
 ) -> dict[str, Any]:
-    """The document diagnosis.json. See `edgec.stages.diagnose.run` for the arguments."""
+    """The document diagnosis.json. See `edgec.stages.diagnose.run` for the arguments.
+
+    machine: the emulated device that the parameters name.
+    """
     contract = Contract.read(ingested)
     state = dict(params.state)
     gate = Gate.from_overrides(params.gate)
@@ -77,28 +78,39 @@ def examine(
         case = Case(graph, Graph(twin), contract, judged, state, _learned(calibrated), gate, params.name)
         document = diagnose(case, out, lambda done, total: emit(Progress(stage, done, total, "runs")))
     payload = None
-    if artifact is not None and executed:
-        payload = open_artifact(artifact)
-    elif lowered is not None and executed:
-        payload = open_lowered(lowered)
-    if (artifact or lowered) and not executed:
-        notes.append(f"The payload was not executed: {reason}.")
+    if artifact is not None:
+        payload = Payload.of_artifact(artifact)
+    elif lowered is not None:
+        payload = Payload.of_lowered(lowered)
+    if payload is not None and not params.execution.executes:
+        notes.append(f"The payload was not executed: {params.execution.reason}.")
+        payload = None
     original = model.SerializeToString() if params.given else ingested / "model.onnx"
     reference = Reference(quantized / "qdq.onnx", "none").run if quantized is not None else None
-    compared = judged_samples(evaluation or samples, evaluation is not None, total_cost(graph), COMPARED)
+    cost = total_cost(graph)
+    compared = judged_samples(evaluation or samples, evaluation is not None, cost, COMPARED)
+    if payload is not None and machine is not None:
+        compared = compared[: affordable(cost, len(compared[0].steps))]
+        notes.append(
+            f"The payload ran on {machine.label}, an emulated device: the outputs were compared on "
+            f"{len(compared)} samples, and the engine's inner tensors were not."
+        )
     runs = sum(len(sample.steps) for sample in compared)
-    loss, findings = _split(
-        _watched(compared, lambda done: emit(Progress(stage, done, runs, "runs", detail="comparing the outputs"))),
-        contract,
-        state,
-        gate,
-        Reference(original).run,
-        reference,
-        payload,
-        artifact is None or params.same_build,
-    )
+    with ExitStack() as stack:
+        ran = None if payload is None else stack.enter_context(loaded(payload, machine, out, cost))
+        loss, findings = _split(
+            _watched(compared, lambda done: emit(Progress(stage, done, runs, "runs", detail="comparing the outputs"))),
+            contract,
+            state,
+            gate,
+            Reference(original).run,
+            reference,
+            None if ran is None else ran.run,
+            artifact is None or params.same_build,
+        )
     lowering = None
-    if payload is not None and lowered is not None and (_worth_a_look(loss) or shows_what_it_ships(lowered)):
+    shown = payload is not None and machine is None
+    if shown and lowered is not None and (_worth_a_look(loss) or shows_what_it_ships(lowered)):
         against = quantized / "qdq.onnx" if quantized is not None else floats / "model.onnx"
         lowering = compare_intermediates(
             lowered,

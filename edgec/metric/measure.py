@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import random
 from collections.abc import Callable, Iterable, Sequence
 from functools import cached_property
@@ -30,6 +31,7 @@ class Measure:
 
     measure.original: its value for the original model, computed once.
     measure.of(run): its value for anything that can be run; it carries its own state from step to step.
+    measure.value(measure.outputs(run)): the same in two steps. measure.some(positions): the same on fewer samples.
     measure.drop(value): how far that lies below the original's. measure.holds(value): within --max-drop.
     """
 
@@ -71,14 +73,23 @@ class Measure:
     def __len__(self) -> int:
         return len(self._indices)
 
+    @property
+    def is_on_held_out(self) -> bool:
+        """Whether it is measured on what is held out of the calibration data, all of it and in its order."""
+        return self.request.evaluation is None and not self._keep
+
     @cached_property
     def original(self) -> float:
         """The metric of the original."""
-        return self.of(Reference(self._original).run)
+        return self.value(self.original_outputs())
+
+    def original_outputs(self) -> list[Any]:
+        """What the original gives; see `outputs`."""
+        return self.outputs(Reference(self._original).run)
 
     def doubts(self) -> list[str]:
         """What is doubtful about the metric itself, in words; calls it twice on the original's outputs."""
-        outputs = self._outputs(Reference(self._original).run)
+        outputs = self.original_outputs()
         first, second = (self.metric.evaluate(outputs, self.labels, self.names) for _ in range(2))
         self.__dict__["original"] = first
         found = []
@@ -96,7 +107,21 @@ class Measure:
 
     def of(self, run: Run) -> float:
         """The metric of what `run` gives. Raises UsageError for what the metric does wrong."""
-        return self.metric.evaluate(self._outputs(run), self.labels, self.names)
+        return self.value(self.outputs(run))
+
+    def value(self, outputs: Sequence[Any]) -> float:
+        """The metric of outputs as `outputs` gives them. Raises UsageError for what the metric does wrong."""
+        return self.metric.evaluate(outputs, self.labels, self.names)
+
+    def some(self, positions: Sequence[int]) -> Measure:
+        """The same on some of its samples, by their positions among them."""
+        part = copy.copy(self)
+        part.__dict__.pop("original", None)
+        part.labels = None if self.labels is None else [self.labels[position] for position in positions]
+        part.names = [self.names[position] for position in positions]
+        part._indices = [self._indices[position] for position in positions]
+        part._kept = None if self._kept is None else [self._kept[position] for position in positions]
+        return part
 
     def drop(self, value: float) -> float:
         """How much lower than the original's; negative where it is higher."""
@@ -116,8 +141,8 @@ class Measure:
             f"{self.drop(value):.4g} (at most {self.request.max_drop:g})",
         )
 
-    def _outputs(self, run: Run) -> list[Any]:
-        """One entry a sample: the outputs, or for a recurrent model those of each step."""
+    def outputs(self, run: Run) -> list[Any]:
+        """What `run` gives: one entry a sample: the outputs, or for a recurrent model those of each step."""
         found: list[Any] = []
         for sample in self._samples():
             steps = [outputs for _, outputs in feeds_of_steps(sample, self._contract, self._state, run)]

@@ -10,6 +10,9 @@ from edgec.parity.decisions import lower_bound, upper_bound
 from edgec.parity.metrics import OutputComparison, Slice
 from edgec.parity.thresholds import Gate
 
+NOTHING_PROVEN = "calibration-domain check"
+"""What the failure begins with where the original says nothing on the data."""
+
 
 @dataclass(frozen=True)
 class Verdict:
@@ -50,7 +53,7 @@ def judge(comparisons: Sequence[OutputComparison], gate: Gate | None = None) -> 
     if not proving and not failures:
         reasons = sorted({item.degenerate for item in comparisons if item.degenerate is not None})
         failures.append(
-            "calibration-domain check: nothing was proven, the original itself does nothing on this data "
+            f"{NOTHING_PROVEN}: nothing was proven, the original itself does nothing on this data "
             f"({'; '.join(reasons) or 'there are no outputs to compare'})"
         )
     return Verdict(not failures, tuple(failures), tuple(warnings))

@@ -15,7 +15,7 @@ from collections.abc import Sequence
 
 from edgec.backends.base import Precision
 from edgec.parity.decisions import lower_bound, upper_bound
-from edgec.parity.gates import Verdict, judge, judge_integers
+from edgec.parity.gates import NOTHING_PROVEN, Verdict, judge, judge_integers
 from edgec.parity.metrics import OutputComparison
 from edgec.parity.thresholds import Gate
 
@@ -61,6 +61,36 @@ def judge_payload(
     return Verdict(not failures, tuple(failures), tuple(warnings)), costs
 
 
+def judge_in_part(
+    quantization: Sequence[OutputComparison],
+    part: Sequence[OutputComparison],
+    total: Sequence[OutputComparison],
+    gate: Gate,
+    executed: int,
+) -> tuple[Verdict, list[str]]:
+    """The same where the payload was executed on `executed` of the samples only.
+
+    quantization: FP32 against the quantized reference, on all samples. part: the same on those executed. total: FP32
+    against the payload, on those executed.
+
+    The reference must pass on all samples; few can't prove as much. Where they say less of the payload than the gate
+    asks, they must say no less of it than of the reference on these very samples.
+    """
+    whole = judge(quantization, gate)
+    seen, costs = judge_payload(part, total, gate)
+    if not whole.passed:
+        return whole, costs
+    failures = tuple(
+        f"on the {executed} executed samples, {text}" for text in seen.failures if not text.startswith(NOTHING_PROVEN)
+    )
+    warnings = whole.warnings
+    if any(text.startswith(NOTHING_PROVEN) for text in seen.failures):
+        warnings += (
+            f"on the {executed} executed samples the original itself does nothing: of the lowering they show little",
+        )
+    return Verdict(not failures, failures, warnings), costs
+
+
 def judge_smaller_weights(
     reference: Sequence[OutputComparison],
     lowering: Sequence[OutputComparison],
@@ -71,7 +101,8 @@ def judge_smaller_weights(
     """The verdict on a payload that computes in float with weights of another type.
 
     reference: FP32 against the model with those weights. lowering: that model against the payload. total: FP32 against
-    the payload; where it was not executed the latter two are empty, and the reference is judged alone.
+    the payload; empty where that was not executed on all samples: then the reference is judged, and what was executed
+    by its lowering.
 
     What int8 weights change is judged as INT8 is; float16 must reach `gate.fp16_sqnr`. The arithmetic is the same
     float on both sides of lowering, so there the payload must reach `gate.float_sqnr`.

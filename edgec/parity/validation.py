@@ -5,8 +5,11 @@ Each of them carries its own state through a recurrent model, as it would in use
 
 from __future__ import annotations
 
+import contextlib
 import json
-from collections.abc import Callable, Iterator, Mapping, Sequence
+import random
+from collections.abc import Iterator, Mapping, Sequence
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,32 +18,34 @@ import numpy as np
 from edgec.backends.base import Precision
 from edgec.contract import Contract
 from edgec.events import Listener, Progress
+from edgec.metric.artifact import Executed
+from edgec.metric.artifact import measured as measured_by
 from edgec.metric.measure import Measure
 from edgec.metric.request import MetricRequest
+from edgec.parity.executed_samples import affordable, golden, spread
 from edgec.parity.executed_share import executed_int8_share, judge_executed_share
 from edgec.parity.gates import Verdict, eased, judge, together
-from edgec.parity.lowering import judge_float, judge_payload, judge_smaller_weights
+from edgec.parity.lowering import judge_float, judge_in_part, judge_payload, judge_smaller_weights
 from edgec.parity.metrics import Comparer, OutputComparison
-from edgec.parity.payload import open_lowered
+from edgec.parity.payload import Loaded, Payload, Runner, loaded
 from edgec.parity.thresholds import Gate
 from edgec.reference import Reference
 from edgec.runtime.golden import write_golden
 from edgec.samples import Sample, SampleSource, feeds_of_steps, held_out
 
 if TYPE_CHECKING:
+    from edgec.emulator.machine import Machine
     from edgec.stages.validate import ValidateParams
 
 _REFERENCES = {"int8-weights": "weights.onnx", "fp16": "weights.onnx"}
 """What a payload is lowered from, where that is not the quantized graph."""
 
 PROBES = 8
-GOLDEN_SAMPLES = 3
 GOLDEN_BYTES = 1_000_000
 """Golden samples after the first stop here, and so do steps after a sample's first."""
 
 Feeds = Mapping[str, np.ndarray]
 Steps = list[tuple[Feeds, dict[str, np.ndarray]]]
-Runner = Callable[[Feeds], dict[str, np.ndarray]]
 
 
 def validate(
@@ -51,106 +56,165 @@ def validate(
     metric: MetricRequest | None,
     measured: Path | None,
     params: ValidateParams,
-    executed: bool,
+    machine: Machine | None,
     out: Path,
     stage: str,
     emit: Listener,
 ) -> dict[str, Any]:
-    """The document parity.json; writes golden.npz to `out`. See `edgec.stages.validate.run` for the arguments."""
+    """The document parity.json; writes golden.npz to `out`. See `edgec.stages.validate.run` for the arguments.
+
+    machine: the emulated device that the parameters name.
+    """
     contract = Contract.read(ingested)
     state = dict(params.state)
-    steps = _output_steps(contract, quantized)
-    original = Reference(ingested / "model.onnx").run
-    reference = Reference(quantized / _REFERENCES.get(params.precision, "qdq.onnx"), "none").run if quantized else None
-    payload = open_lowered(lowered) if executed else None
     source, note = _samples(samples, contract, state)
     measure = None
     if metric is not None:
         known = None if measured is None else float(_read(measured / "metric.json")["original"])
         measure = Measure(metric, samples, contract, state, ingested / "model.onnx", known=known)
+    macs = int(_read(ingested / "ingest.json")["macs"]) if machine is not None else 0
+    original = Reference(ingested / "model.onnx").run
+    reference = Reference(quantized / _REFERENCES.get(params.precision, "qdq.onnx"), "none").run if quantized else None
+    steps = _output_steps(contract, quantized)
+    with contextlib.ExitStack() as stack:
+        payload: Loaded | None = None
+        if params.execution.executes:
+            payload = stack.enter_context(loaded(Payload.of_lowered(lowered), machine, out, macs))
+        most = affordable(macs, source.steps) if machine is not None else len(source)
+        executed = spread(len(source), most) if payload is not None else []
+        compared = _Compared(steps, state, len(executed), len(source))
+        kept = _Golden(len(source))
+        outputs: list[Any] = []  # of the payload, one entry a sample, as a metric takes them
+        for index, sample in enumerate(source):
+            emit(Progress(stage, index, len(source), "samples"))
+            expected = list(feeds_of_steps(sample, contract, state, original))
+            fake = list(feeds_of_steps(sample, contract, state, reference)) if reference else None
+            real = list(feeds_of_steps(sample, contract, state, payload.run)) if payload and index in executed else None
+            compared.add(expected, fake, real)
+            kept.offer(index, real or fake or expected)
+            if real is not None and measure is not None and measure.is_on_held_out:
+                outputs.append([found for _, found in real] if state else real[0][1])
+        emit(Progress(stage, len(source), len(source), "samples"))
+        write_golden(out / "golden.npz", kept.kept, steps)
+        values = None
+        if measure is not None:
+            ran = None
+            if payload is not None and measure.is_on_held_out:
+                ran = Executed(executed, lambda: outputs)
+            elif payload is not None:
+                ran = _on_evaluation(measure, payload.run, most if machine is not None else len(measure))
+            values = measured_by(measure, reference, ran)
 
-    quantization, lowering, total = (Comparer(steps, state) for _ in range(3))
-    golden = _Golden(len(source))
-    for index, sample in enumerate(source):
-        emit(Progress(stage, index, len(source), "samples"))
-        expected = list(feeds_of_steps(sample, contract, state, original))
-        fake = list(feeds_of_steps(sample, contract, state, reference)) if reference else None
-        real = list(feeds_of_steps(sample, contract, state, payload)) if payload else None
-        if fake is not None:
-            _add(quantization, expected, fake)
-        if real is not None:
-            _add(lowering, fake or expected, real)
-            _add(total, expected, real)
-        golden.offer(index, real or fake or expected)
-    emit(Progress(stage, len(source), len(source), "samples"))
-
-    write_golden(out / "golden.npz", golden.kept, steps)
-    results = [comparer.result() for comparer in (quantization, lowering, total)]
     share = executed_int8_share(_read(lowered / "lower.json")["facts"]) if quantized else None
     gate = Gate.from_overrides(params.gate)
 
     def judged(by: Gate) -> Verdict:
-        verdict = _verdict(results, by, params.precision, reference is not None, payload is not None)
+        verdict = _verdict(compared, by, params.precision, reference is not None)
         return together(verdict, judge_executed_share(share, by))
 
     verdict = judged(gate)
-    values = None
-    if measure is not None:
-        values, complaint = _measured(measure, reference, payload)
-        if measure.request.max_drop is not None:
-            relaxed = judged(gate.relaxed(name for name, _ in params.gate))
-            verdict = together(eased(verdict, relaxed), Verdict(not complaint, tuple(complaint), ()))
+    if values is not None:
+        if values.document["max_drop"] is not None:
+            verdict = eased(verdict, judged(gate.relaxed(name for name, _ in params.gate)))
+        verdict = together(verdict, Verdict(not values.complaints, values.complaints, values.warnings))
     return {
         "passed": verdict.passed,
-        "runner": "native" if executed else "none",
-        "quantization": _section(results[0]),
-        "lowering": _section(results[1]),
-        "total": _section(results[2]),
-        "metric": values,
+        "runner": params.execution.label,
+        "emulator": params.execution.emulator,
+        "not_executed": params.execution.reason,
+        "engine_version": payload.version if payload else None,
+        "idle_accelerator": _idle_accelerator(params, payload),
+        "quantization": _section(compared.quantization),
+        "lowering": _section(compared.lowering),
+        "total": _section(compared.total),
+        "metric": values.document if values is not None else None,
         "executed_int8": share,
         "failures": list(verdict.failures),
         "warnings": list(verdict.warnings),
         "samples": len(source),
-        "golden": {"samples": len(golden.kept), "outputs_of": "payload" if payload else "reference"},
+        "executed_samples": len(executed),
+        "golden": {"samples": len(kept.kept), "outputs_of": "payload" if payload else "reference"},
         "note": note,
     }
 
 
-def _verdict(
-    results: Sequence[Sequence[OutputComparison]], gate: Gate, precision: Precision, quantizes: bool, executed: bool
-) -> Verdict:
-    """The gate's verdict on the outputs. results: quantization, lowering, total."""
-    quantization, lowering, total = results
+class _Compared:
+    """The comparisons, output by output.
+
+    part: quantization on the samples that the payload was executed on, where these are not all.
+    executed: how many they are, of how many.
+    """
+
+    def __init__(self, steps: Mapping[str, float], state: Mapping[str, str], executed: int, of: int) -> None:
+        self.executed = executed
+        self.of = of
+        self._comparers = {name: Comparer(steps, state) for name in ("quantization", "part", "lowering", "total")}
+
+    def add(self, expected: Steps, fake: Steps | None, real: Steps | None) -> None:
+        """One sample's steps of the original, the reference and the payload, where there are those."""
+        if fake is not None:
+            self._add("quantization", expected, fake)
+        if real is None:
+            return
+        if fake is not None and not self.whole:
+            self._add("part", expected, fake)
+        self._add("lowering", fake or expected, real)
+        self._add("total", expected, real)
+
+    @property
+    def whole(self) -> bool:
+        """Whether the payload was executed on all samples."""
+        return self.executed == self.of
+
+    @cached_property
+    def quantization(self) -> list[OutputComparison]:
+        return self._comparers["quantization"].result()
+
+    @cached_property
+    def part(self) -> list[OutputComparison]:
+        return self._comparers["part"].result()
+
+    @cached_property
+    def lowering(self) -> list[OutputComparison]:
+        return self._comparers["lowering"].result()
+
+    @cached_property
+    def total(self) -> list[OutputComparison]:
+        return self._comparers["total"].result()
+
+    def _add(self, name: str, expected: Steps, actual: Steps) -> None:
+        for (_, before), (_, after) in zip(expected, actual, strict=True):
+            self._comparers[name].add(before, after)
+
+
+def _verdict(compared: _Compared, gate: Gate, precision: Precision, quantizes: bool) -> Verdict:
+    """The gate's verdict on the outputs."""
     if quantizes and precision in _REFERENCES:
-        if not executed:
-            lowering = total = ()
-        return judge_smaller_weights(quantization, lowering, total, gate, precision)
-    if not executed:  # all that can be judged here is the reference
-        return judge(quantization, gate) if quantizes else Verdict(True, (), ())
+        total = compared.total if compared.whole else ()
+        return judge_smaller_weights(compared.quantization, compared.lowering, total, gate, precision)
+    if not compared.executed:  # all that can be judged here is the reference
+        return judge(compared.quantization, gate) if quantizes else Verdict(True, (), ())
     if not quantizes:
-        return judge_float(total, gate)
-    verdict, costs = judge_payload(quantization, total, gate)
+        return judge_float(compared.total, gate)
+    if compared.whole:
+        verdict, costs = judge_payload(compared.quantization, compared.total, gate)
+    else:
+        verdict, costs = judge_in_part(compared.quantization, compared.part, compared.total, gate, compared.executed)
     return together(verdict, Verdict(True, (), tuple(costs)))
 
 
-def _measured(
-    measure: Measure, reference: Runner | None, payload: Runner | None
-) -> tuple[dict[str, Any], tuple[str, ...]]:
-    """The user's metric of all that was made, and why it refuses, if it does."""
-    of = {"reference": reference, "artifact": payload}
-    values = {side: None if run is None else measure.of(run) for side, run in of.items()}
-    last = values["reference"] if values["artifact"] is None else values["artifact"]
-    document = {
-        "name": measure.request.name,
-        "original": measure.original,
-        **values,
-        "drop": None if last is None else measure.drop(last),
-        "max_drop": measure.request.max_drop,
-        "samples": len(measure),
-        "labels": None if measure.request.labels is None else str(measure.request.labels),
-        "evaluation": "own" if measure.request.evaluation is not None else "held out",
-    }
-    return document, () if last is None else measure.complaints(last)
+def _on_evaluation(measure: Measure, run: Runner, most: int) -> Executed:
+    """The payload on the metric's own samples; at most so many, drawn by chance, always the same."""
+    positions = sorted(random.Random(2).sample(range(len(measure)), min(most, len(measure))))
+    return Executed(positions, lambda: measure.some(positions).outputs(run))
+
+
+def _idle_accelerator(params: ValidateParams, payload: Loaded | None) -> str | None:
+    """What the target computes on beside its processor, and what was executed did not."""
+    chip = params.target.accelerator
+    if chip is None or payload is None or payload.accelerated:
+        return None
+    return chip.title
 
 
 def _output_steps(contract: Contract, quantized: Path | None) -> dict[str, float]:
@@ -185,6 +249,11 @@ class _Source:
     def __len__(self) -> int:
         return 1 if self._in_a_row else len(self._indices)
 
+    @property
+    def steps(self) -> int:
+        """How often the model runs for the first sample."""
+        return len(self._indices) if self._in_a_row else len(next(iter(self._samples.read(self._indices[:1]))).steps)
+
     def __iter__(self) -> Iterator[Sample]:
         samples = self._samples.read(self._indices)
         if self._in_a_row:
@@ -196,7 +265,7 @@ class _Golden:
     """The few samples that travel in the artifact: the first, the middle and the last, as far as there is room."""
 
     def __init__(self, count: int) -> None:
-        self._wanted = sorted({0, count // 2, count - 1})[:GOLDEN_SAMPLES]
+        self._wanted = golden(count)
         self._bytes = 0
         self.kept: list[Steps] = []
 
@@ -212,11 +281,6 @@ class _Golden:
             kept.append((feeds, outputs))
         if kept:
             self.kept.append(kept)
-
-
-def _add(comparer: Comparer, expected: Steps, actual: Steps) -> None:
-    for (_, before), (_, after) in zip(expected, actual, strict=True):
-        comparer.add(before, after)
 
 
 def _section(results: Sequence[OutputComparison]) -> dict[str, Any]:

@@ -207,6 +207,12 @@ def provenance(inputs: ReportInputs) -> list[tuple[str, str]]:
         rows.append(("Engine", formats.clean(inputs.lower["engine"])))
         options = inputs.lower["options"] or {}
         rows += [(f"Engine's {_words(key).lower()}", _option(key, value)) for key, value in sorted(options.items())]
+    if where := story.executed(inputs):
+        rows.append(("Executed", where))
+    if version := (inputs.parity or {}).get("engine_version"):
+        rows.append(("Engine that executed it", formats.clean(version)))
+    if emulator := (inputs.parity or {}).get("emulator"):
+        rows.append(("Emulated device's files, SHA-256", formats.clean(emulator["root"])))
     return rows
 
 

@@ -10,6 +10,7 @@ from typing import Any, Literal
 
 from edgec.report import formats
 from edgec.report.inputs import ReportInputs
+from edgec.runners.execution import described, why_not_executed
 from edgec.samples import held_out
 
 Tone = Literal["good", "doubtful", "bad"]
@@ -214,6 +215,11 @@ def _refusal(inputs: ReportInputs) -> tuple[str, ...]:
     return (failed.what + ("" if failed.what.endswith(".") else "."), "There is no artifact.")
 
 
+def executed(inputs: ReportInputs) -> str:
+    """Where the artifact was executed, and on how many samples; "" where the build did not come that far."""
+    return "" if inputs.parity is None else formats.clean(described(inputs.parity))
+
+
 def _holds(inputs: ReportInputs) -> str:
     parity = inputs.parity
     if parity is None:
@@ -222,23 +228,36 @@ def _holds(inputs: ReportInputs) -> str:
     if parity["runner"] == "none":
         outputs = parity["quantization"]["outputs"]
         compared = f"Its quantized reference was compared on {count}." if outputs else "Nothing was compared."
-        return f"It was not executed: this machine can't run it. {compared}"
+        return f"It was not executed: {formats.clean(why_not_executed(parity))}. {compared}"
+    ran = f"The shipped bytes ran on {_on_executed(parity)}"
     judged = [item for item in _judged(parity) if item["kind"] != "integer"]
     integers = [item for item in _judged(parity) if item["kind"] == "integer"]
     decisions = sum(item["decisions"] or 0 for item in judged)
     flips = sum(item["flips"] or 0 for item in judged)
     if decisions:
         changed = "none" if flips == 0 else str(flips)
-        return f"The shipped bytes ran on {count}: of {decisions:,} confident decisions, {changed} changed."
+        return f"{ran}: of {decisions:,} confident decisions, {changed} changed."
     worst = min((item["sqnr_db"] for item in judged), default=None)
     equal = min((item["exact_share"] or 0.0 for item in integers), default=None)
     if worst is None and equal is None:
-        return f"The shipped bytes ran on {count}."
+        return f"{ran}."
     if worst is None or (worst >= formats.CAP_DB and equal is not None and equal < 1):
-        return f"The shipped bytes ran on {count}: {formats.percent(equal or 0.0)} of their integers are equal."
+        return f"{ran}: {formats.percent(equal or 0.0)} of their integers are equal."
     if worst >= formats.CAP_DB:
-        return f"The shipped bytes ran on {count} and gave the original's outputs exactly."
-    return f"The shipped bytes ran on {count}; the output that differs most keeps {worst:.1f} dB."
+        return f"{ran} and gave the original's outputs exactly."
+    return f"{ran}; the output that differs most keeps {worst:.1f} dB."
+
+
+def _on_executed(parity: Mapping[str, Any]) -> str:
+    """The samples that the payload ran on, and what stood in for the device."""
+    count, all_of_them = int(parity.get("executed_samples", parity["samples"])), int(parity["samples"])
+    of = f"{count} of {formats.counted(all_of_them, 'held-out sample')}"
+    text = of if count < all_of_them else formats.counted(count, "held-out sample")
+    emulator = parity.get("emulator")
+    if emulator is not None:
+        text += f" as an emulated {formats.clean(emulator['core'])}"
+    idle = parity.get("idle_accelerator")
+    return f"{text}, without the {formats.clean(idle)}" if idle else text
 
 
 def measured(inputs: ReportInputs) -> str:
@@ -249,11 +268,26 @@ def measured(inputs: ReportInputs) -> str:
     name = formats.clean(metric["name"])
     after = metric["reference"] if metric["artifact"] is None else metric["artifact"]
     count = formats.counted(int(metric["samples"]), "sample")
+    part = _measured_in_part(metric)
     if after is None:
-        return f"Your metric {name} is {metric['original']:.6g} for the original on {count}."
+        return f"Your metric {name} is {metric['original']:.6g} for the original on {count}.{part}"
     who = "the artifact" if metric["artifact"] is not None else "its quantized reference"
     limit = "" if metric["max_drop"] is None else f" It may fall by {metric['max_drop']:g}."
-    return f"Your metric {name}, on {count}: {metric['original']:.6g} for the original, {after:.6g} for {who}.{limit}"
+    both = f"{metric['original']:.6g} for the original, {after:.6g} for {who}"
+    return f"Your metric {name}, on {count}: {both}.{part}{limit}"
+
+
+def _measured_in_part(metric: Mapping[str, Any]) -> str:
+    """The metric where the artifact was executed on some of its samples only."""
+    part = metric.get("executed")
+    if not part:
+        return ""
+    base = part["original"] if part["reference"] is None else part["reference"]
+    who = "original" if part["reference"] is None else "reference"
+    count = formats.counted(int(part["samples"]), "sample")
+    return (
+        f" On the {count} that the artifact was executed on: {base:.6g} for the {who}, {part['artifact']:.6g} for it."
+    )
 
 
 def _judged(parity: Mapping[str, Any]) -> Sequence[Mapping[str, Any]]:
@@ -318,7 +352,12 @@ def outputs_note(inputs: ReportInputs) -> str:
     if parity is None:
         held_out = int((inputs.quantize or {}).get("held_out") or 0)
         return f"The INT8 reference, compared on {formats.counted(held_out, 'held-out sample')}; no artifact was made."
-    where = "the shipped bytes were not run" if parity["runner"] == "none" else "the shipped bytes were run"
+    where = "the shipped bytes were not run"
+    if parity["runner"] != "none":
+        where = "the shipped bytes were run"
+        part = int(parity.get("executed_samples", parity["samples"]))
+        if part < int(parity["samples"]):
+            where = f"the shipped bytes were run on {part} of them, and the artifact and its lowering judged by those"
     if inputs.compress is not None:
         return (
             f"Compared on {formats.counted(int(parity['samples']), 'sample')}; {where}. Quantization error is what "

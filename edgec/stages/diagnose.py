@@ -13,6 +13,7 @@ from edgec import worker
 from edgec.backends import backend_tools
 from edgec.errors import InternalError, WorkerCrashed
 from edgec.runners import native
+from edgec.runners.execution import Execution, machine_of
 from edgec.samples import SampleSource
 from edgec.stage import Stage, StageContext
 from edgec.targets import Target
@@ -20,14 +21,16 @@ from edgec.targets import Target
 
 @dataclass(frozen=True)
 class DiagnoseParams:
-    """name: what files are called after. target: where the payload would run. state: (output, input) pairs.
+    """name: what files are called after. target: where the payload will run. execution: where it runs now.
 
-    gate: overrides of the parity gate. given: the model came with a quantization of its own.
+    state: (output, input) pairs. gate: overrides of the parity gate.
+    given: the model came with a quantization of its own.
     same_build: whether the artifact, where there is one, holds what was lowered.
     """
 
     name: str
     target: Target
+    execution: Execution
     state: tuple[tuple[str, str], ...] = ()
     gate: tuple[tuple[str, float], ...] = ()
     given: bool = False
@@ -56,7 +59,6 @@ def run(
 
     Raises UsageError when the models do not belong together, InternalError when the engine crashes.
     """
-    suitable = native.suitability(params.target)
     job: dict[str, Any] = {
         "ingested": ingested,
         "floats": floats,
@@ -67,8 +69,7 @@ def run(
         "samples": samples,
         "evaluation": evaluation,
         "params": params,
-        "executed": suitable.runs,
-        "reason": suitable.reason,
+        "machine": machine_of(params.target, params.execution),
         "out": context.out,
         "stage": context.stage,
     }

@@ -10,36 +10,42 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from importlib import import_module
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from edgec.backends import backend_tools
 from edgec.backends.base import Precision
 from edgec.digest import digest_file
-from edgec.errors import InternalError
+from edgec.errors import DeviceError, InternalError
 from edgec.runners import native
+from edgec.runners.execution import Execution, machine_of
 from edgec.stage import Stage, StageContext
 from edgec.targets import Target
 from edgec.version import __version__
+
+if TYPE_CHECKING:
+    from edgec.emulator.machine import Machine
 
 _TOOLS = ("numpy", "onnx", "onnxruntime", "onnxsim", *backend_tools())
 _ROUNDING_STEPS = 2.0  # quantization steps that two right kernels may differ by at a model's output
 _FLOAT_PRECISION = 1e-3  # of the output's range: sums of products in float32, taken in another order
 _TIMEOUT = 600.0  # seconds
+_EMULATED_TIMEOUT = 3600.0
 
 
 @dataclass(frozen=True)
 class PackParams:
-    """model_sha256: digest of the user's model with its external data. recipe: preprocessing, as the runtime takes it.
+    """execution: where the artifact tests itself. model_sha256: digest of the user's model with its external data.
 
-    state: (output, input) pairs of a recurrent model.
+    recipe: preprocessing, as the runtime takes it. state: (output, input) pairs of a recurrent model.
     """
 
     name: str
     target: Target
+    execution: Execution
     backend: str
     precision: Precision
     model_sha256: str
@@ -80,10 +86,12 @@ def run(ingested: Path, lowered: Path, validated: Path, params: PackParams, cont
         "selftest": {"tolerances": _tolerances((validated / "golden.npz").read_bytes(), parity)},
         "tools": tools,
     }
+    if "min_glibc" in payload:
+        manifest["min_glibc"] = payload["min_glibc"]
     artifact = context.out / f"{params.name}-{params.target.name}.edgec"
     write_bundle(artifact, manifest, files)
     artifact.chmod(0o755)
-    _prove(artifact, params.target, context)
+    _prove(artifact, params, context)
 
 
 def _engine(payload: Mapping[str, Any]) -> dict[str, Any]:
@@ -144,41 +152,70 @@ def _tolerances(golden: bytes, parity: Mapping[str, Any]) -> dict[str, float]:
     return tolerances
 
 
-def _prove(artifact: Path, target: Target, context: StageContext) -> None:
+def _prove(artifact: Path, params: PackParams, context: StageContext) -> None:
     """Run the artifact's own checks, as a device would: in a process of its own."""
-    environment = {**os.environ, **native.environment(target)}
-    _run_own(artifact, "verify", environment)
-    suitable = native.suitability(target)
-    if suitable.runs:
-        _run_own(artifact, "selftest", environment)
+    here = [sys.executable, str(artifact)]
+    environment = {**os.environ, **native.environment(params.target)}
+    _run_own(artifact, "verify", here, environment)
+    machine = machine_of(params.target, params.execution)
+    if machine is not None:
+        command, environment = machine.python([str(artifact)])
+        _run_own(artifact, "selftest", command, environment, machine)
+    elif params.execution.executes:
+        _run_own(artifact, "selftest", here, environment)
     else:
-        context.warn(f"The artifact did not test itself: {suitable.reason}.")
+        context.warn(f"The artifact did not test itself: {params.execution.reason}.")
 
 
-def _run_own(artifact: Path, command: str, environment: Mapping[str, str]) -> None:
+def _run_own(
+    artifact: Path,
+    verb: str,
+    program: Sequence[str],
+    environment: Mapping[str, str],
+    machine: Machine | None = None,
+) -> None:
+    """Run `program VERB`, here or on the emulated `machine`.
+
+    Raises DeviceError when the device can't run the artifact at all, InternalError for all else.
+    """
+    where = f" on the emulated device ({machine.label})" if machine is not None else ""
+    limit = _TIMEOUT if machine is None else _EMULATED_TIMEOUT
     try:
         done = subprocess.run(
-            [sys.executable, str(artifact), command],
+            [*program, verb, *(("--threads", "1") if machine is not None else ())],
             capture_output=True,
             text=True,
             errors="replace",
-            timeout=_TIMEOUT,
+            timeout=limit,
             cwd=artifact.parent,
-            env=environment,
+            env=dict(environment),
         )
     except subprocess.TimeoutExpired as error:
         raise InternalError(
-            f"The artifact did not finish its own `{command}` in {_TIMEOUT:.0f} s",
+            f"The artifact did not finish its own `{verb}` in {limit:.0f} s{where}",
             f"{artifact.name} was written, then run to prove itself. It is not shipped.",
             "Please report it with the model if you may share it.",
         ) from error
-    if done.returncode != 0:
-        raise InternalError(
-            f"The artifact failed its own `{command}` with exit code {done.returncode}",
-            (done.stderr.strip() or done.stdout.strip())[-2000:],
-            "It is not shipped. Please report it with the model if you may share it, and the output of `edgec doctor`.",
-            {"command": command, "exit_code": done.returncode},
+    if done.returncode == 0:
+        return
+    said = (done.stderr.strip() or done.stdout.strip())[-2000:]
+    if machine is not None and (done.returncode < 0 or done.returncode > 128):
+        from edgec.runners.emulated import ended
+
+        raise ended(machine, done.returncode, said)
+    if machine is not None and done.returncode == DeviceError.exit_code:
+        raise DeviceError(
+            f"The artifact refuses to run{where}",
+            said,
+            f"The target {artifact.name} was built for promises what its own emulator.cpu, {machine.core}, does not "
+            "have: correct its features, or the core (docs/targets.md).",
         )
+    raise InternalError(
+        f"The artifact failed its own `{verb}` with exit code {done.returncode}{where}",
+        said,
+        "It is not shipped. Please report it with the model if you may share it, and the output of `edgec doctor`.",
+        {"command": verb, "exit_code": done.returncode},
+    )
 
 
 def _json(path: Path) -> Any:

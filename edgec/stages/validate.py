@@ -4,7 +4,8 @@
     lowering error        quantized reference  <->  payload               ONNX Runtime, the artifact's engine
     total                 original in FP32  <->  payload
 
-The payload is loaded by the engine module that the artifact carries. Samples are those that calibration did not see.
+The payload is loaded by the engine module that the artifact carries, here or on the target's emulated device. Samples
+are those that calibration did not see.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from edgec.backends.base import Precision
 from edgec.errors import EdgecError, InternalError, WorkerCrashed
 from edgec.metric.request import MetricRequest
 from edgec.runners import native
+from edgec.runners.execution import Execution, machine_of
 from edgec.samples import SampleSource
 from edgec.stage import Stage, StageContext
 from edgec.targets import Target
@@ -29,13 +31,15 @@ SECONDS_PER_SAMPLE = 10.0
 
 @dataclass(frozen=True)
 class ValidateParams:
-    """target: where the payload will run. state: (output, input) pairs. gate: overrides of the parity gate.
+    """target: where the payload will run. execution: where it runs now. state: (output, input) pairs.
 
+    gate: overrides of the parity gate.
     precision: what was asked for; it decides which gate judges the artifact, and what its reference is called.
     timeout: seconds after which the engine is taken to hang.
     """
 
     target: Target
+    execution: Execution
     state: tuple[tuple[str, str], ...] = ()
     gate: tuple[tuple[str, float], ...] = ()
     timeout: float = 3600.0
@@ -61,9 +65,10 @@ def run(
     lowered: lower.json, payload/. samples: None takes seeded random inputs, and says so.
     metric: the user's own measure; measured: metric.json, what the original reaches in it.
 
-    Raises InternalError when the engine crashes, ToolMissing when it is not installed.
+    Raises InternalError when the engine crashes, ToolMissing when it is not installed, DeviceError when the payload has
+    instructions that the target's core lacks.
     """
-    suitable = native.suitability(params.target)
+    machine = machine_of(params.target, params.execution)
     try:
         verdict: dict[str, Any] = worker.call(
             _measure,
@@ -75,7 +80,7 @@ def run(
                 "metric": metric,
                 "measured": measured,
                 "params": params,
-                "executed": suitable.runs,
+                "machine": machine,
                 "out": context.out,
                 "stage": context.stage,
             },
@@ -85,8 +90,8 @@ def run(
         )
     except WorkerCrashed as crash:
         raise _engine_crashed(crash, params) from crash
-    if not suitable.runs:
-        text = f"The artifact was not executed: {suitable.reason}. Run its selftest on the device."
+    if not params.execution.executes:
+        text = f"The artifact was not executed: {params.execution.reason}. Run its selftest on the device."
         verdict["note"] = " ".join(filter(None, [text, verdict["note"]]))
         verdict["warnings"].append(text)
     for text in verdict["warnings"]:

@@ -11,6 +11,7 @@ import pytest
 from edgec.backends.base import Precision
 from edgec.contract import Contract, TensorSpec
 from edgec.reference import Reference
+from edgec.runners.execution import NATIVE
 from edgec.runtime.engines import open_engine
 from edgec.runtime.golden import write_golden
 from edgec.stage import StageContext
@@ -68,7 +69,7 @@ def build(folder: Path, model, precision: Precision, *, state=(), recipe=None, s
         "golden": {"outputs_of": "payload"},
     }
     (validated / "parity.json").write_text(json.dumps(parity))
-    params = pack.PackParams("net", target, "openvino", precision, "0" * 64, "1" * 64, recipe, tuple(state))
+    params = pack.PackParams("net", target, NATIVE, "openvino", precision, "0" * 64, "1" * 64, recipe, tuple(state))
     pack.run(ingested, lowered, validated, params, _context("pack", packed))
     return Built(packed / "net-host.edgec", ingested, lowered, validated, params)
 

@@ -30,10 +30,11 @@ def test_nothing_is_told_where_nothing_was_needed():
 @pytest.mark.parametrize(
     ("runner", "said"),
     [
-        ("engine", "try it   python3 dist/m-host.edgec selftest"),
+        ("native", "try it   python3 dist/m-host.edgec selftest"),
+        ("qemu-arm:cortex-a7", "try it   edgec emulator run rpi2 dist/m-host.edgec selftest"),
         ("none", "try it   on the device: python3 m-host.edgec selftest"),
     ],
 )
 def test_where_an_artifact_can_be_tried_is_said(runner, said):
-    built = SimpleNamespace(parity={"runner": runner})
+    built = SimpleNamespace(parity={"runner": runner}, target="rpi2")
     assert _trial(built, Path("dist/m-host.edgec")) == said

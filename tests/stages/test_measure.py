@@ -9,6 +9,7 @@ from dataclasses import replace
 import pytest
 
 from edgec.errors import ArtifactError
+from edgec.runners.execution import choose
 from edgec.stage import StageContext
 from edgec.stages import pack, validate
 from edgec.stages.measure import MeasureParams, run
@@ -35,14 +36,14 @@ def build(tmp_path):
             quantized=None,
             lowered=low,
             samples=Arrays(8),
-            params=validate.ValidateParams(target),
+            params=validate.ValidateParams(target, choose(target, "", emulate=False)),
             context=context(tmp_path / "validated"),
         )
         pack.run(
             ingested=read,
             lowered=low,
             validated=tmp_path / "validated",
-            params=pack.PackParams("m", target, "openvino", "float", "0" * 64),
+            params=pack.PackParams("m", target, choose(target, "", emulate=False), "openvino", "float", "0" * 64),
             context=context(tmp_path / "packed"),
         )
         return read, tmp_path / "packed"

@@ -13,6 +13,7 @@ import pytest
 
 from edgec.errors import InternalError
 from edgec.events import Note
+from edgec.runners.execution import Execution
 from edgec.runtime.bundle import Bundle
 from edgec.runtime.golden import read_golden, write_golden
 from edgec.stage import StageContext
@@ -114,7 +115,8 @@ def test_an_artifact_that_fails_its_own_test_is_not_shipped(again, cnn):  # noqa
 
 def test_an_artifact_for_another_machine_is_packed_and_the_build_says_that_it_did_not_run(again, cnn):  # noqa: F811
     other = dataclasses.replace(cnn.params.target, name="elsewhere", arch="aarch64", features=("asimddp",))
-    bundle, notes = again(target=other)
+    nowhere = Execution("none", "none", reason="the target is aarch64, and this machine is x86_64")
+    bundle, notes = again(target=other, execution=nowhere)
     assert bundle.manifest["arch"] == "aarch64"
     assert [note.level for note in notes] == ["warning"]
-    assert "did not test itself" in notes[0].text
+    assert notes[0].text == "The artifact did not test itself: the target is aarch64, and this machine is x86_64."

@@ -11,6 +11,7 @@ import pytest
 
 from edgec.errors import UsageError
 from edgec.events import Note, Progress
+from edgec.runners.execution import choose
 from edgec.runtime.golden import read_golden
 from edgec.stage import StageContext
 from edgec.stages.validate import ValidateParams, run
@@ -65,7 +66,7 @@ def validate(tmp_path):
             quantized=quantized(tmp_path / "quantized", reference or payload) if int8 else None,
             lowered=lowered(tmp_path / "lowered", payload, precision),
             samples=samples,
-            params=ValidateParams(chosen, state, gate),
+            params=ValidateParams(chosen, choose(chosen, "", emulate=False), state, gate),
             context=StageContext("validate", out, events.append),
         )
         golden = out / "golden.npz"

@@ -44,7 +44,8 @@ class EdgeTPU:
     profiles: tuple[Profile, ...] = ("strict",)
     activation_bits: tuple[int, ...] = (8,)
     against_16_bits: str = "the backend computes with activations of 8 bits only"
-    interfaces: tuple[Interface, ...] = ("int8", "float")
+    against_emulation: str = ""
+    interfaces: tuple[Interface, ...] = ("int8", "float", "uint8")
     per_tensor_weights: frozenset[str] = frozenset({"Gemm", "MatMul"})
 
     def availability(self) -> Availability:

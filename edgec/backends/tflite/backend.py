@@ -35,7 +35,8 @@ class TFLite:
 
     activation_bits: tuple[int, ...] = (8, 16)
     against_16_bits: str = "TFLite's fast kernels (XNNPACK) are for 8 bits only; those for 16 are several times slower"
-    interfaces: tuple[Interface, ...] = ("float", "int8")
+    against_emulation: str = ""
+    interfaces: tuple[Interface, ...] = ("float", "int8", "uint8")
     per_tensor_weights: frozenset[str] = frozenset()
 
     def availability(self) -> Availability:
@@ -97,7 +98,7 @@ class TFLite:
 
 def _integers_only(interface: Interface, target: Target) -> bool:
     """Whether the file is for an engine that computes nothing but integers, rather than for a processor."""
-    return interface == "int8" or target.accelerator is not None
+    return interface != "float" or target.accelerator is not None
 
 
 def _metadata(job: LowerJob, name: str, graph: Graph, options: Mapping[str, Any]) -> dict[str, bytes]:
