@@ -78,3 +78,9 @@ def test_paths_may_be_texts_in_python():
 def test_budgets_that_mean_nothing_are_refused(field, value):
     with pytest.raises(UsageError, match=f"--{field.replace('_', '-')} {value:g}"):
         BuildSpec(Path("a.onnx"), **{field: value})
+
+
+@pytest.mark.parametrize("interface", ["int8", "uint8"])
+def test_integers_at_the_border_need_integers_inside(tmp_path, interface):
+    with pytest.raises(UsageError, match=f"--io {interface} does not go with --precision float"):
+        BuildSpec(tmp_path / "a.onnx", precision="float", interface=interface)

@@ -16,7 +16,7 @@ from edgec.ir import kinds
 from edgec.ir.builder import GraphBuilder
 from edgec.ir.graph import Graph, Operation
 from edgec.ir.importer import import_model
-from edgec.ir.passes.boundary import boundary_integers
+from edgec.ir.passes.boundary import boundary_bytes, boundary_integers
 from edgec.ir.passes.decompose import decompose
 from edgec.ir.passes.fold_constants import fold_constants
 from edgec.ir.passes.fuse import fuse
@@ -31,7 +31,7 @@ class Lowered:
     """A model as TFLite is to compute it.
 
     graph: legal. Its inputs and outputs may be in another order of dimensions (Graph.layouts) and, where the interface
-        is int8, quantized.
+        is int8 or uint8, quantized.
     in_float: operations of a quantized model that no integer kernel computes, and why.
     transposes: those that are left, and why.
     """
@@ -49,8 +49,8 @@ def lower(model: onnx.ModelProto, interface: Interface = "float", kernels: Integ
     chosen = kernels if kernels is not None else TFLiteKernels()
     early = run_passes(import_model(model), [fold_constants, channels_last, fuse, one_width])
     passes: list[Pass] = [_named("integer_operations", lambda graph: integer_operations(graph, chosen))]
-    if interface == "int8":
-        passes.append(boundary_integers)
+    if interface != "float":
+        passes.append(boundary_bytes if interface == "uint8" else boundary_integers)
     passes += [without_lacking, legalize, merge_reshapes, remove_identities, share_duplicates, borders_apart]
     graph = run_passes(early, passes)
     return Lowered(graph, tuple(float_between(early, chosen)), tuple(remaining_transposes(graph)))

@@ -23,6 +23,37 @@ def boundary_integers(graph: Graph) -> Graph:
     return graph
 
 
+def boundary_bytes(graph: Graph) -> Graph:
+    """As boundary_integers, with uint8 where that gives int8: each integer is 128 more, on a grid that is moved as far.
+
+    Inside everything stays int8, behind a Quantize from grid to grid, which adds and subtracts the 128.
+    """
+    made = boundary_integers(graph)
+    for name in (*made.inputs, *made.outputs):
+        if graph.type(name).quantization is None and made.type(name).dtype == "int8":
+            made = _unsigned(made, name)
+    return made
+
+
+def _unsigned(graph: Graph, name: str) -> Graph:
+    signed = graph.type(name)
+    assert signed.quantization is not None
+    grid = replace(signed.quantization, zero_point=tuple(point + 128 for point in signed.quantization.zero_point))
+    inside = f"{name}/int8"
+
+    def renamed(items: tuple[str, ...]) -> tuple[str, ...]:
+        return tuple(inside if item == name else item for item in items)
+
+    operations = [
+        replace(item, inputs=renamed(item.inputs), outputs=renamed(item.outputs)) for item in graph.operations
+    ]
+    if name in graph.inputs:
+        operations.insert(0, Operation(kinds.Quantize(), (name,), (inside,)))
+    else:
+        operations.append(Operation(kinds.Quantize(), (inside,), (name,)))
+    return rebuilt(graph, operations, [Value(name, TensorType(signed.shape, "uint8", grid)), Value(inside, signed)])
+
+
 def _input(graph: Graph, name: str) -> Graph:
     readers = graph.consumers()[name]
     if name in graph.outputs or not readers or not all(isinstance(item.kind, kinds.Quantize) for item in readers):

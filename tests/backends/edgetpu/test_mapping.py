@@ -5,10 +5,12 @@ import json
 import numpy as np
 import pytest
 
+from edgec.backends.edgetpu.lowering import lowered
 from edgec.backends.edgetpu.mapping import DISCLAIMER, predict
 from edgec.backends.edgetpu.memory import CACHE
 from edgec.backends.edgetpu.statuses import Status
 from tests.backends.edgetpu.networks import Net
+from tests.contract import models
 
 
 def statuses(mapping):
@@ -153,3 +155,11 @@ def test_the_document_says_what_it_is_and_is_json():
     assert document["is"] == DISCLAIMER
     assert document["operators"][1]["status"] == "Operation not supported"
     assert document["end"] == "leaky_relu0"
+
+
+def test_bytes_at_the_border_map_as_integers_do():
+    """Examples of Coral feed uint8: the Edge TPU itself makes int8 of them."""
+    signed, unsigned = (predict(lowered(models.conv_int8(), interface)).operators for interface in ("int8", "uint8"))
+    first, *others, last = unsigned
+    assert (first.operator, first.status, last.operator) == ("QUANTIZE", Status.MAPPED, "QUANTIZE")
+    assert [(item.operator, item.status) for item in others] == [(item.operator, item.status) for item in signed]

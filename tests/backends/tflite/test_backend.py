@@ -34,18 +34,32 @@ def lowered(model, folder, precision="int8", interface="float"):
     return payload, files, open_engine(payload.engine, files, payload.options, threads=1)
 
 
-def test_with_an_int8_interface_the_file_takes_integers_and_the_artifact_float(tmp_path):
+@pytest.mark.parametrize(("interface", "between"), [("int8", 0), ("uint8", 2)])
+def test_with_an_interface_of_integers_the_file_takes_them_and_the_artifact_float(tmp_path, interface, between):
     model = models.conv_int8()
     _, _, plain = lowered(model, tmp_path)
-    payload, files, engine = lowered(model, tmp_path, interface="int8")
+    payload, files, engine = lowered(model, tmp_path, interface=interface)
     made = interpreter(files["model.tflite"])
     (given,), (taken,) = made.get_input_details(), made.get_output_details()
-    assert given["dtype"] == taken["dtype"] == np.int8
+    assert given["dtype"] == taken["dtype"] == np.dtype(interface)
     assert given["shape"].tolist() == [1, 16, 16, 3]
-    assert not {"QUANTIZE", "DEQUANTIZE"} & set(payload.facts["operators"])
+    assert payload.facts["operators"].get("QUANTIZE", 0) == between
+    assert "DEQUANTIZE" not in payload.facts["operators"]
     for seed in range(5):
         feeds = models.feeds_for(model, seed)
         np.testing.assert_array_equal(engine.run(feeds)["scores"], plain.run(feeds)["scores"])
+
+
+def test_integers_that_are_the_models_own_stay_what_they_are(tmp_path):
+    net = models.Net()
+    net.constant("scale", np.float32(0.1))
+    net.constant("zero_point", np.int8(3))
+    real = net.add("DequantizeLinear", ["x", "scale", "zero_point"], "real")
+    net.add("QuantizeLinear", [net.add("Relu", [real], "r"), "scale", "zero_point"], "y")
+    model = net.model({"x": (TensorProto.INT8, [4])}, {"y": (TensorProto.INT8, [4])})
+    payload, _, engine = lowered(model, tmp_path, "float", interface="uint8")
+    assert [item["dtype"] for item in (*payload.options["inputs"], *payload.options["outputs"])] == ["int8", "int8"]
+    assert engine.run({"x": np.array([-128, 2, 4, 127], np.int8)})["y"].tolist() == [3, 3, 4, 127]
 
 
 def test_an_int8_file_says_in_its_metadata_what_its_integers_stand_for(tmp_path):

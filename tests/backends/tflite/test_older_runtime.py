@@ -118,7 +118,7 @@ def _apart(ours: np.ndarray, theirs: np.ndarray, most_lsb: int) -> str | None:
             return None
         return f"apart by {np.nanmax(np.abs(ours - theirs)):.3g} of {size:.3g}"
     largest = int(np.abs(ours.astype(np.int64) - theirs.astype(np.int64)).max(initial=0))
-    limit = most_lsb if ours.dtype in (np.int8, np.int16) else 0
+    limit = most_lsb if ours.dtype in (np.int8, np.uint8, np.int16) else 0
     return None if largest <= limit else f"apart by {largest} LSB"
 
 
@@ -196,6 +196,7 @@ FAMILIES: dict[str, Callable[[], dict[str, File]]] = {
     "float": of_the_node_suite,
     "int8": lambda: of_the_quantizer(8, "int8"),
     "int8, float interface": lambda: of_the_quantizer(8, "float"),
+    "int8, uint8 interface": lambda: of_the_quantizer(8, "uint8"),
     "int16": lambda: of_the_quantizer(16, "int8"),
     "contract": of_the_contract,
     "single": of_single_operations,
@@ -221,6 +222,7 @@ def files():
         ("float", 900, 0),
         ("int8", 60, 4),  # one step before a Mul, a Sigmoid or a Tanh is up to four behind it
         ("int8, float interface", 60, 4),
+        ("int8, uint8 interface", 60, 4),
         ("int16", 60, 1),
         ("contract", 6, 0),
         ("single", 5, 1),

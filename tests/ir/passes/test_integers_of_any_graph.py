@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 
 from edgec.ir import kinds
 from edgec.ir.dump import dump
-from edgec.ir.graph import Graph, Operation, Quantization
-from edgec.ir.passes.boundary import boundary_integers
+from edgec.ir.graph import Graph, Operation, Quantization, TensorType
+from edgec.ir.passes.boundary import boundary_bytes, boundary_integers
 from edgec.ir.passes.integers import float_between, integer_operations
 from edgec.ir.reference import execute
 from edgec.ir.verifier import verify
@@ -124,12 +124,25 @@ def test_the_same_results(graph, lacking, tied):
 @settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large])
 @given(graph=graphs())
 def test_the_same_integers_inside_of_a_quantized_boundary(graph):
-    made = boundary_integers(graph)
+    _agrees_within(boundary_integers(graph), graph)
+
+
+@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large])
+@given(graph=graphs())
+def test_the_same_integers_inside_of_a_boundary_of_bytes(graph):
+    made, signed = boundary_bytes(graph), boundary_integers(graph)
+    _agrees_within(made, graph)
+    for name in (*graph.inputs, *graph.outputs):
+        changed = signed.type(name) != graph.type(name) and signed.type(name).dtype == "int8"
+        assert made.type(name).dtype == ("uint8" if changed else signed.type(name).dtype)
+
+
+def _agrees_within(made: Graph, graph: Graph) -> None:
     verify(made)
     assert (made.inputs, made.outputs) == (graph.inputs, graph.outputs)
     feeds = feeds_of(graph)
     expected = execute(graph, feeds)
-    inner = {name: quantized(data, made.type(name).quantization) for name, data in feeds.items()}
+    inner = {name: quantized(data, made.type(name)) for name, data in feeds.items()}
     found = execute(made, inner)
     for name in graph.outputs:
         grid = made.type(name).quantization
@@ -138,7 +151,9 @@ def test_the_same_integers_inside_of_a_quantized_boundary(graph):
         np.testing.assert_array_equal(expected[name], found[name])
 
 
-def quantized(data: np.ndarray, grid: Quantization | None) -> np.ndarray:
-    if grid is None:
+def quantized(data: np.ndarray, of: TensorType) -> np.ndarray:
+    if of.quantization is None:
         return data
-    return np.clip(np.rint(data / np.float32(grid.scale[0])) + grid.zero_point[0], -128, 127).astype(np.int8)
+    limits = np.iinfo(of.dtype)
+    steps = np.rint(data / np.float32(of.quantization.scale[0])) + of.quantization.zero_point[0]
+    return np.clip(steps, limits.min, limits.max).astype(of.dtype)
