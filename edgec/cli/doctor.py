@@ -10,6 +10,7 @@ from typing import Any
 import click
 
 from edgec.backends import BACKENDS, load_backend
+from edgec.emulator import inventory
 from edgec.store import Store
 from edgec.targets import host_features
 from edgec.version import __version__
@@ -48,6 +49,7 @@ def _examine() -> dict[str, Any]:
         "store": str(Store.default().root),
         "packages": {name: _version(name) for name in _CORE},
         "backends": backends,
+        "emulators": [each.to_json() for each in inventory.examine()],
     }
 
 
@@ -72,3 +74,13 @@ def _show(found: dict[str, Any]) -> None:
             click.echo(f"  {'':<14} {state['reason']}\n  {'':<14} {state['install']}")
         if state["remark"]:
             click.echo(f"  {'':<14} {state['remark']}")
+    click.echo("\nemulators")
+    for each in found["emulators"]:
+        _show_emulator(each)
+
+
+def _show_emulator(each: dict[str, Any]) -> None:
+    held = ", ".join(f"{name} {version}" for name, version in each["versions"].items()) or each["state"]
+    click.echo(f"  {each['qemu']:<14} {each['qemu_version'] or 'not installed'}, root for {each['arch']}: {held}")
+    for fault in each["faults"]:
+        click.echo(f"  {'':<14} {fault['why']}\n  {'':<14} {fault['fix']}")

@@ -5,21 +5,28 @@ from __future__ import annotations
 import resource
 import signal
 import subprocess
+import zipfile
 from collections.abc import Sequence
 from pathlib import Path
 
 from edgec.emulator.machine import Machine
-from edgec.errors import DeviceError, UsageError, WorkerCrashed
+from edgec.errors import ArtifactError, DeviceError, UsageError, WorkerCrashed
 
 
 def run(machine: Machine, artifact: Path, arguments: Sequence[str]) -> int:
     """Run `python3 ARTIFACT ARGUMENTS...` on `machine`, on this process's streams; its exit code.
 
-    Raises UsageError for a file that is not there, and for `bench`; DeviceError when the core lacks an instruction that
-    is used; WorkerCrashed when the engine ends by another signal.
+    Raises UsageError for a file that is not there, and for `bench`; ArtifactError for one that Python can't run;
+    DeviceError when the core lacks an instruction that is used; WorkerCrashed when the engine ends by another signal.
     """
     if not artifact.is_file():
         raise UsageError(f"There is no artifact {artifact}", "It is what `edgec build` writes.", "Check the path.")
+    if not _is_program(artifact):
+        raise ArtifactError(
+            f"{artifact} is not an artifact, or only the beginning of one",
+            "An artifact is a zip file, and its list of contents is at its end.",
+            "Copy it again, and compare its SHA-256 with the one that the build showed.",
+        )
     if "bench" in arguments[:1]:
         raise UsageError(
             "An emulated device is not timed",
@@ -42,6 +49,15 @@ def run(machine: Machine, artifact: Path, arguments: Sequence[str]) -> int:
             "`edgec emulator list --verify` tells whether the root is whole; else report it with the artifact.",
         )
     return code
+
+
+def _is_program(artifact: Path) -> bool:
+    """Whether Python can run the file. Of one that is cut short it says less than helps."""
+    try:
+        with zipfile.ZipFile(artifact) as archive:
+            return "__main__.py" in archive.namelist()
+    except (zipfile.BadZipFile, ValueError):
+        return False
 
 
 def _no_core_dump() -> None:

@@ -17,7 +17,7 @@ from pathlib import Path
 from edgec.digest import digest_of
 from edgec.emulator.qemu import Qemu
 from edgec.emulator.recipe import PROGRAM
-from edgec.emulator.roots import Root
+from edgec.emulator.roots import Root, setup_command
 from edgec.errors import ToolMissing
 from edgec.store import cache_folder
 
@@ -27,14 +27,13 @@ _MIDR: Mapping[str, int] = {
     "cortex-a7": 0x410FC075,
     "cortex-a8": 0x410FC080,
     "cortex-a9": 0x410FC090,
-    "cortex-a15": 0x412FC0F1,
+    "cortex-a15": 0x414FC0F0,
     "cortex-a35": 0x411FD040,
     "cortex-a53": 0x410FD034,
     "cortex-a55": 0x412FD050,
     "cortex-a57": 0x411FD070,
     "cortex-a72": 0x410FD083,
     "cortex-a76": 0x414FD0B1,
-    "cortex-a78ae": 0x410FD423,
     "cortex-a710": 0x412FD471,
     "neoverse-n1": 0x414FD0C1,
     "neoverse-n2": 0x410FD493,
@@ -79,6 +78,8 @@ _SYSTEM: Mapping[str, str] = {
 }
 """Files of /sys/devices/system/cpu that engines read: one CPU, by itself. Of its caches it tells nothing (an empty file
 hides this machine's), so the engine goes by the core. The frequency (kHz) decides nothing with one CPU."""
+
+_SHOWN = 6  # lines of what a Python that can't start has to say
 
 _AT_HWCAP, _AT_HWCAP2 = 16, 26  # getauxval(3)
 
@@ -136,8 +137,9 @@ def features(qemu: Qemu, core: str, arch: str, files: Path) -> list[str]:
     if ran.returncode != 0:
         raise ToolMissing(
             f"{qemu.name} {qemu.version} can't run the root's Python as a {core}",
-            ran.stderr.decode(errors="replace").strip()[-500:] or f"It ended with {ran.returncode}.",
-            "Make the root anew with `edgec emulator setup --force`, or install another version of QEMU.",
+            "\n".join(ran.stderr.decode(errors="replace").split("\n")[-_SHOWN:]).strip()
+            or f"It ended with {ran.returncode}.",
+            f"Make the root anew with `{setup_command(arch, '--force')}`, or install another version of QEMU.",
         )
     word = "<QQ" if arch == "aarch64" else "<II"
     entries = dict(

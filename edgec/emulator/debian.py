@@ -107,10 +107,6 @@ def _explained(recipe: Recipe, said: str) -> EdgecError:
 
 def _short(said: str) -> str:
     """The lines that tell what went wrong, each once."""
-    told: list[str] = []
-    for line in said.splitlines():
-        if line.startswith(("E: ", "Err:")) or (line.startswith("  ") and told and told[-1].startswith("Err:")):
-            told.append(line.strip())
     wordless = ("E: mmdebstrap failed to run", "E: apt-get ", "E: Some index files")
-    told = [line for line in dict.fromkeys(told) if not line.startswith((*wordless, "Err:"))]
-    return "\n".join(told[:_SHOWN] or said.strip().splitlines()[-_SHOWN:])
+    told = [line for line in said.splitlines() if line.startswith("E: ") and not line.startswith(wordless)]
+    return "\n".join(list(dict.fromkeys(told))[:_SHOWN] or said.strip().splitlines()[-_SHOWN:])

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
 from edgec import resources
+from edgec.emulator import debian, roots
 from edgec.emulator import qemu as programs
-from edgec.emulator import roots
 from edgec.emulator.recipe import RECIPES
 from edgec.emulator.roots import Root
 from edgec.errors import ToolMissing, UsageError
@@ -87,6 +88,8 @@ def _examine(arch: str, cores: Mapping[str, str], verify: bool) -> Architecture:
             faults.append((f"{error.what}: {error.why}", error.fix))
     else:
         faults.append((f"There is no root for {arch}", roots.setup_command(arch)))
+        if shutil.which("mmdebstrap") is None:
+            faults.append(("mmdebstrap is not installed, which fetches it", debian.INSTALL))
     for target, core in cores.items():
         if qemu is not None and core not in qemu.cores:
             faults.append((f"{name} {qemu.version} can't be a {core} (for {target})", "Install a newer QEMU."))

@@ -99,7 +99,7 @@ def _fill(making: Path, recipe: Recipe, qemu: programs.Qemu, mirror: str, say: C
         "packages": packages,
         "files": roots.listing(files),
     }
-    (new / RECORD).write_text(json.dumps(record, indent=1, sort_keys=True) + "\n", encoding="utf-8")
+    (new / RECORD).write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
 
 
 def _prove(recipe: Recipe, qemu: programs.Qemu, files: Path, making: Path) -> dict[str, str]:

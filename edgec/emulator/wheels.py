@@ -39,8 +39,8 @@ def install(recipe: Recipe, files: Path) -> None:
 
 def _pip() -> list[str]:
     """The command of pip: edgec's own Python's, or any, because it installs nothing for itself here."""
-    if importlib.util.find_spec("pip") is not None:
-        return [sys.executable, "-m", "pip"]
+    if (own := _own_pip()) is not None:
+        return own
     if (program := shutil.which("pip3") or shutil.which("pip")) is not None:
         return [program]
     raise ToolMissing(
@@ -48,6 +48,10 @@ def _pip() -> list[str]:
         "It fetches the wheels of the engine, and checks them against their digests.",
         f"Install it: {sys.executable} -m ensurepip, or apt-get install python3-pip (Debian, Ubuntu).",
     )
+
+
+def _own_pip() -> list[str] | None:
+    return [sys.executable, "-m", "pip"] if importlib.util.find_spec("pip") is not None else None
 
 
 def _trim(folder: Path) -> None:

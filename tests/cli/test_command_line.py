@@ -21,7 +21,9 @@ def cpu_seconds(*arguments):
     return after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
 
 
-@pytest.mark.parametrize("verb", [(), ("build",), ("diagnose",), ("targets",), ("recipes",), ("doctor",), ("cache",)])
+@pytest.mark.parametrize(
+    "verb", [(), ("build",), ("diagnose",), ("targets",), ("recipes",), ("doctor",), ("cache",), ("emulator",)]
+)
 def test_every_command_explains_itself(verb):
     result = edgec(*verb, "--help")
     assert result.returncode == 0
