@@ -1,8 +1,9 @@
 """Compile real models, through each backend, and show what came of it: `make demo`.
 
-For each: the artifact, its size beside the ONNX file's, its accuracy on labelled data beside the original's, its
-parity and its latency. Models and data come out of published packages; where no package index can be reached, only the
-digits model is built, and the end of the output says so.
+For each: the artifact, where it was executed, its size beside the ONNX file's, its accuracy on labelled data beside the
+original's, its parity and its latency. What is for another processor runs on that processor's core, emulated: it has no
+latency, and running all labelled data would take long. Models and data come out of published packages; where no package
+index can be reached, only the digits model is built, and the end of the output says so, as it does without an emulator.
 """
 
 from __future__ import annotations
@@ -21,8 +22,11 @@ from rich.table import Table
 import edgec
 from edgec.cli.progress import listening
 from edgec.cli.summary import size
+from edgec.emulator.making import make
+from edgec.errors import ToolMissing
 from edgec.result import TargetBuild
 from edgec.runtime import load
+from edgec.targets import load_target
 
 OUTPUT = Path("dist")
 SHOWN = (
@@ -31,6 +35,7 @@ SHOWN = (
     ("digits_cnn", "coral-usb", "edgetpu"),
     ("efficientnet_lite0", "host", "openvino"),
     ("efficientnet_lite0", "host", "tflite"),
+    ("efficientnet_lite0", "rpi4", "tflite"),
     ("ppocr_cls", "host", "openvino"),
     ("ppocr_cls", "host", "tflite"),
 )
@@ -39,20 +44,30 @@ SHOWN = (
 
 def main() -> None:
     console = Console(highlight=False, soft_wrap=True, width=None if sys.stdout.isatty() else 120)
-    rows, missing = [], []
+    rows, missing, without = [], [], []
     for name, target, backend in SHOWN:
         try:
             case = CASES[name]()
         except Unavailable as error:
             missing.append(str(error))
             continue
-        console.print(f"\n[bold]$ {case.command()} --target {target} --backend {backend}[/]")
-        rows.append((case, build(case, target, backend)))
+        console.print(f"\n[bold]$ {case.command(target)} --backend {backend}[/]")
+        try:
+            if load_target(target).emulator is not None:
+                make(load_target(target).arch, say=console.print)  # once
+            rows.append((case, build(case, target, backend)))
+        except ToolMissing as error:  # no emulator: it takes packages of the system
+            console.print(f"[yellow]{error.what}.[/]")
+            without.append(f"{case.name} for {target}: {error.what}. {error.fix}")
     console.print(table(rows))
     for _, built in rows:
         console.print(f"report: {built.report}")
     if rows and rows[0][1].artifact:
         console.print(f"\nOn a device with numpy and openvino: python3 {rows[0][1].artifact.path} selftest")
+    if without:
+        console.print("\n[yellow]Not built, because something is not installed:[/]")
+        for text in without:
+            console.print(f"  {text}")
     if missing:
         console.print("\n[yellow]Not shown, because a package can't be downloaded:[/]")
         for text in dict.fromkeys(missing):
@@ -79,22 +94,24 @@ def build(case: Case, target: str, backend: str) -> TargetBuild:
 
 def table(rows: list[tuple[Case, TargetBuild]]) -> Table:
     shown = Table(box=None, pad_edge=False, header_style="bold", title="\nWhat was built", title_justify="left")
-    titles = ("", "ONNX file", "artifact", "accuracy FP32", "artifact", "parity", "latency", "ONNX Runtime FP32")
+    titles = ("", "executed", "ONNX file", "artifact", "accuracy FP32", "artifact", "parity", "latency", "ORT FP32")
     for title in titles:
-        shown.add_column(title, justify="right" if shown.columns else "left", no_wrap=True)
+        shown.add_column(title, justify="right" if len(shown.columns) > 1 else "left", no_wrap=True)
     for case, built in rows:
         assert built.artifact is not None
         assert built.parity is not None
         assert built.latency is not None
+        runner = built.parity["runner"]
         before = case.accuracy(onnx_runtime(case.model))
-        after = case.accuracy(load(built.artifact.path).run)
+        after = f"{case.accuracy(load(built.artifact.path).run):.1%}" if runner == "native" else "–"
         worst = min(output["sqnr_db"] for output in built.parity["total"]["outputs"])
         shown.add_row(
             built.artifact.path.name,
+            "here" if runner == "native" else runner.partition(":")[2],
             size(case.model.stat().st_size),
             size(built.artifact.bytes),
             f"{before:.1%}",
-            f"{after:.1%}",
+            after,
             f"{worst:.1f} dB",
             *(_milliseconds(built.latency[side]) for side in ("artifact", "baseline")),
         )

@@ -94,9 +94,9 @@ class Case:
             carried = {into: outputs[source] for source, into in self.state.items()}
             yield outputs
 
-    def command(self) -> str:
-        """The `edgec build` command that builds this case for the machine at hand."""
-        words = ["edgec build", str(self.model), "--target host", f"--calib {self.calibration}"]
+    def command(self, target: str = "host") -> str:
+        """The `edgec build` command that builds this case."""
+        words = ["edgec build", str(self.model), f"--target {target}", f"--calib {self.calibration}"]
         words += [f"--preprocess {self.recipe}"] if self.recipe else []
         words += [f"--shape {name}={'x'.join(map(str, shape))}" for name, shape in self.shapes.items()]
         words += [f"--state {source}:{into}" for source, into in self.state.items()]
