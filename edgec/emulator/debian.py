@@ -13,7 +13,7 @@ from edgec.emulator.recipe import SUITE, Recipe, keeps
 from edgec.emulator.unpacking import unpack
 from edgec.errors import EdgecError, ToolMissing, UsageError
 
-INSTALL = "apt-get install mmdebstrap (Debian, Ubuntu), dnf install mmdebstrap (Fedora)"
+INSTALL = "apt-get install mmdebstrap debian-archive-keyring (Debian, Ubuntu)"
 WITHOUT = (
     "Or use edgec's Docker image, which holds the roots; or build with --no-emulate: the artifact is then not executed."
 )
@@ -80,7 +80,7 @@ def source_lines(mirror: str) -> list[str]:
 def _explained(recipe: Recipe, said: str) -> EdgecError:
     """What mmdebstrap's failure means for the user. said: all that it and apt printed."""
     if disk_full(said):
-        return disk_full_error("Debian's packages", "for what is temporary with TMPDIR, for roots with EDGEC_ROOTS_DIR")
+        return disk_full_error("Debian's packages")
     what = f"Debian's packages for {recipe.debian} can't be fetched"
     short = _short(said)
     if "chroot mode" in said or "newuidmap" in said or "/etc/subuid" in said or "unshare" in said:

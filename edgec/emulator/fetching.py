@@ -12,6 +12,8 @@ from dataclasses import dataclass
 
 from edgec.errors import OutputError
 
+DISK_FULL = (errno.ENOSPC, errno.EDQUOT)
+
 _PATIENCE = 20.0  # seconds for a program to tidy up after it was told to end
 
 
@@ -54,13 +56,13 @@ def run(command: Sequence[str]) -> Ran:
 
 def disk_full(said: str) -> bool:
     """Whether a program failed because there was no room for what it wrote."""
-    return os.strerror(errno.ENOSPC) in said or os.strerror(errno.EDQUOT) in said
+    return any(os.strerror(number) in said for number in DISK_FULL)
 
 
-def disk_full_error(what: str, places: str) -> OutputError:
-    """For a program that says so itself, so that there is no exception of the system's to tell it by."""
+def disk_full_error(what: str) -> OutputError:
+    """Nothing of `what` is kept, and the message says which disks are meant."""
     return OutputError(
         f"The disk is full: there is no room for {what}",
         f"The system says: {os.strerror(errno.ENOSPC)}.",
-        f"Free some space, or choose another disk: {places}.",
+        "Free some space, or choose other disks: with EDGEC_ROOTS_DIR for roots, with TMPDIR for what is temporary.",
     )

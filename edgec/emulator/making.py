@@ -14,6 +14,7 @@ from typing import Any
 
 from edgec.emulator import cores, debian, roots, wheels
 from edgec.emulator import qemu as programs
+from edgec.emulator.fetching import DISK_FULL, disk_full_error
 from edgec.emulator.machine import command
 from edgec.emulator.recipe import EMPTY, RECIPES, SUITE, Recipe
 from edgec.emulator.roots import FILES, RECORD, Root
@@ -53,6 +54,10 @@ def make(arch: str, mirror: str = "", *, force: bool = False, say: Callable[[str
             if here.exists():
                 here.rename(making / "replaced")
             (making / "new").rename(here)
+        except OSError as error:
+            if error.errno in DISK_FULL:
+                raise disk_full_error(f"the root for {arch}") from error
+            raise
         finally:
             shutil.rmtree(making, ignore_errors=True)
     return roots.read(here)

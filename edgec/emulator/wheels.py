@@ -67,7 +67,7 @@ def _trim(folder: Path) -> None:
 def _explained(recipe: Recipe, said: str) -> EdgecError:
     """What pip's failure means for the user. said: all that it printed."""
     if disk_full(said):
-        return disk_full_error("the wheels", "for what is temporary with TMPDIR, for roots with EDGEC_ROOTS_DIR")
+        return disk_full_error("the wheels")
     what = f"The wheels for {recipe.arch} can't be fetched"
     lines = [line.strip() for line in said.splitlines() if line.strip()]
     short = "\n".join(([line for line in lines if line.startswith("ERROR")] or lines)[:_SHOWN])

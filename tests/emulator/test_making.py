@@ -1,5 +1,6 @@
 """Making roots: whole or not at all, once for all who want it, and whether what is there is whole."""
 
+import errno
 import json
 import os
 import signal
@@ -10,7 +11,7 @@ from dataclasses import replace
 
 import pytest
 
-from edgec.emulator import making, roots
+from edgec.emulator import debian, making, roots
 from edgec.emulator.making import make
 from edgec.emulator.recipe import RECIPES
 from edgec.errors import OutputError, ToolMissing, UsageError
@@ -149,6 +150,21 @@ def test_a_folder_that_can_not_be_written(programs, tmp_path, monkeypatch):
         make("aarch64")
     assert caught.value.exit_code == 73
     assert "EDGEC_ROOTS_DIR" in caught.value.fix
+
+
+def test_a_disk_that_is_full(programs, monkeypatch):
+    """When it is edgec itself that has no room to write."""
+    programs.put_all()
+
+    def full(*arguments):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(debian, "unpack", full)
+    with pytest.raises(OutputError) as caught:
+        make("aarch64")
+    assert caught.value.exit_code == 73
+    assert "EDGEC_ROOTS_DIR" in caught.value.fix
+    assert left(roots.folder()) == []
 
 
 def test_a_mirror_that_is_none(programs):
