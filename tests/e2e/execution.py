@@ -37,7 +37,9 @@ class Execution:
 
     emulator: its version, "" without one.
 
-    samples: how many the payload was run on. lsb: None where no output is quantized, or nothing ran.
+    samples: how many (of a recurrent model: sequences) the payload was run on.
+    lsb: largest distance of an output from the quantized reference, in steps of its scale; None where none has one,
+    or nothing ran. sqnr_db: of the reference to its distance from the payload, at the worst output; 120 where equal.
     selftest: whether the shipped file tested itself there.
     """
 
@@ -46,6 +48,7 @@ class Execution:
     precision: str
     samples: int
     lsb: float | None
+    sqnr_db: float | None
     selftest: bool
 
 
@@ -72,7 +75,7 @@ def execute(case: Case, target: str, backend: str, output: Path) -> Execution:
         )
     except (UnsupportedOp, ParityGateError) as refusal:
         print(refusal)
-        return Execution("refused", "", "", 0, None, False)
+        return Execution("refused", "", "", 0, None, None, False)
     return of(result.builds[0])
 
 
@@ -81,13 +84,16 @@ def of(built: TargetBuild) -> Execution:
     assert built.error is None, built.error
     parity = built.parity
     assert parity is not None
-    steps = [item["max_lsb"] for item in parity["lowering"]["outputs"] if item["max_lsb"] is not None]
+    outputs = parity["lowering"]["outputs"]
+    steps = [item["max_lsb"] for item in outputs if item["max_lsb"] is not None]
+    levels = [item["sqnr_db"] for item in outputs if item["sqnr_db"] is not None]
     return Execution(
         runner=parity["runner"],
         emulator=(parity.get("emulator") or {}).get("version", ""),
         precision=built.precision,
         samples=parity["executed_samples"],
         lsb=round(max(steps), 2) if steps else None,
+        sqnr_db=round(min(levels), 1) if levels else None,
         selftest=parity["runner"] != "none",  # an artifact that fails its own test is not shipped
     )
 
@@ -104,7 +110,7 @@ def read_records(path: Path = RECORDS) -> Records:
     for target, backends in tomllib.loads(path.read_text(encoding="utf-8")).items():
         for backend, models in backends.items():
             records[target, backend] = {
-                model: Execution(**{"lsb": None, **figures}) for model, figures in models.items()
+                model: Execution(**{"lsb": None, "sqnr_db": None, **figures}) for model, figures in models.items()
             }
     return records
 
@@ -162,8 +168,10 @@ def _cell(execution: Execution | None) -> str:
         return "made"
     if execution.runner == "refused":
         return "refused"
-    distance = "in float" if execution.lsb is None else f"{execution.lsb:g} LSB"
-    return f"{distance}, {execution.samples} samples"
+    if execution.lsb == 0:
+        return f"equal, n={execution.samples}"
+    distance = "" if execution.lsb is None else f"{execution.lsb:g} LSB, "
+    return f"{distance}{execution.sqnr_db:.0f} dB, n={execution.samples}"
 
 
 def _toml(value: Any) -> str:
