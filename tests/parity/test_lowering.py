@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from edgec.parity.gates import judge
-from edgec.parity.lowering import judge_float, judge_payload, judge_smaller_weights
+from edgec.parity.lowering import judge_float, judge_in_part, judge_payload, judge_smaller_weights
 from edgec.parity.metrics import compare
 from edgec.parity.thresholds import Gate
 
@@ -129,3 +129,78 @@ def test_rare_integers_of_a_float_payload_count_too():
     (lost,) = against(mask, np.zeros_like(mask))
     assert lost[0].exact_share > Gate().integer_match
     assert not judge_float(lost, Gate()).passed
+
+
+# --- executed on some samples only ---
+
+FEW = 9
+
+
+def in_part(original, reference, payload, name="embedding"):
+    """(quantization on all, on the first FEW, total on those)."""
+    pairs = ((original, reference), (original[:FEW], reference[:FEW]), (original[:FEW], payload[:FEW]))
+    return [compare(steps(before, name), steps(after, name)) for before, after in pairs]
+
+
+def test_a_reference_that_holds_on_all_samples_and_a_payload_like_it_hold():
+    reference = with_noise(0.05)
+    verdict, costs = judge_in_part(*in_part(VECTORS, reference, reference * 1.0001), Gate(), FEW)
+    assert verdict.passed
+    assert not verdict.warnings
+    assert costs == []
+
+
+def test_what_few_samples_can_not_show_of_the_reference_either_is_no_failure_of_the_payload():
+    """The first samples are those on which quantization is worst: alone they would fail the gate."""
+    reference = with_noise(0.01)
+    reference[:FEW] += RNG.normal(size=(FEW, 24)) * 0.6
+    whole, part, total = in_part(VECTORS, reference, reference + RNG.normal(size=VECTORS.shape) * 0.001)
+    gate = Gate.from_overrides([("cosine_p01", 0.2), ("channel_sqnr_p05", 5.0), ("sqnr", 6.0)])
+    assert judge(whole, gate).passed
+    assert not judge(total, gate).passed
+    assert judge_in_part(whole, part, total, gate, FEW)[0].passed
+
+
+def test_a_payload_that_is_broken_fails_on_few_samples_too():
+    verdict, costs = judge_in_part(*in_part(VECTORS, with_noise(0.05), with_noise(2.0)), Gate(), FEW)
+    assert not verdict.passed
+    assert all(text.startswith(f"on the {FEW} executed samples, output 'embedding': ") for text in verdict.failures)
+    assert costs
+
+
+def test_a_payload_that_gives_no_numbers_fails_on_few_samples_too():
+    reference = with_noise(0.05)
+    verdict, _ = judge_in_part(*in_part(VECTORS, reference, np.full_like(reference, np.nan)), Gate(), FEW)
+    assert not verdict.passed
+    assert "NaN" in verdict.failures[0]
+
+
+def test_a_reference_that_fails_on_all_samples_is_not_saved_by_few():
+    reference = with_noise(3.0)
+    reference[:FEW] = VECTORS[:FEW]
+    whole, part, total = in_part(VECTORS, reference, reference)
+    assert judge(total).passed
+    verdict, _ = judge_in_part(whole, part, total, Gate(), FEW)
+    assert not verdict.passed
+    assert verdict.failures == judge(whole).failures
+
+
+def test_few_samples_that_prove_nothing_are_a_warning_where_all_prove_something():
+    original = VECTORS.copy()
+    original[:FEW] = original[0]
+    reference = original + RNG.normal(size=original.shape) * 0.01
+    verdict, _ = judge_in_part(*in_part(original, reference, reference), Gate(), FEW)
+    assert verdict.passed
+    assert any("the original itself does nothing" in text for text in verdict.warnings)
+    assert not judge(in_part(original, reference, reference)[2]).passed
+
+
+def test_float_arithmetic_with_smaller_weights_is_judged_by_its_lowering_where_few_samples_ran():
+    reference = with_noise(0.01)
+    quantization = compare(steps(VECTORS), steps(reference))
+    exact, coarse = (
+        compare(steps(reference[:FEW]), steps(reference[:FEW] + RNG.normal(size=(FEW, 24)) * level))
+        for level in (1e-6, 1e-2)
+    )
+    assert judge_smaller_weights(quantization, exact, (), Gate(), "int8-weights").passed
+    assert not judge_smaller_weights(quantization, coarse, (), Gate(), "int8-weights").passed

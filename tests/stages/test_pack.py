@@ -6,12 +6,13 @@ import dataclasses
 import hashlib
 import json
 import shutil
+import sys
 import zipfile
 
 import numpy as np
 import pytest
 
-from edgec.errors import InternalError
+from edgec.errors import DeviceError, InternalError, WorkerCrashed
 from edgec.events import Note
 from edgec.runners.execution import Execution
 from edgec.runtime.bundle import Bundle
@@ -19,6 +20,7 @@ from edgec.runtime.golden import read_golden, write_golden
 from edgec.stage import StageContext
 from edgec.stages import pack
 from tests.bundle.artifacts import RECIPE, cnn, lstm  # noqa: F401 (fixtures)
+from tests.runners.fake_machine import FakeMachine
 
 
 @pytest.fixture
@@ -120,3 +122,55 @@ def test_an_artifact_for_another_machine_is_packed_and_the_build_says_that_it_di
     assert bundle.manifest["arch"] == "aarch64"
     assert [note.level for note in notes] == ["warning"]
     assert notes[0].text == "The artifact did not test itself: the target is aarch64, and this machine is x86_64."
+
+
+# --- on an emulated device, for which this machine's own Python stands in ---
+
+
+@pytest.fixture
+def on_device(again, monkeypatch):
+    """Pack for an emulated device; `instead` is a program that runs there in place of Python with the artifact."""
+
+    def run(instead=None):
+        machine = FakeMachine()
+        if instead is not None:
+            machine = Instead(program=instead)
+        monkeypatch.setattr(pack, "machine_of", lambda target, execution: machine)
+        return again(execution=Execution("qemu", machine.label, machine.qemu.version, machine.root.digest))
+
+    return run
+
+
+class Instead(FakeMachine):
+    def python(self, arguments, path=()):
+        return [sys.executable, "-c", self.program, *arguments], {}
+
+
+def test_the_very_file_tests_itself_on_the_emulated_device(on_device, tmp_path):
+    seen = tmp_path / "seen"
+    bundle, notes = on_device(f"import sys; open({str(seen)!r}, 'w').write(repr(sys.argv[1:]))")
+    assert seen.read_text() == repr([str(bundle.path), "selftest", "--threads", "1"])
+    assert notes == []
+
+
+def test_the_device_is_part_of_the_provenance_and_no_path_is(on_device, tmp_path):
+    bundle, _ = on_device()
+    parameters = json.loads(bundle.read("provenance.json"))["parameters"]
+    assert parameters["execution"]["label"] == "qemu-aarch64:cortex-a72"
+    assert parameters["execution"]["version"] == "1.2.3"
+    assert str(tmp_path) not in json.dumps(parameters)
+
+
+@pytest.mark.parametrize(
+    ("program", "error", "said"),
+    [
+        ("import sys; sys.exit(6)", InternalError, "failed its own `selftest` with exit code 6 on the emulated device"),
+        ("import sys; sys.exit(10)", DeviceError, "refuses to run on the emulated device (qemu-aarch64:cortex-a72)"),
+        ("import os; os.kill(os.getpid(), 4)", DeviceError, "an instruction that cortex-a72 lacks"),
+        ("import os; os.kill(os.getpid(), 11)", WorkerCrashed, "died with SIGSEGV"),
+    ],
+)
+def test_a_device_on_which_the_artifact_fails_stops_it(on_device, program, error, said):
+    with pytest.raises(error) as caught:
+        on_device(program)
+    assert said in caught.value.what

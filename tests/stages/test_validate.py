@@ -9,16 +9,18 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from edgec.errors import UsageError
+from edgec.errors import DeviceError, InternalError, ToolMissing, UsageError
 from edgec.events import Note, Progress
-from edgec.runners.execution import choose
+from edgec.runners.execution import Execution, choose
 from edgec.runtime.golden import read_golden
 from edgec.stage import StageContext
+from edgec.stages import validate as stage
 from edgec.stages.validate import ValidateParams, run
 from edgec.targets import host_features, load_target
 
 pytest.importorskip("openvino")
 
+from tests.runners.fake_machine import FakeMachine
 from tests.stages.small_models import (
     SCALE,
     Arrays,
@@ -36,10 +38,11 @@ VNNI = {"avx_vnni", "avx512_vnni"} & set(host_features())
 
 
 @pytest.fixture
-def validate(tmp_path):
+def validate(tmp_path, monkeypatch):
     """Run the stage; returns parity.json, the golden samples (or None), and the events.
 
     payload: what is lowered. reference: the quantized reference, the payload's own model unless given.
+    device: stands in for an emulated one. macs: what the model is said to cost.
     """
 
     def go(
@@ -54,6 +57,8 @@ def validate(tmp_path):
         machine=None,
         precision="float",
         reference=None,
+        device=None,
+        macs=0,
     ):
         events = []
         out = tmp_path / "out"
@@ -61,12 +66,18 @@ def validate(tmp_path):
         chosen = load_target(target)
         if machine is not None:
             chosen = replace(chosen, arch=machine)
+        execution = choose(chosen, "", emulate=False)
+        if device is not None:
+            execution = Execution("qemu", device.label, device.qemu.version, device.root.digest)
+            monkeypatch.setattr(stage, "machine_of", lambda target, execution: device)
+        read = ingested(tmp_path / "ingested", original)
+        (read / "ingest.json").write_text(json.dumps({"macs": macs}))
         run(
-            ingested=ingested(tmp_path / "ingested", original),
+            ingested=read,
             quantized=quantized(tmp_path / "quantized", reference or payload) if int8 else None,
             lowered=lowered(tmp_path / "lowered", payload, precision),
             samples=samples,
-            params=ValidateParams(chosen, choose(chosen, "", emulate=False), state, gate),
+            params=ValidateParams(chosen, execution, state, gate),
             context=StageContext("validate", out, events.append),
         )
         golden = out / "golden.npz"
@@ -163,9 +174,6 @@ def test_an_unknown_gate_is_a_usage_error(validate):
 
 
 def test_a_crashing_engine_is_an_error_with_a_message(validate, monkeypatch):
-    from edgec.errors import InternalError
-    from edgec.stages import validate as stage
-
     monkeypatch.setattr(stage, "_measure", crash)
     with pytest.raises(InternalError, match="engine died") as caught:
         validate(convolution(), convolution(), Arrays(8))
@@ -188,3 +196,96 @@ def test_products_that_saturate_on_the_target_saturate_here(validate, target, ex
     lowering = parity["lowering"]["outputs"][0]
     assert (parity["runner"], parity["passed"]) == ("native", exact)
     assert (lowering["max_lsb"] <= 1.5) == exact
+
+
+# --- on an emulated device: this machine's own Python, with the real engine unless an engine is given ---
+
+REAL = FakeMachine(engine=None)
+LARGE = 2 * 10**9  # multiply-accumulates of a model that is run on eight samples only
+
+
+def broken(does):
+    """A device whose engine loads, and does something else when it runs."""
+    return FakeMachine(engine=f"def run(self, feeds):\n    import os, signal\n    {does}\nEngine.run = run\n")
+
+
+def test_an_emulated_device_runs_the_payload_and_is_named(validate):
+    parity, golden, events = validate(convolution(), convolution(quantized=True), Arrays(40), int8=True, device=REAL)
+    assert (parity["passed"], parity["samples"], parity["executed_samples"]) == (True, 20, 20)
+    assert parity["runner"] == "qemu-aarch64:cortex-a72"
+    assert parity["emulator"] == {
+        "name": "qemu-aarch64",
+        "version": "1.2.3",
+        "core": "cortex-a72",
+        "root": REAL.root.digest,
+    }
+    assert parity["engine_version"]
+    assert parity["lowering"]["outputs"][0]["max_lsb"] <= 1.01
+    assert parity["golden"] == {"samples": 3, "outputs_of": "payload"}
+    assert len(golden.samples) == 3
+    assert not [event for event in events if isinstance(event, Note) and "not executed" in event.text]
+
+
+def test_it_gives_what_the_same_engine_gives_natively(validate, tmp_path):
+    parity, golden, _ = validate(convolution(), convolution(quantized=True), Arrays(40), int8=True, device=REAL)
+    for name in ("out", "ingested", "quantized", "lowered"):
+        (tmp_path / name).rename(tmp_path / f"emulated-{name}")
+    native, expected, _ = validate(convolution(), convolution(quantized=True), Arrays(40), int8=True)
+    for section in ("quantization", "lowering", "total"):
+        assert parity[section] == native[section]
+    np.testing.assert_array_equal(golden.samples[1][0][1]["y"], expected.samples[1][0][1]["y"])
+
+
+def test_a_large_model_runs_on_eight_samples_and_quantization_is_judged_on_all(validate):
+    parity, golden, _ = validate(
+        convolution(), convolution(quantized=True), Arrays(100), int8=True, device=REAL, macs=LARGE
+    )
+    assert (parity["passed"], parity["samples"], parity["executed_samples"]) == (True, 32, 8)
+    steps = {name: parity[name]["outputs"][0]["steps"] for name in ("quantization", "lowering", "total")}
+    assert steps == {"quantization": 32, "lowering": 8, "total": 8}
+    assert len(golden.samples) == 3
+    assert parity["golden"]["outputs_of"] == "payload"
+
+
+def test_a_broken_payload_fails_on_eight_samples_too(validate):
+    parity, _, _ = validate(
+        convolution(),
+        convolution(gain=-1.0),
+        Arrays(100),
+        int8=True,
+        reference=convolution(quantized=True),
+        device=REAL,
+        macs=LARGE,
+    )
+    assert not parity["passed"]
+    assert parity["failures"][0].startswith("on the 8 executed samples, output 'y'")
+
+
+def test_a_sequence_carries_its_state_on_an_emulated_device_too(validate):
+    state = (("hn", "h"),)
+    parity, _, _ = validate(recurrent(), recurrent(), Sequences(40), state=state, device=REAL, macs=10**9)
+    assert (parity["passed"], parity["samples"], parity["executed_samples"]) == (True, 20, 8)
+
+
+def test_wrong_outputs_of_a_device_are_noticed(validate):
+    wrong = broken("return {'y': np.zeros((1, 8, 12, 12), np.float32)}")
+    parity, _, _ = validate(convolution(), convolution(), Arrays(40), device=wrong)
+    assert not parity["passed"]
+
+
+@pytest.mark.parametrize(
+    ("does", "error", "said"),
+    [
+        ("os.kill(os.getpid(), signal.SIGILL)", DeviceError, "an instruction that cortex-a72 lacks"),
+        ("os.kill(os.getpid(), signal.SIGSEGV)", InternalError, "The engine died while it ran the artifact for host"),
+        (
+            "from edgec_runtime.errors import EngineMissing; raise EngineMissing('no model', 'too new', '')",
+            ToolMissing,
+            "On the emulated device (qemu-aarch64:cortex-a72): no model",
+        ),
+    ],
+)
+def test_what_goes_wrong_on_a_device_ends_the_build(validate, does, error, said):
+    with pytest.raises(error) as caught:
+        validate(convolution(), convolution(), Arrays(40), device=broken(does))
+    assert said in caught.value.what

@@ -34,7 +34,7 @@ class OpenVINO:
 
     activation_bits: tuple[int, ...] = (8,)
     against_16_bits: str = "the backend computes with activations of 8 bits only"
-    against_emulation: str = "OpenVINO for ARM compiles models for hours under QEMU's user mode"
+    against_emulation: str = "an emulated device has no OpenVINO"
     interfaces: tuple[Interface, ...] = ("float",)
     per_tensor_weights: frozenset[str] = frozenset()
 
