@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import platform
+import re
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -10,7 +11,7 @@ from pathlib import Path
 from edgec import resources
 from edgec.backends import BACKENDS
 from edgec.errors import UsageError
-from edgec.runtime.device import cpu_features
+from edgec.runtime.device import ARM_FEATURES, cpu_features
 from edgec.spec import check_name
 from edgec.toml_schema import Table, did_you_mean
 
@@ -19,14 +20,24 @@ ARCHITECTURES = ("x86_64", "aarch64", "armv7l")
 EMULATORS = {"aarch64": "qemu-aarch64", "armv7l": "qemu-arm"}
 """The emulator of each architecture that one can stand in for."""
 
-_TRIPLES = {"x86_64": "x86_64-linux-gnu", "aarch64": "aarch64-linux-gnu", "armv7l": "arm-linux-gnueabihf"}
+TRIPLES = {"x86_64": "x86_64-linux-gnu", "aarch64": "aarch64-linux-gnu", "armv7l": "arm-linux-gnueabihf"}
+"""What compilers call each architecture, with glibc and, on 32-bit ARM, floats passed in registers."""
 
 X86_FEATURES = ("sse4_2", "avx", "avx2", "fma", "avx_vnni", "avx512f", "avx512bw", "avx512_vnni", "amx_int8")
 """The x86 features that decide how INT8 is computed, by their names in /proc/cpuinfo."""
 
+KNOWN_FEATURES = {"x86_64": X86_FEATURES, **{arch: tuple(features) for arch, features in ARM_FEATURES.items()}}
+"""What a target of each architecture may name as its features."""
+
+_OTHER_NAMES = {"aarch64": {"neon": "asimd", "dotprod": "asimddp", "fp16": "asimdhp", "lse": "atomics", "crc": "crc32"}}
+"""What people and compilers call features, where that is not close to their name in /proc/cpuinfo."""
 
 ACCELERATORS = {"edgetpu": "Edge TPU"}
 """What people call them."""
+
+
+_CORE = re.compile(r"(?!(?:native|host|max)$)[a-z0-9]+([-.][a-z0-9]+)*")
+_GLIBC = re.compile(r"2\.\d{1,2}(\.\d{1,2})?")
 
 
 @dataclass(frozen=True)
@@ -128,7 +139,7 @@ def _read(path: Path) -> Target:
         threads=table.get("threads", int, 0),
         backends=table.list_of("backends", str),
         accelerator=_accelerator(table.table("accelerator")),
-        triple=table.get("triple", str, _TRIPLES.get(arch, "")),
+        triple=table.get("triple", str, TRIPLES.get(arch, "")),
         cpu=table.get("cpu", str, ""),
         min_glibc=table.get("min_glibc", str, ""),
         memory_mib=table.get("memory_mib", int, 0),
@@ -142,11 +153,38 @@ def _read(path: Path) -> Target:
         if backend not in BACKENDS:
             fix = f"The backends are: {', '.join(BACKENDS)}.{did_you_mean(backend, BACKENDS)}"
             raise table.error(f"the backend {backend!r} is not known", fix, "backends")
-    for feature in target.features if target.arch == "x86_64" else ():
-        if feature not in X86_FEATURES:
-            fix = f"Features that decide something: {', '.join(X86_FEATURES)}.{did_you_mean(feature, X86_FEATURES)}"
-            raise table.error(f"the feature {feature!r} is not known", fix, "features")
+    _check(target, table)
     return target
+
+
+def _check(target: Target, table: Table) -> None:
+    """Raises UsageError for values that are of the right type and can't be right."""
+    known = KNOWN_FEATURES.get(target.arch, target.features)
+    for feature in target.features:
+        if feature not in known:
+            other = _OTHER_NAMES.get(target.arch, {}).get(feature)
+            meant = f" Did you mean {other!r}?" if other else did_you_mean(feature, known)
+            fix = f"Features that decide something: {', '.join(known)}.{meant}"
+            raise table.error(f"the feature {feature!r} is not known", fix, "features")
+    if target.threads < 0:
+        raise table.error("threads is negative", "0 leaves their number to the engine.", "threads")
+    if target.arch in TRIPLES and not _fits(target.triple, TRIPLES[target.arch]):
+        fix = f"Write {TRIPLES[target.arch]!r}, or leave it out."
+        raise table.error(f"triple is {target.triple!r}, which is not one of {target.arch}", fix, "triple")
+    if target.cpu and not _CORE.fullmatch(target.cpu):
+        fix = 'Name the core as LLVM and GCC do ("cortex-a72"), or leave it out for any of the architecture.'
+        raise table.error(f"cpu is {target.cpu!r}, which is not the name of a core", fix, "cpu")
+    if target.min_glibc and not _GLIBC.fullmatch(target.min_glibc):
+        fix = 'Write the version that `ldd --version` shows on the oldest device, such as "2.31".'
+        raise table.error(f"min_glibc is {target.min_glibc!r}, which is not a version of glibc", fix, "min_glibc")
+    if target.memory_mib < 0:
+        raise table.error("memory_mib is negative", "Write how many MiB the device has; 0 for unknown.", "memory_mib")
+
+
+def _fits(triple: str, usual: str) -> bool:
+    """Whether a triple is the usual one of an architecture, with or without a vendor ("aarch64-unknown-linux-gnu")."""
+    machine, rest = usual.split("-", 1)
+    return re.fullmatch(rf"{machine}(-\w+)?-{rest}", triple) is not None
 
 
 def _emulator(table: Table | None, arch: str) -> Emulator | None:
@@ -159,6 +197,9 @@ def _emulator(table: Table | None, arch: str) -> Emulator | None:
     if found.cpu == "max":
         fix = "Name the core that the device has: `max` has instructions that no device has all of."
         raise table.error("emulator.cpu is 'max'", fix, "cpu")
+    if not _CORE.fullmatch(found.cpu):
+        fix = f'Name a core as `{found.qemu} -cpu help` does, such as "cortex-a72".'
+        raise table.error(f"emulator.cpu is {found.cpu!r}, which is not the name of a core", fix, "cpu")
     return found
 
 

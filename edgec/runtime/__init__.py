@@ -27,6 +27,13 @@ def load(path: str | os.PathLike[str], threads: int | None = None) -> Model:
     Raises BundleError for a damaged artifact, DeviceUnfit when this machine can't run it, EngineMissing when its engine
     is not installed, InputError when there is no such file.
     """
+    from pathlib import Path
+
+    from .bundle import Bundle
+    from .device import check_device
+
+    bundle = Bundle.open(Path(path))
+    check_device(bundle.manifest)  # before numpy is imported, which has machine code too
     from .model import Model
 
-    return Model.load(path, threads)
+    return Model.load(bundle, threads)

@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from .bundle import Bundle
+from .device import check_device
 from .errors import ArtifactFailure, EngineMissing, InputError, SelftestFailed
 from .layouts import by_x
 
@@ -130,6 +131,7 @@ def _info(artifact: Path, options: argparse.Namespace) -> dict[str, Any]:
             ("backend", manifest["backend"]),
             ("engine", f"{engine['distribution']} >= {engine['minimum_version']}"),
             ("CPU features", ", ".join(manifest["cpu_features"]) or "none beyond the architecture's"),
+            *([("glibc", f">= {manifest['min_glibc']}")] if "min_glibc" in manifest else []),
             ("preprocessing", (manifest.get("preprocess") or {}).get("name") or "none: takes arrays"),
             *(("input", _spec(spec)) for spec in manifest["inputs"]),
             *(("output", _spec(spec)) for spec in manifest["outputs"]),
@@ -312,6 +314,7 @@ def _load(bundle: Bundle, options: argparse.Namespace) -> Model:
     """The model, with what could not be checked said on standard error."""
     if options.threads is not None and options.threads < 0:
         raise InputError("--threads can't be negative", "0 leaves the number to the engine.", "Give 0 or more.")
+    check_device(bundle.manifest)  # before numpy, which has machine code too; Model.load says what can't be checked
     try:
         import numpy  # noqa: F401 (only to know)
     except ImportError as error:

@@ -29,6 +29,7 @@ _SCHEMA: Mapping[str, Any] = {
 }
 """Field to type: a class, a list of one element type, or a dictionary of fields. More fields than these are fine."""
 
+_GLIBC = re.compile(r"[0-9]{1,4}(\.[0-9]{1,4})+")
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 _EVIDENCE = frozenset({"golden.npz", "parity.json", "provenance.json"})
 
@@ -37,6 +38,8 @@ def fault(manifest: Any) -> str | None:
     """What is wrong with a manifest, in words; None when it is as it should be. The format version is not looked at."""
     if (wrong := _mismatch(manifest, _SCHEMA, "the manifest")) is not None:
         return wrong
+    if "min_glibc" in manifest and not _GLIBC.fullmatch(str(manifest["min_glibc"])):
+        return "'min_glibc' is not a version"
     files = manifest["files"]
     for name, listed in files.items():
         if (wrong := _mismatch(listed, {"bytes": int, "sha256": str}, f"the entry of {name}")) is not None:

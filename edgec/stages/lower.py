@@ -1,8 +1,10 @@
 """Lower: from ONNX to the files that an engine loads.
 
-    out: payload/ (the files), lower.json (the Payload: engine, files, options, facts)
+    out: payload/ (the files), lower.json (the Payload: engine, files, options, facts; min_glibc, where the files hold
+        machine code that needs one)
 
-Every node is known to be supported before any other work is done.
+Every node is known to be supported before any other work is done. Files that the target can't load or run end the
+build here, before they are executed as the target.
 """
 
 from __future__ import annotations
@@ -41,9 +43,11 @@ class LowerParams:
 def run(model: Path, params: LowerParams, context: StageContext) -> None:
     """Lower `model / params.file` through one backend.
 
-    Raises ToolMissing when the backend is not installed, UnsupportedOp naming the nodes that it can't take.
+    Raises ToolMissing when the backend is not installed, UnsupportedOp naming the nodes that it can't take, DeviceError
+    for a payload that does not fit the target.
     """
     from edgec.backends.support import require_backend, require_support
+    from edgec.fit import require_fit
 
     backend = require_backend(params.backend)
     os.environ.update(native.environment(params.target))  # before an engine is imported: it shall see the target's CPU
@@ -57,7 +61,11 @@ def run(model: Path, params: LowerParams, context: StageContext) -> None:
     lost = payload.facts.get("lost_int8", ())
     if lost:
         context.warn(_lost_int8(params.backend, lost))
-    context.write_json("lower.json", asdict(payload))
+    fitting = require_fit({f"payload/{name}": out / name for name in payload.files}, params.target)
+    for text in fitting.warnings:
+        context.warn(text)
+    needs = {"min_glibc": fitting.min_glibc} if fitting.min_glibc else {}
+    context.write_json("lower.json", {**asdict(payload), **needs})
 
 
 def _lost_int8(backend: str, names: Sequence[str]) -> str:
@@ -71,6 +79,6 @@ def _lost_int8(backend: str, names: Sequence[str]) -> str:
 
 STAGE = Stage(
     name="lower",
-    tools=("onnx", *backend_tools()),
+    tools=("onnx", "pyelftools", *backend_tools()),
     run=run,
 )

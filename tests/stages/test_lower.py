@@ -103,7 +103,7 @@ def test_float_layers_of_a_float_model_are_not_lost(tmp_path):
 
 def test_a_long_list_of_lost_layers_is_cut_and_counted(tmp_path, monkeypatch):
     names = [f"layer{index}" for index in range(7)]
-    payload = Payload("openvino", ("model.xml",), {}, {"lost_int8": names})
+    payload = Payload("openvino", (), {}, {"lost_int8": names})
     monkeypatch.setattr(OpenVINO, "lower", lambda self, job: payload)
     events = []
     _run(tmp_path, models.conv_int8(), "int8", "qdq.onnx", events.append)
