@@ -1,12 +1,13 @@
 # make demo   sets everything up and compiles three models, the last one on photographs
 # make test   sets everything up and runs all tests
+# make docker-test   builds the container images and runs them, without a network
 
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: demo test lint setup lock clean
+.PHONY: demo test docker-test lint setup lock clean
 
 setup: $(READY)
 
@@ -24,15 +25,24 @@ lint: setup
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
+	$(BIN)/hadolint Dockerfile
 
 test: lint
 	$(BIN)/python -m pytest -n 2 --dist worksteal
 
-# Pin every package, with the digests of its files, for the Python that is supported the longest.
+# Some minutes; needs Docker or Podman, or root with buildah.
+docker-test:
+	$(PYTHON) docker/test
+
+# Pin every package, with the digests of its files, for the Python that is supported the longest; what goes into the
+# images is pinned to the same.
+PIN := $(BIN)/uv pip compile --quiet --python-version 3.11 --generate-hashes --no-emit-index-url --no-annotate --no-header
 lock:
 	$(BIN)/pip install --quiet uv
-	$(BIN)/uv pip compile --quiet --python-version 3.11 --all-extras --generate-hashes --no-emit-index-url \
-	    --no-annotate --no-header --output-file requirements.lock pyproject.toml build-requirements.txt
+	$(PIN) --output-file requirements.lock --all-extras pyproject.toml build-requirements.txt
+	$(PIN) --output-file docker/locks/build.lock --constraint requirements.lock build-requirements.txt
+	$(PIN) --output-file docker/locks/edgec.lock --constraint requirements.lock --extra all pyproject.toml
+	$(PIN) --output-file docker/locks/runtime.lock --constraint requirements.lock docker/locks/runtime.txt
 
 clean:
 	rm -rf $(VENV) dist build .cache

@@ -1,0 +1,80 @@
+"""Docker, or Podman, whose command line is the same."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from image_test.engines import BUILD_SECONDS, RUN_SECONDS, Build, Failed, Ran, Settings, call
+
+
+class DockerCli:
+    """name: "docker" or "podman"."""
+
+    base: str | None = None
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self._tags: list[str] = []
+
+    def build(self, build: Build) -> str:
+        words = [self.name, "build", "--no-cache", "--tag", build.tag]
+        if self.name == "docker":
+            words += ["--progress", "plain"]
+        if build.target:
+            words += ["--target", build.target]
+        if build.dockerfile:
+            words += ["--file", str(build.dockerfile)]
+        for name, value in build.arguments.items():
+            words += ["--build-arg", f"{name}={value}"]
+        for name, path in build.secrets.items():
+            words += ["--secret", f"id={name},src={path}"]
+        self._tags.append(build.tag)
+        made = call([*words, str(build.context)], seconds=BUILD_SECONDS, environment={"DOCKER_BUILDKIT": "1"})
+        if made.returncode != 0:
+            raise Failed(f"{build.tag} can't be built:\n{(made.stdout + made.stderr)[-6000:]}")
+        return made.stdout + made.stderr
+
+    def run(
+        self,
+        image: str,
+        arguments: Sequence[str],
+        *,
+        entrypoint: Sequence[str] | None = None,
+        user: str | None = None,
+        mounts: Mapping[Path, str] | None = None,
+    ) -> Ran:
+        words = [self.name, "run", "--rm", "--network", "none"]
+        for here, there in (mounts or {}).items():
+            words += ["--volume", f"{here}:{there}"]
+        if user:
+            words += ["--user", user]
+            if self.name == "podman":
+                words += ["--userns", "keep-id"]
+        if entrypoint:
+            words += ["--entrypoint", entrypoint[0]]
+            arguments = [*entrypoint[1:], *arguments]
+        ran = call([*words, image, *arguments], seconds=RUN_SECONDS)
+        return Ran(ran.returncode, ran.stdout, ran.stderr)
+
+    def settings(self, image: str) -> Settings:
+        config = json.loads(self._ask("image", "inspect", image))[0]["Config"]
+        return Settings(
+            user=config.get("User", ""),
+            entrypoint=tuple(config.get("Entrypoint") or ()),
+            environment=dict(entry.split("=", 1) for entry in config.get("Env") or ()),
+            labels=config.get("Labels") or {},
+            healthcheck=config.get("Healthcheck"),
+            history=self._ask("history", "--no-trunc", "--format", "{{.CreatedBy}}", image),
+        )
+
+    def clean_up(self) -> None:
+        for tag in self._tags:
+            call([self.name, "image", "rm", "--force", tag], seconds=120)
+
+    def _ask(self, *words: str) -> str:
+        asked = call([self.name, *words], seconds=120)
+        if asked.returncode != 0:
+            raise Failed(f"{self.name} {' '.join(words)}\n{asked.stderr}")
+        return asked.stdout

@@ -1,0 +1,112 @@
+"""What the images are made of agrees with the rest of the project; no image is built here."""
+
+import re
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+
+import pytest
+from packaging.requirements import Requirement
+
+from edgec.version import __version__
+
+_ROOT = Path(__file__).parents[2]
+_DOCKERFILE = (_ROOT / "Dockerfile").read_text()
+_LOCKS = _ROOT / "docker" / "locks"
+sys.path.append(str(_ROOT / "docker"))
+
+from image_test import base_image, buildah, engines  # noqa: E402
+
+
+def pins(lock: Path) -> dict[str, str]:
+    """Package to its version and digests."""
+    return dict(re.findall(r"^([a-z0-9-]+)==([^\n]*(?:\n    --hash=[^\n]*)+)", lock.read_text(), re.MULTILINE))
+
+
+@pytest.mark.parametrize("name", ["build", "edgec", "runtime"])
+def test_what_is_in_the_images_is_what_the_tests_run_with(name: str) -> None:
+    """A lock that was not made anew with requirements.lock pins something else: `make lock`."""
+    pinned = pins(_LOCKS / f"{name}.lock")
+    assert pinned.items() <= pins(_ROOT / "requirements.lock").items()
+    assert pinned
+
+
+def test_the_compiler_has_all_that_its_extras_ask_for() -> None:
+    project = tomllib.loads((_ROOT / "pyproject.toml").read_text())["project"]
+    extras = project["optional-dependencies"]
+    (everything,) = map(Requirement, extras["all"])
+    asked = [*project["dependencies"], *(line for extra in everything.extras for line in extras[extra])]
+    assert {Requirement(line).name for line in asked} <= pins(_LOCKS / "edgec.lock").keys()
+    assert everything.extras == extras.keys() - {"all", "dev"}
+
+
+def test_the_label_is_the_version() -> None:
+    assert re.findall(r"^ARG VERSION=(.*)$", _DOCKERFILE, re.MULTILINE) == [__version__, __version__]
+
+
+def test_addresses_are_known_to_stages_that_are_thrown_away_only() -> None:
+    """Arguments are part of the history of the image that uses them."""
+    stages = {}
+    for text in re.split(r"^FROM ", _DOCKERFILE, flags=re.MULTILINE)[1:]:
+        base, _, name = text.splitlines()[0].split()
+        stages[name] = (base, text)
+    for image in ("edgec", "runtime"):
+        stage = image
+        while stage in stages:
+            base, text = stages[stage]
+            assert not re.findall(r"^ARG (?!VERSION|SOURCE|REVISION|BASE)", text, re.MULTILINE), stage
+            assert "--mount=type=secret" not in text, stage
+            stage = base
+
+
+def test_the_dockerfile_has_no_findings() -> None:
+    linted = subprocess.run(
+        [Path(sys.executable).with_name("hadolint"), "--no-color", _ROOT / "Dockerfile"], capture_output=True, text=True
+    )
+    assert linted.returncode == 0, linted.stdout
+
+
+def test_the_documented_budget_is_the_one_that_is_checked() -> None:
+    budget = tomllib.loads((_ROOT / "docker" / "budget.toml").read_text())["mib"]
+    documented = dict(
+        re.findall(r"^\| `(\w+)` \|.*\| (\d+) MiB \|$", (_ROOT / "docs/docker.md").read_text(), re.MULTILINE)
+    )
+    assert {name: str(size) for name, size in budget.items()} == documented
+
+
+def test_without_any_engine_it_says_what_to_install(tmp_path, monkeypatch) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with pytest.raises(engines.Impossible, match=r"apt-get install buildah mmdebstrap"):
+        buildah.Buildah(tmp_path)
+    with pytest.raises(engines.Impossible, match=r"apt-get install mmdebstrap"):
+        base_image.make(tmp_path / "base.tar")
+
+
+def test_a_machine_that_cannot_build_images_ends_with_8(tmp_path) -> None:
+    ran = subprocess.run(
+        [sys.executable, _ROOT / "docker" / "test"],
+        env={"PATH": str(tmp_path), "TMPDIR": str(tmp_path)},
+        capture_output=True,
+        text=True,
+    )
+    assert (ran.returncode, list(tmp_path.iterdir())) == (8, [])
+    assert "buildah" in ran.stderr
+
+
+def test_an_engine_that_does_not_answer_is_not_chosen(tmp_path, monkeypatch) -> None:
+    program = tmp_path / "docker"
+    program.write_text("#!/bin/sh\nexit 1\n")
+    program.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:/usr/bin:/bin")
+    assert not engines.answers("docker")
+    program.write_text("#!/bin/sh\nexit 0\n")
+    assert engines.answers("docker")
+
+
+def test_a_command_that_hangs_is_ended_with_its_children(tmp_path) -> None:
+    script = f"sleep 1000 & echo $! > {tmp_path}/child; wait"
+    with pytest.raises(engines.Failed, match="did not end within"):
+        engines.call(["sh", "-c", script], seconds=5)
+    child = Path("/proc", (tmp_path / "child").read_text().strip(), "stat")
+    assert not child.exists() or child.read_text().split()[2] == "Z"
