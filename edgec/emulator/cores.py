@@ -7,6 +7,7 @@ such core has them: the engine then takes the kernels of that very core, and doe
 
 from __future__ import annotations
 
+import os
 import shutil
 import struct
 import subprocess
@@ -18,7 +19,7 @@ from edgec.digest import digest_of
 from edgec.emulator.qemu import Qemu
 from edgec.emulator.recipe import PROGRAM
 from edgec.emulator.roots import Root, setup_command
-from edgec.errors import ToolMissing
+from edgec.errors import ToolMissing, UsageError, WorkerTimedOut
 from edgec.store import cache_folder
 
 _LAYOUT = 2  # of a view; counted up when it changes
@@ -79,6 +80,7 @@ _SYSTEM: Mapping[str, str] = {
 """Files of /sys/devices/system/cpu that engines read: one CPU, by itself. Of its caches it tells nothing (an empty file
 hides this machine's), so the engine goes by the core. The frequency (kHz) decides nothing with one CPU."""
 
+_SECONDS = 300.0  # a Python that does nothing takes less than one
 _SHOWN = 6  # lines of what a Python that can't start has to say
 
 _AT_HWCAP, _AT_HWCAP2 = 16, 26  # getauxval(3)
@@ -129,11 +131,25 @@ def cpuinfo(core: str, arch: str, names: list[str]) -> str:
     return "\n".join(lines) + "\n\n"
 
 
+def require_takeable(path: str) -> None:
+    """Raises UsageError for a path that an emulated Python can't be told."""
+    if os.pathsep in path:
+        raise UsageError(
+            f"{path!r} can't be used by an emulated Python",
+            f"It separates paths by {os.pathsep!r}.",
+            "Choose a folder without that character (EDGEC_CACHE_DIR, EDGEC_ROOTS_DIR, TMPDIR).",
+        )
+
+
 def features(qemu: Qemu, core: str, arch: str, files: Path) -> list[str]:
     """Instruction-set features of an emulated core, by their names in /proc/cpuinfo: what its auxiliary vector says."""
     code = "import sys; sys.stdout.buffer.write(open('/proc/self/auxv', 'rb').read())"
     command = [str(qemu.program), "-cpu", core, "-L", str(files), str(files / PROGRAM), "-I", "-S", "-B", "-c", code]
-    ran = subprocess.run(command, capture_output=True, env={"PYTHONHOME": str(files / "usr")}, timeout=300)
+    require_takeable(str(files))
+    try:
+        ran = subprocess.run(command, capture_output=True, env={"PYTHONHOME": str(files / "usr")}, timeout=_SECONDS)
+    except subprocess.TimeoutExpired as error:
+        raise timed_out(qemu, core, _SECONDS) from error
     if ran.returncode != 0:
         raise ToolMissing(
             f"{qemu.name} {qemu.version} can't run the root's Python as a {core}",
@@ -151,3 +167,12 @@ def features(qemu: Qemu, core: str, arch: str, files: Path) -> list[str]:
         for bit, name in enumerate(names.split())
         if entries.get(entry, 0) >> bit & 1
     ]
+
+
+def timed_out(qemu: Qemu, core: str, seconds: float) -> WorkerTimedOut:
+    """For a Python that hangs on an emulated core."""
+    return WorkerTimedOut(
+        f"Python on an emulated {core} did not finish within {seconds:.0f} seconds",
+        f"It ran in {qemu.name} {qemu.version}.",
+        "Try again when the machine has less to do, or with another version of QEMU.",
+    )

@@ -12,7 +12,7 @@ from edgec.emulator import qemu as programs
 from edgec.emulator.qemu import Qemu
 from edgec.emulator.recipe import PROGRAM
 from edgec.emulator.roots import Root
-from edgec.errors import ToolMissing, UsageError
+from edgec.errors import ToolMissing
 from edgec.targets import Target
 
 _ONE_THREAD = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}  # emulated threads wait for each other
@@ -65,12 +65,7 @@ def command(
 ) -> tuple[list[str], dict[str, str]]:
     """As `Machine.python`, in `view`."""
     for place in (str(view), *path):
-        if os.pathsep in place:
-            raise UsageError(
-                f"{place!r} can't be used by an emulated Python",
-                f"It separates paths by {os.pathsep!r}.",
-                "Choose a folder without that character (EDGEC_CACHE_DIR, TMPDIR).",
-            )
+        cores.require_takeable(place)
     environment = {"PYTHONHOME": str(view / "usr"), **_ONE_THREAD}
     if path:
         environment["PYTHONPATH"] = os.pathsep.join(path)

@@ -114,7 +114,10 @@ def _prove(recipe: Recipe, qemu: programs.Qemu, files: Path, making: Path) -> di
     view.mkdir()
     cores.lay_out(view, core, recipe.arch, files, cores.features(qemu, core, recipe.arch, files))
     words, environment = command(qemu, core, view, [str(_PROOF), recipe.engine, recipe.engine_module])
-    ran = subprocess.run(words, env=environment, capture_output=True, text=True, timeout=_PROOF_SECONDS)
+    try:
+        ran = subprocess.run(words, env=environment, capture_output=True, text=True, timeout=_PROOF_SECONDS)
+    except subprocess.TimeoutExpired as error:
+        raise cores.timed_out(qemu, core, _PROOF_SECONDS) from error
     if ran.returncode != 0:
         raise ToolMissing(
             f"The new root for {recipe.arch} does not run on a {core} by {qemu.name} {qemu.version}",

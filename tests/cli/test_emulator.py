@@ -138,6 +138,18 @@ def test_run_passes_the_exit_code_and_warns_of_times(rpi4_machine, artifact):
     assert rpi4_machine.qemu.version in result.stderr
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize(("target", "machine"), [("rpi4", "rpi4_machine"), ("rpi2", "rpi2_machine")])
+def test_run_proves_the_file_that_is_shipped(target, machine, request, digits, tmp_path):
+    request.getfixturevalue(machine)
+    options = ["--calib", digits.calibration, "--preprocess", digits.recipe, "--target", target, "-o", tmp_path]
+    assert edgec("build", digits.model, *options).returncode == 0
+    (artifact,) = tmp_path.glob("*.edgec")
+    result = edgec("emulator", "run", target, artifact, "selftest")
+    assert result.returncode == 0, result.stderr
+    assert "ok, 3 samples" in result.stdout
+
+
 def test_run_tells_an_illegal_instruction(rpi4_machine, artifact, tmp_path):
     result = edgec("emulator", "run", "rpi4", artifact(ILLEGAL), "selftest", cwd=tmp_path)
     assert result.returncode == 10

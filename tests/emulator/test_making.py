@@ -11,10 +11,10 @@ from dataclasses import replace
 
 import pytest
 
-from edgec.emulator import debian, making, roots
+from edgec.emulator import cores, debian, making, roots
 from edgec.emulator.making import make
 from edgec.emulator.recipe import RECIPES
-from edgec.errors import OutputError, ToolMissing, UsageError
+from edgec.errors import OutputError, ToolMissing, UsageError, WorkerTimedOut
 
 SLOW_PIP = "import time, pathlib; pathlib.Path({marker!r}).touch(); time.sleep(600)"
 
@@ -150,6 +150,26 @@ def test_a_folder_that_can_not_be_written(programs, tmp_path, monkeypatch):
         make("aarch64")
     assert caught.value.exit_code == 73
     assert "EDGEC_ROOTS_DIR" in caught.value.fix
+
+
+@pytest.mark.parametrize("limit", [(making, "_PROOF_SECONDS"), (cores, "_SECONDS")])
+def test_an_emulator_that_hangs(programs, monkeypatch, limit):
+    programs.put_all()
+    what = "proof.py" if limit[0] is making else "auxv"
+    slow = f"import time; any({what!r} in word for word in sys.argv) and time.sleep(600)"
+    program = programs.folder / "qemu-aarch64-static"
+    program.write_text(program.read_text().replace("import struct, sys", f"import struct, sys\n{slow}"))
+    monkeypatch.setattr(*limit, 0.5)
+    with pytest.raises(WorkerTimedOut, match="an emulated cortex-a53 did not finish"):
+        make("aarch64")
+    assert left(roots.folder()) == []
+
+
+def test_a_folder_with_a_colon(programs, tmp_path, monkeypatch):
+    programs.put_all()
+    monkeypatch.setenv("EDGEC_ROOTS_DIR", str(tmp_path / "a:b"))
+    with pytest.raises(UsageError, match="a:b"):
+        make("aarch64")
 
 
 def test_a_disk_that_is_full(programs, monkeypatch):
