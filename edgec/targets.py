@@ -164,7 +164,7 @@ def _check(target: Target, table: Table) -> None:
         if feature not in known:
             other = _OTHER_NAMES.get(target.arch, {}).get(feature)
             meant = f" Did you mean {other!r}?" if other else did_you_mean(feature, known)
-            fix = f"Features that decide something: {', '.join(known)}.{meant}"
+            fix = f"Known features: {', '.join(known)}.{meant}"
             raise table.error(f"the feature {feature!r} is not known", fix, "features")
     if target.threads < 0:
         raise table.error("threads is negative", "0 leaves their number to the engine.", "threads")

@@ -6,7 +6,7 @@ import pytest
 
 from edgec import resources
 from edgec.errors import UsageError
-from edgec.targets import Accelerator, load_target
+from edgec.targets import Accelerator, Emulator, load_target
 
 GOOD = """
 name = "board"
@@ -110,3 +110,80 @@ def test_what_is_wrong_with_an_accelerator_is_told_with_its_line(write, change, 
     with pytest.raises(UsageError) as caught:
         load_target("board")
     assert re.search(told, str(caught.value), re.DOTALL), str(caught.value)
+
+
+ARM = """
+name = "board"
+title = "A board"
+arch = "aarch64"
+triple = "aarch64-linux-gnu"
+cpu = "cortex-a72"
+features = ["asimd"]
+min_glibc = "2.31"
+threads = 4
+memory_mib = 1024
+backends = ["tflite"]
+
+[emulator]
+qemu = "qemu-aarch64"
+cpu = "cortex-a72"
+"""
+
+
+def test_an_arm_target_says_what_it_is_for_compilers_and_emulators(write):
+    write(ARM)
+    target = load_target("board")
+    assert (target.triple, target.cpu, target.min_glibc) == ("aarch64-linux-gnu", "cortex-a72", "2.31")
+    assert (target.features, target.threads, target.memory_mib) == (("asimd",), 4, 1024)
+    assert target.emulator == Emulator("qemu-aarch64", "cortex-a72")
+
+
+def test_an_arm_target_may_leave_out_what_it_does_not_know(write):
+    write('name = "board"\ntitle = "A board"\narch = "armv7l"\nbackends = ["tflite"]\n')
+    target = load_target("board")
+    assert target.triple == "arm-linux-gnueabihf"
+    assert (target.cpu, target.min_glibc, target.memory_mib, target.emulator) == ("", "", 0, None)
+
+
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [
+        (('"asimd"', '"asimdd"'), r"line 7.*'asimdd' is not known.*Did you mean 'asimddp'\?"),
+        (('"asimd"', '"neon"'), r"line 7.*'neon' is not known.*Did you mean 'asimd'\?"),
+        (('"asimd"', '"dotprod"'), r"line 7.*'dotprod' is not known.*Did you mean 'asimddp'\?"),
+        (('"asimd"', '"avx2"'), "line 7.*'avx2' is not known"),
+        (('e = "aarch64-linux-gnu"', 'e = "arm-linux-gnueabihf"'), "line 5.*triple is.*Write 'aarch64-linux-gnu'"),
+        (('e = "aarch64-linux-gnu"', 'e = "aarch64-linux-musl"'), "line 5.*triple is"),
+        (('cpu = "cortex-a72"\nf', 'cpu = "native"\nf'), "line 6.*cpu is 'native'"),
+        (('cpu = "cortex-a72"\nf', 'cpu = "Cortex A72"\nf'), "line 6.*cpu is 'Cortex A72'"),
+        (('"2.31"', '"bullseye"'), "line 8.*min_glibc is 'bullseye'.*ldd"),
+        (('"2.31"', "2.31"), "line 8.*min_glibc.*string"),
+        (("= 1024", "= -1"), "line 10.*memory_mib is negative"),
+        (("= 1024", '= "1 GB"'), "line 10.*integer"),
+        (("threads = 4", "threads = -4"), "line 9.*threads is negative"),
+        (('"qemu-aarch64"', '"qemu-arm"'), "line 14.*emulator.qemu is 'qemu-arm'"),
+        (('u = "cortex-a72"\n', 'u = "max"\n'), "cpu is 'max'"),
+        (('"qemu-aarch64"\ncpu = "cortex-a72"', '"qemu-aarch64"\ncpu = "max"'), "line 15.*emulator.cpu is 'max'"),
+        (('"qemu-aarch64"\ncpu = "cortex-a72"', '"qemu-aarch64"\ncpu = "max,sve=off"'), "line 15.*emulator.cpu"),
+        (('"qemu-aarch64"\ncpu', '"qemu-aarch64"\ncore'), "emulator.cpu is missing"),
+    ],
+)
+def test_what_is_wrong_with_an_arm_target_is_told_with_its_line(write, change, told):
+    assert change[0] in ARM
+    write(ARM.replace(*change))
+    with pytest.raises(UsageError) as caught:
+        load_target("board")
+    assert caught.value.exit_code == 2
+    assert re.search(told, str(caught.value), re.DOTALL), str(caught.value)
+
+
+def test_an_x86_target_is_not_emulated(write):
+    write(GOOD + '\n[emulator]\nqemu = "qemu-x86_64"\ncpu = "qemu64"\n')
+    with pytest.raises(UsageError, match="emulator"):
+        load_target("board")
+
+
+@pytest.mark.parametrize("name", [name for name in resources.declared("targets") if load_target(name).emulator])
+def test_every_built_in_arm_target_names_the_core_that_is_emulated(name):
+    target = load_target(name)
+    assert target.cpu in (target.emulator.cpu, "generic")

@@ -38,7 +38,8 @@ def fault(manifest: Any) -> str | None:
     """What is wrong with a manifest, in words; None when it is as it should be. The format version is not looked at."""
     if (wrong := _mismatch(manifest, _SCHEMA, "the manifest")) is not None:
         return wrong
-    if "min_glibc" in manifest and not _GLIBC.fullmatch(str(manifest["min_glibc"])):
+    least = manifest.get("min_glibc", "2.0")
+    if not isinstance(least, str) or not _GLIBC.fullmatch(least):
         return "'min_glibc' is not a version"
     files = manifest["files"]
     for name, listed in files.items():
