@@ -97,7 +97,7 @@ def _parity(built: TargetBuild) -> str:
     if values and min(values) >= _EXACT_DB:
         worst = ", equal to the original to the last bits of a float"
     on = " of random numbers, which say nothing about real data" if built.calibration_is_random else ""
-    part = parity.get("executed_samples", parity["samples"])
+    part = parity["executed_samples"]
     executed = f", the artifact on {part} of them" if part < parity["samples"] else ""
     return f"passed on {parity['samples']} samples{on}{executed}{worst}"
 
@@ -119,7 +119,7 @@ def _metric(metric: Mapping[str, Any]) -> str:
     limit = "" if metric["max_drop"] is None else f", at most {metric['max_drop']:g} lower"
     reached = "not measured" if after is None else f"{after:.6g}{of}"
     text = f"{metric['name']} {metric['original']:.6g} -> {reached} on {metric['samples']} samples{limit}"
-    if part := metric.get("executed"):
+    if part := metric["executed"]:
         base = part["original"] if part["reference"] is None else part["reference"]
         text += f"; executed on {part['samples']}: {base:.6g} -> {part['artifact']:.6g}"
     return escape(text)

@@ -125,6 +125,7 @@ def validate(
         "engine_version": payload.version if payload else None,
         "idle_accelerator": _idle_accelerator(params, payload),
         "quantization": _section(compared.quantization),
+        "quantization_executed": _section(compared.part) if compared.executed and not compared.whole else None,
         "lowering": _section(compared.lowering),
         "total": _section(compared.total),
         "metric": values.document if values is not None else None,

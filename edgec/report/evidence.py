@@ -59,7 +59,8 @@ def output_rows(inputs: ReportInputs) -> list[OutputRow]:
 def levels_figure(inputs: ReportInputs) -> Markup | None:
     """Where on the dB scale each output stands after quantization, and in the artifact."""
     if inputs.parity is not None:
-        quantized, total = _by_name(inputs.parity["quantization"]), _by_name(inputs.parity["total"])
+        same = inputs.parity["quantization_executed"] or inputs.parity["quantization"]  # on the artifact's samples
+        quantized, total = _by_name(same), _by_name(inputs.parity["total"])
     else:
         quantized, total = _by_name(inputs.quantize or {}), {}
     names = [name for name in (total or quantized) if (total or quantized)[name]["kind"] != "integer"][:12]

@@ -10,7 +10,7 @@ from typing import Any, Literal
 
 from edgec.report import formats
 from edgec.report.inputs import ReportInputs
-from edgec.runners.execution import described, why_not_executed
+from edgec.runners.execution import described
 from edgec.samples import held_out
 
 Tone = Literal["good", "doubtful", "bad"]
@@ -228,7 +228,7 @@ def _holds(inputs: ReportInputs) -> str:
     if parity["runner"] == "none":
         outputs = parity["quantization"]["outputs"]
         compared = f"Its quantized reference was compared on {count}." if outputs else "Nothing was compared."
-        return f"It was not executed: {formats.clean(why_not_executed(parity))}. {compared}"
+        return f"It was not executed: {formats.clean(parity['not_executed'])}. {compared}"
     ran = f"The shipped bytes ran on {_on_executed(parity)}"
     judged = [item for item in _judged(parity) if item["kind"] != "integer"]
     integers = [item for item in _judged(parity) if item["kind"] == "integer"]
@@ -250,13 +250,13 @@ def _holds(inputs: ReportInputs) -> str:
 
 def _on_executed(parity: Mapping[str, Any]) -> str:
     """The samples that the payload ran on, and what stood in for the device."""
-    count, all_of_them = int(parity.get("executed_samples", parity["samples"])), int(parity["samples"])
+    count, all_of_them = int(parity["executed_samples"]), int(parity["samples"])
     of = f"{count} of {formats.counted(all_of_them, 'held-out sample')}"
     text = of if count < all_of_them else formats.counted(count, "held-out sample")
-    emulator = parity.get("emulator")
+    emulator = parity["emulator"]
     if emulator is not None:
         text += f" as an emulated {formats.clean(emulator['core'])}"
-    idle = parity.get("idle_accelerator")
+    idle = parity["idle_accelerator"]
     return f"{text}, without the {formats.clean(idle)}" if idle else text
 
 
@@ -279,7 +279,7 @@ def measured(inputs: ReportInputs) -> str:
 
 def _measured_in_part(metric: Mapping[str, Any]) -> str:
     """The metric where the artifact was executed on some of its samples only."""
-    part = metric.get("executed")
+    part = metric["executed"]
     if not part:
         return ""
     base = part["original"] if part["reference"] is None else part["reference"]
@@ -355,9 +355,12 @@ def outputs_note(inputs: ReportInputs) -> str:
     where = "the shipped bytes were not run"
     if parity["runner"] != "none":
         where = "the shipped bytes were run"
-        part = int(parity.get("executed_samples", parity["samples"]))
+        part = int(parity["executed_samples"])
         if part < int(parity["samples"]):
-            where = f"the shipped bytes were run on {part} of them, and the artifact and its lowering judged by those"
+            where = (
+                f"the shipped bytes were run on {part} of them, which is where lowering and the artifact are measured, "
+                "and what the figure shows"
+            )
     if inputs.compress is not None:
         return (
             f"Compared on {formats.counted(int(parity['samples']), 'sample')}; {where}. Quantization error is what "

@@ -88,23 +88,18 @@ def machine_of(target: Target, execution: Execution) -> Machine | None:
 def described(parity: Mapping[str, Any]) -> str:
     """Where the payload was executed, as the document parity.json tells of it, in words for people."""
     if parity["runner"] == "none":
-        return f"not executed: {why_not_executed(parity)}"
-    count = int(parity.get("executed_samples", parity["samples"]))
+        return f"not executed: {parity['not_executed']}"
+    count = int(parity["executed_samples"])
     samples = f"{count} sample{'' if count == 1 else 's'}"
-    emulator = parity.get("emulator")
+    emulator = parity["emulator"]
     text = f"this machine, {samples}"
     if emulator is not None:
         text = (
             f"{emulator['name']} {emulator['version']} as {emulator['core']}, {samples}; "
             "emulated: says nothing about speed"
         )
-    idle = parity.get("idle_accelerator")
+    idle = parity["idle_accelerator"]
     return f"{text}; the {idle} did not run" if idle else text
-
-
-def why_not_executed(parity: Mapping[str, Any]) -> str:
-    """The reason in the document parity.json."""
-    return str(parity.get("not_executed") or "this machine can't run it")
 
 
 def _machine(target: Target) -> Machine:

@@ -5,7 +5,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from edgec.cli.summary import _recovered, _trial
+from edgec.cli.summary import _metric, _parity, _recovered, _trial
 
 
 def step(name, status, before=None, after=None):
@@ -38,3 +38,29 @@ def test_nothing_is_told_where_nothing_was_needed():
 def test_where_an_artifact_can_be_tried_is_said(runner, said):
     built = SimpleNamespace(parity={"runner": runner}, target="rpi2")
     assert _trial(built, Path("dist/m-host.edgec")) == said
+
+
+def test_on_how_many_samples_the_artifact_ran_is_said():
+    outputs = [{"sqnr_db": 24.9, "degenerate": None, "kind": "classes"}]
+    parity = {"runner": "qemu-arm:cortex-a7", "samples": 32, "executed_samples": 30, "total": {"outputs": outputs}}
+    built = SimpleNamespace(parity=parity, calibration_is_random=False)
+    text = _parity(built)
+    assert text == "passed on 32 samples, the artifact on 30 of them, 24.9 dB to the original at the worst output"
+    parity["executed_samples"] = 32
+    assert _parity(built) == "passed on 32 samples, 24.9 dB to the original at the worst output"
+
+
+@pytest.mark.parametrize(
+    ("outputs", "text"), [([{}], "its quantized reference passed on 32 samples"), ([], "nothing was compared")]
+)
+def test_what_was_compared_without_an_execution_is_said(outputs, text):
+    built = SimpleNamespace(parity={"runner": "none", "samples": 32, "quantization": {"outputs": outputs}})
+    assert _parity(built) == text
+
+
+def test_a_metric_on_few_samples_stands_beside_its_reference():
+    executed = {"samples": 8, "original": 0.9, "reference": 0.875, "artifact": 0.75}
+    metric = {"name": "accuracy", "original": 0.92, "reference": 0.91, "artifact": None, "samples": 24, "max_drop": 0.1}
+    assert _metric({**metric, "executed": executed}) == (
+        "accuracy 0.92 -> 0.91 (quantized reference) on 24 samples, at most 0.1 lower; executed on 8: 0.875 -> 0.75"
+    )

@@ -220,6 +220,7 @@ def test_an_emulated_device_runs_the_payload_and_is_named(validate):
         "root": REAL.root.digest,
     }
     assert parity["engine_version"]
+    assert parity["quantization_executed"] is None
     assert parity["lowering"]["outputs"][0]["max_lsb"] <= 1.01
     assert parity["golden"] == {"samples": 3, "outputs_of": "payload"}
     assert len(golden.samples) == 3
@@ -243,6 +244,7 @@ def test_a_large_model_runs_on_eight_samples_and_quantization_is_judged_on_all(v
     assert (parity["passed"], parity["samples"], parity["executed_samples"]) == (True, 32, 8)
     steps = {name: parity[name]["outputs"][0]["steps"] for name in ("quantization", "lowering", "total")}
     assert steps == {"quantization": 32, "lowering": 8, "total": 8}
+    assert parity["quantization_executed"]["outputs"][0]["steps"] == 8
     assert len(golden.samples) == 3
     assert parity["golden"]["outputs_of"] == "payload"
 
