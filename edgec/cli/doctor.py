@@ -12,10 +12,10 @@ import click
 from edgec.backends import BACKENDS, load_backend
 from edgec.emulator import inventory
 from edgec.store import Store
-from edgec.targets import host_features
+from edgec.targets import TRIPLES, host_features
 from edgec.version import __version__
 
-_CORE = ("numpy", "onnx", "onnxruntime", "onnxsim", "click", "rich", "pillow", "jinja2")
+_CORE = ("numpy", "onnx", "onnxruntime", "onnxsim", "click", "rich", "pillow", "jinja2", "pyelftools")
 
 
 @click.command(name="doctor")
@@ -50,7 +50,24 @@ def _examine() -> dict[str, Any]:
         "packages": {name: _version(name) for name in _CORE},
         "backends": backends,
         "emulators": [each.to_json() for each in inventory.examine()],
+        "compilers": _compilers(),
     }
+
+
+def _compilers() -> dict[str, Any]:
+    """By triple: what compiles and links for it, or how to get that."""
+    from edgec import toolchain
+
+    found: dict[str, Any] = {}
+    for triple in sorted(TRIPLES.values()):
+        tools = toolchain.for_triple(triple)
+        found[triple] = {
+            "name": tools.name if tools else None,
+            "version": tools.version if tools else None,
+            "glibc": tools.glibc or None if tools else None,
+            "install": "" if tools else toolchain.install(triple),
+        }
+    return found
 
 
 def _version(distribution: str) -> str | None:
@@ -77,6 +94,17 @@ def _show(found: dict[str, Any]) -> None:
     click.echo("\nemulators")
     for each in found["emulators"]:
         _show_emulator(each)
+    click.echo("\ncompilers")
+    for triple, tools in found["compilers"].items():
+        _show_compiler(triple, tools)
+
+
+def _show_compiler(triple: str, tools: dict[str, Any]) -> None:
+    if tools["name"] is None:
+        click.echo(f"  {triple:<20} not installed\n  {'':<20} {tools['install']}")
+    else:
+        glibc = f"glibc {tools['glibc']}" if tools["glibc"] else "the glibc that a target names"
+        click.echo(f"  {triple:<20} {tools['name']} {tools['version']}, links for {glibc}")
 
 
 def _show_emulator(each: dict[str, Any]) -> None:
