@@ -1,12 +1,14 @@
 """A target is one TOML file; what is wrong with it is told with its line."""
 
+import dataclasses
 import re
+from pathlib import Path
 
 import pytest
 
 from edgec import resources
 from edgec.errors import UsageError
-from edgec.targets import Accelerator, Emulator, load_target
+from edgec.targets import KNOWN_FEATURES, Accelerator, Emulator, Target, load_target
 
 GOOD = """
 name = "board"
@@ -187,3 +189,23 @@ def test_an_x86_target_is_not_emulated(write):
 def test_every_built_in_arm_target_names_the_core_that_is_emulated(name):
     target = load_target(name)
     assert target.cpu in (target.emulator.cpu, "generic")
+
+
+DOCUMENT = (Path(__file__).parents[1] / "docs" / "targets.md").read_text(encoding="utf-8")
+
+
+def test_the_example_of_the_document_can_be_used(write):
+    write(re.search(r"```toml\n(.*?)```", DOCUMENT, re.DOTALL)[1], "gateway")
+    assert load_target("gateway").emulator is not None
+
+
+@pytest.mark.parametrize("arch", sorted(KNOWN_FEATURES))
+def test_the_document_lists_the_features_that_are_known(arch):
+    row = next(line for line in DOCUMENT.splitlines() if line.startswith(f"| {arch} | "))
+    assert re.sub(r" \([^)]*\)", "", row.split("|")[2]).strip() == ", ".join(KNOWN_FEATURES[arch])
+
+
+def test_the_document_tells_of_every_key():
+    keys = {field.name for field in dataclasses.fields(Target)}
+    table = DOCUMENT[DOCUMENT.index("|---|") : DOCUMENT.index("## Adding")]
+    assert keys == {key.strip("[]") for key in re.findall(r"^\| (\S+) \|", table, re.MULTILINE)}
