@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -20,8 +21,7 @@ class DockerCli:
 
     def build(self, build: Build) -> str:
         words = [self.name, "build", "--no-cache", "--tag", build.tag]
-        if self.name == "docker":
-            words += ["--progress", "plain"]
+        words += ["--progress", "plain"] if self.name == "docker" else ["--layers=false"]  # which it would keep
         if build.target:
             words += ["--target", build.target]
         if build.dockerfile:
@@ -50,7 +50,7 @@ class DockerCli:
             words += ["--volume", f"{here}:{there}"]
         if user:
             words += ["--user", user]
-            if self.name == "podman":
+            if self.name == "podman" and os.getuid() != 0:
                 words += ["--userns", "keep-id"]
         if entrypoint:
             words += ["--entrypoint", entrypoint[0]]

@@ -169,10 +169,38 @@ def help_is_what_comes_unasked(images: Images) -> None:
 
 
 def doctor_finds_all(images: Images) -> None:
-    """`edgec doctor` misses nothing: all backends, both emulators with their roots, compilers for each triple."""
+    """`edgec doctor` misses nothing but Google's compiler: backends, an emulator and a root for each architecture."""
     found = images.json("doctor")
     missing = [name for name, state in found["backends"].items() if not state["installed"]]
     _expect(not missing, f"backends that are missing: {missing}")
+    states = {entry["arch"]: entry["state"] for entry in found["emulators"]}
+    _expect(states == {"aarch64": "ready", "armv7l": "ready"}, f"emulators: {states}")
+
+
+def roots_are_whole(images: Images) -> None:
+    """The ARM roots are what was made: every file has its digest."""
+    listed = images.command(images.edgec, "emulator", "list", "--verify")
+    _expect(listed.exit_code == 0, listed.said())
+
+
+def compiles_for_arm(images: Images) -> None:
+    """What was taken out of Zig is not missed: it compiles and links for both ARM architectures."""
+    script = (
+        "import pathlib, tempfile\n"
+        "from edgec import toolchain\n"
+        "from edgec.targets import load_target\n"
+        "folder = pathlib.Path(tempfile.mkdtemp())\n"
+        "source, code, library = folder / 'a.c', folder / 'a.o', folder / 'a.so'\n"
+        "source.write_text('#include <math.h>\\nfloat a(float x) { return floorf(expf(x)); }\\n')\n"
+        "for name in ('rpi2', 'rpi4'):\n"
+        "    target = load_target(name)\n"
+        "    compiler = toolchain.find(target)\n"
+        "    compiler.compile(source, code, target)\n"
+        "    compiler.link([code], library, target)\n"
+        "    print(name, compiler.name, library.read_bytes()[18])\n"
+    )
+    ran = images.engine.run(images.edgec, ["-c", script], entrypoint=["/opt/edgec/bin/python"])
+    _expect(ran.output.split() == ["rpi2", "zig", "40", "rpi4", "zig", "183"], ran.said())  # EM_ARM, EM_AARCH64
 
 
 def edgetpu_compiler_is_found_where_it_is_mounted(images: Images) -> None:
@@ -242,6 +270,8 @@ OF_THE_IMAGES: Sequence[Promise] = (
     size_is_within_budget,
     help_is_what_comes_unasked,
     doctor_finds_all,
+    roots_are_whole,
+    compiles_for_arm,
     edgetpu_compiler_is_found_where_it_is_mounted,
     builds_for_this_machine,
     builds_for_arm_and_runs_there,
