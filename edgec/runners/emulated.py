@@ -171,8 +171,9 @@ def ended(machine: Machine, code: int, printed: str, *, loading: bool = False) -
     if number > 0:
         with contextlib.suppress(ValueError):
             how = signal.Signals(number).name
+    hint = " (possibly out of memory)" if number == signal.SIGKILL else ""
     return WorkerCrashed(
-        f"The engine died with {how} on the emulated device ({machine.label})",
+        f"The engine died with {how}{hint} on the emulated device ({machine.label})",
         printed,
         "Please report it with the model if you may share it, and the output of `edgec doctor`.",
         {"signal_or_code": how, "where": machine.label},
@@ -215,8 +216,7 @@ def running(
 
 def _write_program(place: Path) -> None:
     here = Path(__file__).parent
+    own = {f"edgec_{name}.py": (here / f"{name}.py").read_bytes() for name in ("guest", "frames")}
     with zipfile.ZipFile(place, "w") as archive:
-        for name, source in runtime_sources().items():
-            archive.writestr(name, source)
-        archive.write(here / "guest.py", "edgec_guest.py")
-        archive.write(here / "frames.py", "edgec_frames.py")
+        for name, source in {**runtime_sources(), **own}.items():
+            archive.writestr(zipfile.ZipInfo(name), source)  # not dated: a zip knows no time before 1980

@@ -1,12 +1,14 @@
 """What a build and an emulated device say to each other: frames of named arrays over a pipe.
 
 A frame is a mark, the length of what follows, and an .npz file without pickles. Names are kept in an array of their
-own, since a tensor's name may be any string. This file is read on both sides: it needs numpy and Python 3.9 only.
+own, as JSON, since a tensor's name may be any string. This file is read on both sides: it needs numpy and Python 3.9
+only.
 """
 
 from __future__ import annotations
 
 import io
+import json
 import struct
 import zipfile
 from collections.abc import Mapping
@@ -26,7 +28,7 @@ class BrokenFrame(Exception):
 def send(pipe: BinaryIO, kind: str, arrays: Mapping[str, Any]) -> None:
     """Write one frame. Raises BrokenPipeError where nobody reads any more."""
     content = io.BytesIO()
-    entries = {"kind": np.array(kind), "names": np.array(list(arrays), dtype=np.str_)}
+    entries = {"kind": np.array(kind), "names": text(json.dumps(list(arrays)))}
     entries.update({f"{index}": np.asarray(array) for index, array in enumerate(arrays.values())})
     with zipfile.ZipFile(content, "w", zipfile.ZIP_STORED) as archive:
         for name, array in entries.items():
@@ -50,7 +52,7 @@ def receive(pipe: BinaryIO) -> tuple[str, dict[str, np.ndarray]] | None:
         return None
     try:
         with np.load(io.BytesIO(content), allow_pickle=False) as arrays:
-            names = [str(name) for name in arrays["names"]]
+            names: list[str] = json.loads(arrays["names"].tobytes())
             return str(arrays["kind"]), {name: arrays[f"{index}"] for index, name in enumerate(names)}
     except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
         raise BrokenFrame(f"{type(error).__name__}: {error}") from error
