@@ -101,6 +101,6 @@ def _document(
         "max_drop": measure.request.max_drop,
         "samples": len(measure),
         "executed": None,
-        "labels": None if measure.request.labels is None else str(measure.request.labels),
+        "labels": measure.request.labels_name,
         "evaluation": "own" if measure.request.evaluation is not None else "held out",
     }

@@ -47,7 +47,13 @@ class MetricRequest:
 
     @property
     def name(self) -> str:
-        return self.function.name
+        """ "quality.py:accuracy", or as it was given where that is a module: no folder, for an artifact holds it."""
+        return self.function.name if self.function.module else f"{self.function.file.name}:{self.function.function}"
+
+    @property
+    def labels_name(self) -> str | None:
+        """The labels, without their folder."""
+        return None if self.labels is None else Path(self.labels).name
 
     @property
     def digest(self) -> str:

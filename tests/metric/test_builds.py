@@ -54,7 +54,7 @@ def test_the_example_measures_the_500_test_digits(digits, tmp_path, metric):
     found = report["parity"]["metric"]
     assert found["original"] == pytest.approx(0.976)
     assert found["drop"] == pytest.approx(found["original"] - found["artifact"])
-    assert (found["samples"], found["max_drop"], found["labels"]) == (500, 0.01, test)
+    assert (found["samples"], found["max_drop"], found["labels"]) == (500, 0.01, "test.npz")
     assert "Your metric" in (tmp_path / "digits_cnn-host.report.html").read_text()
 
 
@@ -90,6 +90,19 @@ def test_what_is_stored_depends_on_the_text_of_the_metric_and_the_labels(build, 
     for changed in (stages(first + "\n", ["1"]), stages(first, ["2"])):
         assert not changed["metric"] and not changed["validate"]
         assert changed["lower"], "what does not depend on it is not made again"
+
+
+def test_an_artifact_does_not_tell_where_metric_and_labels_were(build, tmp_path):
+    digests = set()
+    for name in ("here", "there"):
+        folder = tmp_path / name
+        folder.mkdir()
+        (folder / "l.txt").write_text("\n".join(["1"] * 64))
+        metric = own_metric(folder, "def m(outputs, labels): return float(labels[0])\n")
+        result = build(metric=metric, labels=folder / "l.txt", output=folder)
+        assert (seen(result)["name"], seen(result)["labels"]) == ("own.py:m", "l.txt")
+        digests.add(result.builds[0].artifact.sha256)
+    assert len(digests) == 1
 
 
 def test_a_fall_beyond_the_limit_refuses_the_artifact(build, tmp_path):
