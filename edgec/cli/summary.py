@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -62,12 +63,13 @@ def _block(built: TargetBuild, artifact: ArtifactFile) -> str:
 
 
 def _trial(built: TargetBuild, artifact: Path) -> str:
-    """The command that tries an artifact: here, on the emulated device, or on the device itself."""
+    """The command that tries an artifact, as a shell takes it: here, on the emulated device, or on the device itself."""
+    path = escape(shlex.quote(str(artifact)))
     if built.parity is not None and built.parity["runner"] == "native":
-        return f"{'try it':<9}python3 {escape(str(artifact))} selftest"
+        return f"{'try it':<9}python3 {path} selftest"
     if built.parity is not None and built.parity["runner"] != "none":
-        return f"{'try it':<9}edgec emulator run {escape(built.target)} {escape(str(artifact))} selftest"
-    return f"{'try it':<9}on the device: python3 {escape(artifact.name)} selftest"
+        return f"{'try it':<9}edgec emulator run {escape(shlex.quote(built.target))} {path} selftest"
+    return f"{'try it':<9}on the device: python3 {escape(shlex.quote(artifact.name))} selftest"
 
 
 def _share(built: TargetBuild) -> str:

@@ -40,6 +40,11 @@ def test_where_an_artifact_can_be_tried_is_said(runner, said):
     assert _trial(built, Path("dist/m-host.edgec")) == said
 
 
+def test_the_command_to_try_can_be_pasted_into_a_shell():
+    built = SimpleNamespace(parity={"runner": "native"}, target="host")
+    assert _trial(built, Path("my models/m-host.edgec")) == "try it   python3 'my models/m-host.edgec' selftest"
+
+
 def test_on_how_many_samples_the_artifact_ran_is_said():
     outputs = [{"sqnr_db": 24.9, "degenerate": None, "kind": "classes"}]
     parity = {"runner": "qemu-arm:cortex-a7", "samples": 32, "executed_samples": 30, "total": {"outputs": outputs}}
