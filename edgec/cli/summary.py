@@ -5,6 +5,7 @@ from __future__ import annotations
 import shlex
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from rich.console import Console
@@ -23,13 +24,16 @@ PART_OF_THE_START = ("useful-range", "bias-correction")
 _EXACT_DB = 119.0  # comparisons end at 120 dB
 
 
-def print_results(results: Sequence[BuildResult]) -> None:
-    """A block for each artifact on standard output, then the errors on standard error."""
+def print_results(results: Sequence[BuildResult], asked: Mapping[str, str] = MappingProxyType({})) -> None:
+    """A block for each artifact on standard output, then the errors on standard error.
+
+    asked: how targets were asked for, by their names, where that is a path.
+    """
     console = Console(highlight=False, soft_wrap=True)
     for result in results:
         for built in result.builds:
             if built.artifact is not None:
-                console.print(_block(built, built.artifact))
+                console.print(_block(built, built.artifact, asked.get(built.target, built.target)))
     for built in (built for result in results for built in result.builds if built.error is not None):
         assert built.error is not None
         report_error(built.error, prefix=f"{built.target}: ")
@@ -37,7 +41,7 @@ def print_results(results: Sequence[BuildResult]) -> None:
             Console(stderr=True, highlight=False, soft_wrap=True).print(f"  report {escape(str(built.report))}")
 
 
-def _block(built: TargetBuild, artifact: ArtifactFile) -> str:
+def _block(built: TargetBuild, artifact: ArtifactFile, target: str) -> str:
     kind = _WORDS.get(built.precision, built.precision)
     lines = [
         f"[bold]{escape(str(artifact.path))}[/]",
@@ -57,18 +61,18 @@ def _block(built: TargetBuild, artifact: ArtifactFile) -> str:
     lines += [
         f"  {'sha256':<9}{artifact.sha256}",
         f"  {'report':<9}{escape(str(built.report))}",
-        f"  {_trial(built, artifact.path)}",
+        f"  {_trial(built, artifact.path, target)}",
     ]
     return "\n".join(lines)
 
 
-def _trial(built: TargetBuild, artifact: Path) -> str:
-    """The command that tries an artifact, as a shell takes it: here, on the emulated device, or on the device itself."""
+def _trial(built: TargetBuild, artifact: Path, target: str) -> str:
+    """The command that tries an artifact, quoted for a shell: here, on the emulated device, or on the device itself."""
     path = escape(shlex.quote(str(artifact)))
     if built.parity is not None and built.parity["runner"] == "native":
         return f"{'try it':<9}python3 {path} selftest"
     if built.parity is not None and built.parity["runner"] != "none":
-        return f"{'try it':<9}edgec emulator run {escape(shlex.quote(built.target))} {path} selftest"
+        return f"{'try it':<9}edgec emulator run {escape(shlex.quote(target))} {path} selftest"
     return f"{'try it':<9}on the device: python3 {escape(shlex.quote(artifact.name))} selftest"
 
 
