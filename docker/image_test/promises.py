@@ -169,12 +169,14 @@ def help_is_what_comes_unasked(images: Images) -> None:
 
 
 def doctor_finds_all(images: Images) -> None:
-    """`edgec doctor` misses nothing but Google's compiler: backends, an emulator and a root for each architecture."""
+    """`edgec doctor` misses nothing but Google's compiler: backends, emulators, roots, cross compilers."""
     found = images.json("doctor")
     missing = [name for name, state in found["backends"].items() if not state["installed"]]
     _expect(not missing, f"backends that are missing: {missing}")
     states = {entry["arch"]: entry["state"] for entry in found["emulators"]}
     _expect(states == {"aarch64": "ready", "armv7l": "ready"}, f"emulators: {states}")
+    compilers = {tools["name"] for tools in found["compilers"].values()}
+    _expect(compilers == {"zig"}, f"compilers: {found['compilers']}")
 
 
 def roots_are_whole(images: Images) -> None:
