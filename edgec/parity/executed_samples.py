@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 WORK = 12e9
-"""Multiply-accumulates that an emulated device is given for one comparison: 31 samples of EfficientNet-Lite0 (0.385e9
+"""Multiply-accumulates that an emulated device is given for one comparison: 30 samples of EfficientNet-Lite0 (0.385e9
 each, 1.2 to 1.5 seconds as a Cortex-A53 or A72)."""
 
 WORK_OF_A_RUN = 5e6

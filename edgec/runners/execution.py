@@ -50,13 +50,16 @@ NATIVE = Execution("native", "native")
 def choose(target: Target, against_emulation: str, emulate: bool) -> Execution:
     """This machine where it can stand in for the target, else the target's emulator, else nothing.
 
+    An ARM machine whose engines would take kernels that the target never runs stands in where there is no emulator only.
+
     against_emulation: why the backend's engine can't run under an emulator; "" where it can.
     emulate: False leaves the emulator out.
 
     Raises ToolMissing when the emulator is to be used and is not there, or has no root.
     """
     suitable = native.suitability(target)
-    if suitable.runs:
+    emulates = emulate and target.emulator is not None and not against_emulation
+    if suitable.runs and not (suitable.other_kernels and emulates):
         return NATIVE
     if target.emulator is None:
         return _nowhere(suitable.reason)

@@ -1,8 +1,8 @@
 """Whether this machine can stand in for a target, and how.
 
 It can when it has the target's architecture and every CPU feature that the artifact may rely on. A machine that can do
-more than the target would compute the same payload with other kernels: `environment` holds the engines back to what the
-target has, as far as they can be.
+more than the target would compute the same payload with other kernels: on x86, `environment` holds the engines back to
+what the target has, as far as they can be; on ARM nothing can, and an emulator is the better stand-in.
 """
 
 from __future__ import annotations
@@ -26,16 +26,22 @@ _ONEDNN_ISA = (
 """CPU feature to the value of ONEDNN_MAX_CPU_ISA that admits it, the most capable first."""
 
 
+_ARM_KERNELS = frozenset({"asimddp", "i8mm", "asimdhp", "bf16", "sve", "sve2"})
+"""ARM features by which engines choose between kernels."""
+
+
 @dataclass(frozen=True)
 class Suitability:
     """Whether a target's artifact runs here; `reason` says why not, in words.
 
-    beyond: features that matter for INT8 which this machine has and the target lacks.
+    beyond: features that this machine has and the target lacks.
+    other_kernels: those of them for which engines here would take kernels that the target never runs.
     """
 
     runs: bool
     reason: str = ""
     beyond: tuple[str, ...] = ()
+    other_kernels: tuple[str, ...] = ()
 
 
 def suitability(target: Target) -> Suitability:
@@ -46,7 +52,9 @@ def suitability(target: Target) -> Suitability:
     features = set(host_features())
     if missing := [feature for feature in target.features if feature not in features]:
         return Suitability(False, f"this machine's CPU lacks {', '.join(missing)}, which the target has")
-    return Suitability(True, beyond=tuple(sorted(features - set(target.features))))
+    beyond = features - set(target.features)
+    other_kernels = beyond & _ARM_KERNELS if target.arch != "x86_64" else ()
+    return Suitability(True, beyond=tuple(sorted(beyond)), other_kernels=tuple(sorted(other_kernels)))
 
 
 def environment(target: Target) -> dict[str, str]:

@@ -28,6 +28,10 @@ from edgec.targets import Target
 SECONDS_PER_SAMPLE = 10.0
 """What one sample of --eval adds to the time-out."""
 
+_EMULATED_TIMES = (
+    10  # each answer has a time-out of its own there (edgec/runners/emulated.py); this one is for the rest
+)
+
 
 @dataclass(frozen=True)
 class ValidateParams:
@@ -69,6 +73,7 @@ def run(
     instructions that the target's core lacks.
     """
     machine = machine_of(params.target, params.execution)
+    limit = params.timeout + SECONDS_PER_SAMPLE * _evaluated(metric)
     try:
         verdict: dict[str, Any] = worker.call(
             _measure,
@@ -86,7 +91,7 @@ def run(
             },
             listener=context.emit,
             emit_as="emit",
-            timeout=params.timeout + SECONDS_PER_SAMPLE * _evaluated(metric),
+            timeout=_EMULATED_TIMES * limit if params.execution.place == "qemu" else limit,
         )
     except WorkerCrashed as crash:
         raise _engine_crashed(crash, params) from crash

@@ -55,6 +55,16 @@ def test_an_arm_machine_needs_no_emulator_for_its_own_kind(here, device, monkeyp
     assert choose(load_target("rpi4"), "", emulate=True) == NATIVE
 
 
+def test_an_arm_machine_whose_engines_would_take_other_kernels_is_emulated_where_that_can_be(here, device, monkeypatch):
+    here("aarch64")
+    device(FakeMachine(core="cortex-a72"))
+    monkeypatch.setattr(native, "host_features", lambda: ("asimd", "asimddp", "crc32"))
+    assert choose(load_target("rpi4"), "", emulate=True).place == "qemu"
+    assert choose(load_target("rpi4"), "", emulate=False) == NATIVE
+    assert choose(load_target("rpi4"), "no engine", emulate=True) == NATIVE
+    assert choose(replace(load_target("rpi4"), emulator=None), "", emulate=True) == NATIVE
+
+
 def test_an_arm_machine_that_lacks_a_feature_is_emulated(here, device, monkeypatch):
     here("aarch64")
     device(FakeMachine(core="cortex-a76"))
