@@ -50,7 +50,7 @@ NATIVE = Execution("native", "native")
 def choose(target: Target, against_emulation: str, emulate: bool) -> Execution:
     """This machine where it can stand in for the target, else the target's emulator, else nothing.
 
-    An ARM machine whose engines would take kernels that the target never runs stands in where there is no emulator only.
+    An ARM machine whose engines would take kernels that the target never runs stands in only without an emulator.
 
     against_emulation: why the backend's engine can't run under an emulator; "" where it can.
     emulate: False leaves the emulator out.
