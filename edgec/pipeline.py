@@ -73,7 +73,7 @@ def build(spec: BuildSpec, *, store: Store | None = None, listener: Listener = i
     """
     with as_edgec_errors():
         store = store or Store.default()
-        targets = [load_target(name) for name in spec.targets]
+        targets = _targets(spec)
         Gate.from_overrides(as_pairs(spec.gate))
         check_writable(spec.output)
         places = _places(spec, targets)
@@ -81,6 +81,21 @@ def build(spec: BuildSpec, *, store: Store | None = None, listener: Listener = i
             front = Front.open(spec, StageRunner(store, listener), scratch)
             builds = _each(lambda target: _build_target(spec, target, front, places[target.name]), targets, jobs)
     return BuildResult(front.facts, builds)
+
+
+def _targets(spec: BuildSpec) -> list[Target]:
+    """The targets of `spec`. Raises UsageError for two descriptions of one name: their artifacts have one place."""
+    targets: dict[str, tuple[str, Target]] = {}
+    for asked in spec.targets:
+        target = load_target(asked)
+        if target.name in targets:
+            raise UsageError(
+                f"{targets[target.name][0]} and {asked} are both called {target.name!r}",
+                "The name of the target is part of the artifact's: one would replace the other.",
+                f'Change `name = "{target.name}"` in one of them, or build them into two folders (-o).',
+            )
+        targets[target.name] = asked, target
+    return [target for _, target in targets.values()]
 
 
 def place(spec: BuildSpec, target: Target) -> Execution:
@@ -128,7 +143,7 @@ def plan(spec: BuildSpec, *, store: Store | None = None) -> list[StageRecord]:
     with as_edgec_errors():
         store = store or Store.default()
         records: dict[str, StageRecord] = {}
-        targets = [load_target(name) for name in spec.targets]
+        targets = _targets(spec)
         places = {target.name: place(spec, target) for target in targets}
         with store.in_use(), store.scratch() as scratch:
             front = Front.open(spec, StageRunner(store, ignore, foresee=True), scratch)

@@ -114,6 +114,8 @@ def load_target(name: str) -> Target:
     Raises UsageError for an unknown name (with the closest known one) or a file that does not describe a target.
     """
     path = resources.find("targets", name)
+    if path is None and name.endswith(".toml"):
+        raise UsageError(f"There is no file {name}", "A target that ends in .toml is a path.", "Check the path.")
     if path is None:
         known = resources.declared("targets")
         raise UsageError(

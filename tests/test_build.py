@@ -424,6 +424,14 @@ def test_what_can_not_be_meant_is_refused(digits, tmp_path, changes, told):
     assert not list(tmp_path.glob("*.edgec"))
 
 
+def test_two_descriptions_of_one_name_are_refused(digits, tmp_path):
+    for name in ("a", "b"):
+        (tmp_path / f"{name}.toml").write_text('name = "board"\ntitle = ""\narch = "x86_64"\nbackends = ["openvino"]\n')
+    with pytest.raises(UsageError, match="both called 'board'"):
+        build(digits, tmp_path, targets=[str(tmp_path / "a.toml"), str(tmp_path / "b.toml")])
+    assert not list(tmp_path.glob("*.edgec"))
+
+
 def test_random_data_is_named_wherever_the_result_is(digits, tmp_path):
     result = build(digits, tmp_path, calibration="random", preprocess=None, gate=NO_GATE)
     document = result.builds[0].to_json()

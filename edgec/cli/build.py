@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+import contextlib
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -136,17 +137,30 @@ def command(
             print_json(failure(model, error))
             return error.exit_code
         raise
+    paths = _described(asked)
     outcomes = [(spec.model, _outcome(spec, jobs, quiet or as_json, verbose)) for spec in asked]
     if as_json:
         _print_all([failure(path, it) if isinstance(it, EdgecError) else it.to_json() for path, it in outcomes])
     else:
         from edgec.cli.summary import print_results
 
-        print_results([it for _, it in outcomes if isinstance(it, BuildResult)])
+        results = [it for _, it in outcomes if isinstance(it, BuildResult)]
+        print_results(results, paths)
         for path, it in outcomes:
             if isinstance(it, EdgecError):
                 report_error(it, prefix=f"{path}: " if len(outcomes) > 1 else "")
     return next((it.exit_code for _, it in outcomes if it.exit_code), 0)
+
+
+def _described(asked: Iterable[BuildSpec]) -> dict[str, str]:
+    """Where the targets are described that were asked for by a path, by their names."""
+    from edgec.targets import load_target
+
+    found = {}
+    for path in {name for spec in asked for name in spec.targets if name.endswith(".toml")}:
+        with contextlib.suppress(EdgecError):  # which the build tells
+            found[load_target(path).name] = path
+    return found
 
 
 def _outcome(spec: BuildSpec, jobs: int, quiet: bool, verbose: bool) -> BuildResult | EdgecError:

@@ -37,12 +37,18 @@ def test_nothing_is_told_where_nothing_was_needed():
 )
 def test_where_an_artifact_can_be_tried_is_said(runner, said):
     built = SimpleNamespace(parity={"runner": runner}, target="rpi2")
-    assert _trial(built, Path("dist/m-host.edgec")) == said
+    assert _trial(built, Path("dist/m-host.edgec"), "rpi2") == said
 
 
 def test_the_command_to_try_can_be_pasted_into_a_shell():
     built = SimpleNamespace(parity={"runner": "native"}, target="host")
-    assert _trial(built, Path("my models/m-host.edgec")) == "try it   python3 'my models/m-host.edgec' selftest"
+    assert _trial(built, Path("my models/m-host.edgec"), "host") == "try it   python3 'my models/m-host.edgec' selftest"
+
+
+def test_a_target_that_was_asked_for_by_a_path_is_tried_by_it():
+    built = SimpleNamespace(parity={"runner": "qemu-arm:cortex-a9"})
+    said = "try it   edgec emulator run 'my boards/imx6.toml' dist/m-imx6.edgec selftest"
+    assert _trial(built, Path("dist/m-imx6.edgec"), "my boards/imx6.toml") == said
 
 
 def test_on_how_many_samples_the_artifact_ran_is_said():
