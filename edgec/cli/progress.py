@@ -26,7 +26,7 @@ def listening(*, quiet: bool, verbose: bool) -> Iterator[Listener]:
         yield _Lines(quiet, verbose).hear
 
 
-def _label(event: StageStarted | StageFinished) -> str:
+def _label(event: StageStarted | StageFinished | Note) -> str:
     return f"{event.stage} for {event.target}" if event.target else event.stage
 
 
@@ -44,9 +44,9 @@ class _Lines:
 
     def hear(self, event: Event) -> None:
         match event:
-            case Note(stage, text, level):
+            case Note(_, text, level):
                 if level == "warning" or (self._verbose and not self._quiet):
-                    self._say(f"{level}: {stage}: {text}")
+                    self._say(f"{level}: {_label(event)}: {text}")
             case _ if self._quiet:
                 pass
             case StageStarted():
@@ -102,10 +102,10 @@ class _Bars:
         say = self._bars.console.print
         key = (event.stage, event.target)
         match event:
-            case Note(stage, text, level):
+            case Note(_, text, level):
                 if level == "warning" or self._verbose:
                     style = "yellow" if level == "warning" else "dim"
-                    say(f"  [{style}]{level}:[/] {escape(stage)}: {escape(text)}", highlight=False)
+                    say(f"  [{style}]{level}:[/] {escape(_label(event))}: {escape(text)}", highlight=False)
             case StageStarted():
                 self._tasks[key] = self._bars.add_task(_label(event), total=None, count="")
             case StageFinished(_, seconds, cached):

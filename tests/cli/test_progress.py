@@ -28,15 +28,15 @@ def test_elsewhere_than_on_a_terminal_there_are_plain_lines(capsys):
     lines = shown(capsys).splitlines()
     assert lines == [
         "calibrate for host ...",
-        "warning: calibrate: the data is [odd]",
+        "warning: calibrate for host: the data is [odd]",
         "calibrate for host: done in 1.2 s",
         "quantize for host: found in the store",
     ]
 
 
 def test_quiet_leaves_warnings_and_verbose_adds_details(capsys):
-    assert shown(capsys, quiet=True) == "warning: calibrate: the data is [odd]\n"
-    assert "info: calibrate: a detail" in shown(capsys, verbose=True)
+    assert shown(capsys, quiet=True) == "warning: calibrate for host: the data is [odd]\n"
+    assert "info: calibrate for host: a detail" in shown(capsys, verbose=True)
 
 
 def test_a_long_stage_says_now_and_then_how_long_it_still_takes(capsys, monkeypatch):
