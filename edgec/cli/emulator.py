@@ -20,7 +20,7 @@ def command() -> None:
     """
 
 
-@command.command(name="setup")
+@command.command(name="setup", short_help="Make what the emulators of TARGETs need.")
 @click.argument("targets", nargs=-1, metavar="[TARGET]...")
 @click.option("--all", "everything", is_flag=True, help="Set up all architectures.")
 @click.option(
@@ -44,7 +44,7 @@ def setup(targets: tuple[str, ...], everything: bool, mirror: str, force: bool) 
         click.echo(f"{arch}: {_versions(root.versions)} ({size(root.bytes)} in {root.path.parent})")
 
 
-@command.command(name="list")
+@command.command(name="list", short_help="List what is set up, and what is missing.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 @click.option("--verify", is_flag=True, help="Check the digest of every file, not only its size.")
 def list_(as_json: bool, verify: bool) -> int:
@@ -76,7 +76,11 @@ def list_(as_json: bool, verify: bool) -> int:
     return status
 
 
-@command.command(name="run", context_settings={"ignore_unknown_options": True, "allow_interspersed_args": False})
+@command.command(
+    name="run",
+    short_help="Run an artifact on an emulated device.",
+    context_settings={"ignore_unknown_options": True, "allow_interspersed_args": False},
+)
 @click.argument("target", metavar="TARGET")
 @click.argument("artifact", metavar="FILE.edgec", type=click.Path(path_type=Path))
 @click.argument("arguments", nargs=-1, required=True, type=click.UNPROCESSED, metavar="COMMAND...")

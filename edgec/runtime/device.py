@@ -124,10 +124,14 @@ def check_device(manifest: Mapping[str, Any]) -> list[str]:
     """
     here = architecture()
     if here != manifest["arch"]:
+        emulated = ""
+        if manifest["arch"] in ARM_FEATURES:
+            emulated = f", or emulated where edgec is: edgec emulator run {manifest['target']} FILE.edgec selftest"
         raise DeviceUnfit(
             f"This artifact is for {manifest['arch']}, and this machine is {here}",
             f"It was built for the target {manifest['target']!r}.",
-            "Build it for a target of this machine's architecture (`edgec targets` lists them).",
+            "For this machine, build it for a target of its architecture (`edgec targets` lists them). "
+            f"This one runs on its device{emulated}.",
         )
     return [*_check_features(manifest), *_check_glibc(manifest)]
 

@@ -139,7 +139,9 @@ def read_image(source: ImageSource, color: str) -> Image.Image:
         from PIL import Image, ImageOps
     except ImportError:
         raise InputError(
-            "Images can't be read here", "Pillow is not installed.", "Install it: python3 -m pip install pillow"
+            "Images can't be read here",
+            "Pillow is not installed.",
+            "Install it: python3 -m pip install pillow. Emulated devices have none: give an array (.npy, .npz).",
         ) from None
     what = "The image" if isinstance(source, (bytes, np.ndarray)) else os.fspath(source)
     if isinstance(source, np.ndarray):

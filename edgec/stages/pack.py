@@ -207,8 +207,8 @@ def _run_own(
         raise DeviceError(
             f"The artifact refuses to run{where}",
             said,
-            f"The target {artifact.name} was built for promises what its own emulator.cpu, {machine.core}, does not "
-            "have: correct its features, or the core (docs/targets.md).",
+            f"The target promises what its own emulator.cpu, {machine.core}, does not have: take it out of the "
+            "target's features, or name another core there (docs/targets.md).",
         )
     raise InternalError(
         f"The artifact failed its own `{verb}` with exit code {done.returncode}{where}",
