@@ -95,8 +95,8 @@ class Buildah:
         )
 
     def clean_up(self) -> None:
+        """Unmounts; whoever gave the folder removes it."""
         self._call("rm", "--all", seconds=300)
-        self._call("rmi", "--all", "--force", seconds=300)
 
     def _choose_storage(self) -> tuple[str, ...]:
         """With overlay a layer holds what it adds; with vfs, which works everywhere, it is a copy of all below it."""

@@ -117,10 +117,12 @@ def _engine(name: str | None, folder: Path) -> Iterator[Engine]:
     if name == "buildah":
         storage = folder / "buildah"
         storage.mkdir()
-        engine = Buildah(storage)
+        with _timed("base made of Debian's packages"):
+            engine = Buildah(storage)
     else:
-        engine = DockerCli(f"{name}")
+        engine = DockerCli(name)
     try:
         yield engine
     finally:
-        engine.clean_up()
+        with _timed("cleaned up"):
+            engine.clean_up()
