@@ -28,7 +28,6 @@ RUN --mount=type=bind,from=provisions,source=/provisions,target=/provisions \
     && /provisions/install ca-certificates mmdebstrap python3-venv qemu-user-static \
     && rm -rf /etc/apt/sources.list /etc/apt/sources.list.d \
     && cp -r /provisions/sources /etc/apt/sources.list.d
-ARG PIP_INDEX_URL
 ENV PIP_CERT=/etc/ssl/certs/ca-certificates.crt \
     PIP_DISABLE_PIP_VERSION_CHECK=1 \
     PIP_NO_CACHE_DIR=1
@@ -37,6 +36,7 @@ RUN python3 -m venv /opt/edgec
 
 # Byte code is compiled here, as whoever runs the images can't write it, and is trusted without a look at its source.
 FROM tools AS packages
+ARG PIP_INDEX_URL
 COPY docker/locks /src/docker/locks/
 RUN --mount=type=secret,id=pip.conf,target=/etc/pip.conf \
     /opt/edgec/bin/pip install --no-compile --require-hashes -r /src/docker/locks/edgec.lock
@@ -53,6 +53,7 @@ RUN --mount=type=secret,id=pip.conf,target=/etc/pip.conf \
 
 # Python, numpy and an engine for each ARM architecture: what artifacts are executed with during a build.
 FROM packages AS roots
+ARG PIP_INDEX_URL
 ENV EDGEC_ROOTS_DIR=/opt/edgec-roots
 RUN --mount=type=bind,from=provisions,source=/provisions,target=/provisions \
     --mount=type=secret,id=pip.conf,target=/etc/pip.conf \
@@ -68,6 +69,7 @@ RUN test -d mingw && rm -rf mingw darwin wasi freebsd netbsd openbsd include/*wi
 
 
 FROM tools AS engine
+ARG PIP_INDEX_URL
 COPY docker/locks/runtime.lock /src/
 RUN --mount=type=secret,id=pip.conf,target=/etc/pip.conf \
     /opt/edgec/bin/pip install --no-compile --require-hashes --target /opt/engine -r /src/runtime.lock

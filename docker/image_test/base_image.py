@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 from pathlib import Path
+from urllib.parse import urlsplit
 
 from image_test.engines import Failed, Impossible, call
 
@@ -17,17 +18,23 @@ _SLIM = (
 )
 
 
-def make(archive: Path) -> Path:
-    """A tar of the base's files at `archive`."""
+def make(archive: Path) -> str:
+    """Write a tar of the base's files to `archive`; return scheme and host of the mirror that they are from.
+
+    The base itself names a mirror that does not exist: builds get nowhere without the argument APT_MIRROR.
+    """
     if shutil.which("mmdebstrap") is None:
         raise Impossible(
             "No base image can be made here: mmdebstrap is not installed.\nOn Debian: apt-get install mmdebstrap"
         )
     words = ["mmdebstrap", "--quiet", "--mode=root", "--variant=minbase", *(f"--dpkgopt={line}" for line in _SLIM)]
-    made = call([*words, SUITE, str(archive), f"deb {mirror()} {SUITE} main"], seconds=1200)
+    address = mirror()
+    host = "{0.scheme}://{0.netloc}".format(urlsplit(address))
+    words.append(f"--customize-hook=sed -i 's#{host}#http://mirror.invalid#' \"$1/etc/apt/sources.list\"")
+    made = call([*words, SUITE, str(archive), f"deb {address} {SUITE} main"], seconds=1200)
     if made.returncode != 0:
         raise Failed(f"mmdebstrap failed:\n{made.stderr[-3000:]}")
-    return archive
+    return host
 
 
 def mirror() -> str:

@@ -22,7 +22,6 @@ class Buildah:
     """folder: an empty one, for images and containers."""
 
     name = "buildah"
-    base: str | None = "localhost/edgec-test-base"
 
     def __init__(self, folder: Path) -> None:
         if shutil.which("buildah") is None:
@@ -37,11 +36,12 @@ class Buildah:
             )
         self._folder = folder
         self._storage = self._choose_storage()
-        archive = base_image.make(folder / "base.tar")
+        archive, base = folder / "base.tar", "localhost/edgec-test-base"
+        self.arguments = {"BASE": base, "APT_MIRROR": base_image.make(archive)}
         container = self._ask("from", "scratch").strip()
         self._ask("add", "--quiet", container, str(archive))
         self._ask("config", "--env", f"PATH={base_image.PATH}", "--cmd", "bash", container)
-        self._ask("commit", "--quiet", "--disable-compression", "--rm", container, str(self.base))
+        self._ask("commit", "--quiet", "--disable-compression", "--rm", container, base)
         archive.unlink()
 
     def build(self, build: Build) -> str:

@@ -22,6 +22,16 @@ _GIB = 1 << 30
 _NEEDED = 8 * _GIB
 """Both images, the stages that they are made in, and what packages are unpacked from."""
 
+_PIP_CONF = """[global]
+index-url = https://index.invalid/simple
+progress-bar = off
+retries = 10
+timeout = 180
+"""
+"""The secret: an index that does not exist, as PIP_INDEX_URL has to win, and what can be seen in the log."""
+
+_BAR = "━"
+
 _CONTEXT = """ARG BASE=debian:bookworm-slim
 FROM ${BASE}
 COPY . /context
@@ -53,19 +63,19 @@ def _test(engine: Engine, folder: Path, revision: str) -> int:
     print(f"with {engine.name}, in {folder}", flush=True)
     site = context.make(_REPOSITORY, folder / "context", context.trusted())
     (folder / "Dockerfile.context").write_text(_CONTEXT)
-    (folder / "pip.conf").write_text("[global]\nretries = 10\ntimeout = 180\n")
-    base = {"BASE": engine.base} if engine.base else {}
-    index = context.package_index()
-    told = {**base, "REVISION": revision, **({"PIP_INDEX_URL": index} if index else {})}
+    (folder / "pip.conf").write_text(_PIP_CONF)
+    told = {**engine.arguments, "REVISION": revision, "PIP_INDEX_URL": context.package_index()}
     secrets = {"pip.conf": folder / "pip.conf"}
-    images = promises.Images(engine, folder, _REPOSITORY, revision, index)
+    images = promises.Images(engine, folder, _REPOSITORY, told)
     with _timed("context built"):
-        engine.build(Build(images.context, site, dockerfile=folder / "Dockerfile.context", arguments=base))
+        engine.build(Build(images.context, site, dockerfile=folder / "Dockerfile.context", arguments=engine.arguments))
     if not _hold(promises.OF_THE_CONTEXT, images):
         return 1
     for tag, target in ((images.edgec, None), (images.runtime, "runtime")):
         with _timed(f"{target or 'edgec'} built"):
-            engine.build(Build(tag, site, target, arguments=told, secrets=secrets))
+            log = engine.build(Build(tag, site, target, arguments=told, secrets=secrets))
+            if _BAR in log:
+                raise Failed(f"pip did not heed the secret pip.conf:\n{log[-3000:]}")
     return 0 if _hold(promises.OF_THE_IMAGES, images) else 1
 
 
@@ -104,7 +114,17 @@ def _working_folder() -> Iterator[Path]:
         folder.chmod(0o755)  # users of containers get to what is mounted
         yield folder
     finally:
-        shutil.rmtree(folder, ignore_errors=True)
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)  # an end that comes now would leave gigabytes
+        if _mounted_below(folder):
+            print(f"Left as it is, because something is mounted in it: {folder}", file=sys.stderr)
+        else:
+            shutil.rmtree(folder, ignore_errors=True)
+
+
+def _mounted_below(folder: Path) -> bool:
+    """Whether removing `folder` would remove files from elsewhere: a container's folder may hold the machine's own."""
+    mounts = Path("/proc/self/mounts")
+    return mounts.exists() and f" {folder}/" in mounts.read_text()
 
 
 @contextlib.contextmanager

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
+import sys
 from pathlib import Path
 
 BAIT = (".env", ".git/config", ".venv/pyvenv.cfg", "edgec/__pycache__/left.pyc", "edgec/id_rsa", "docker/site.key")
@@ -33,9 +34,11 @@ def trusted() -> list[Path]:
     return [Path(told)] if told else []
 
 
-def package_index() -> str | None:
-    """The index that pip is told to use on this machine."""
-    return os.environ.get("PIP_INDEX_URL") or _ask_pip("config", "get", "global.index-url") or None
+def package_index() -> str:
+    """The index that pip uses on this machine; its own where it is told no other."""
+    own = "from pip._internal.models.index import PyPI; print(PyPI.simple_url)"
+    told = os.environ.get("PIP_INDEX_URL") or _ask_pip("config", "get", "global.index-url")
+    return told or subprocess.run([sys.executable, "-c", own], capture_output=True, text=True).stdout.strip()
 
 
 def files(repository: Path) -> list[str]:

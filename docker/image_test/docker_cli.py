@@ -13,10 +13,9 @@ from image_test.engines import BUILD_SECONDS, RUN_SECONDS, Build, Failed, Ran, S
 class DockerCli:
     """name: "docker" or "podman"."""
 
-    base: str | None = None
-
     def __init__(self, name: str) -> None:
         self.name = name
+        self.arguments = {key: os.environ[key] for key in ("BASE", "APT_MIRROR") if key in os.environ}
         self._tags: list[str] = []
 
     def build(self, build: Build) -> str:

@@ -66,8 +66,8 @@ class Engine(Protocol):
     """Builds images and runs them. A container has no network, and is removed when its command has ended."""
 
     name: str
-    base: str | None
-    """The image to build on; None for the one that the Dockerfile names."""
+    arguments: Mapping[str, str]
+    """What builds have to be told here: the base, and where Debian's packages are."""
 
     def build(self, build: Build) -> str:
         """The log. Raises Failed."""

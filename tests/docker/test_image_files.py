@@ -16,7 +16,7 @@ _DOCKERFILE = (_ROOT / "Dockerfile").read_text()
 _LOCKS = _ROOT / "docker" / "locks"
 sys.path.append(str(_ROOT / "docker"))
 
-from image_test import base_image, buildah, engines  # noqa: E402
+from image_test import base_image, buildah, command, engines  # noqa: E402
 
 
 def pins(lock: Path) -> dict[str, str]:
@@ -110,3 +110,23 @@ def test_a_command_that_hangs_is_ended_with_its_children(tmp_path) -> None:
         engines.call(["sh", "-c", script], seconds=5)
     child = Path("/proc", (tmp_path / "child").read_text().strip(), "stat")
     assert not child.exists() or child.read_text().split()[2] == "Z"
+
+
+def test_what_is_mounted_is_not_removed(monkeypatch, capsys, tmp_path) -> None:
+    """A container that was killed may have the machine's own files mounted in its folder."""
+    monkeypatch.setattr(command.tempfile, "tempdir", str(tmp_path))
+    monkeypatch.setattr(command, "_NEEDED", 0)
+    with command._working_folder() as removed:
+        (removed / "file").touch()
+    monkeypatch.setattr(command, "_mounted_below", lambda folder: True)
+    with command._working_folder() as left:
+        (left / "file").touch()
+    assert (removed.exists(), (left / "file").exists()) == (False, True)
+    assert str(left) in capsys.readouterr().err
+
+
+def test_a_mount_below_a_folder_is_seen(tmp_path) -> None:
+    places = [Path(line.split()[1]) for line in Path("/proc/self/mounts").read_text().splitlines()]
+    inner = next(place for place in places if len(place.parts) > 2)  # /dev/shm, for one
+    assert command._mounted_below(inner.parent)
+    assert not command._mounted_below(tmp_path)
