@@ -14,6 +14,7 @@ import pytest
 from edgec import worker
 from edgec.errors import InternalError, ModelRefused, OutputError, WorkerCrashed, WorkerTimedOut
 from edgec.events import Progress
+from tests.processes import ends
 
 
 def add(a, b):
@@ -59,20 +60,6 @@ def hang_with_child(pid_file):
 
 def big_result(mib):
     return bytes(mib << 20)
-
-
-def is_alive(pid):
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
-    except FileNotFoundError:
-        return False
-
-
-def wait_until_dead(pid):
-    deadline = time.monotonic() + 10
-    while is_alive(pid) and time.monotonic() < deadline:
-        time.sleep(0.05)
-    return not is_alive(pid)
 
 
 def test_returns_what_the_function_returns():
@@ -131,7 +118,7 @@ def test_a_hanging_worker_is_ended_with_its_children(tmp_path):
     pid_file = tmp_path / "pid"
     with pytest.raises(WorkerTimedOut):
         worker.call(hang_with_child, {"pid_file": str(pid_file)}, timeout=3)
-    assert wait_until_dead(int(pid_file.read_text()))
+    assert ends(int(pid_file.read_text()))
 
 
 def test_a_worker_does_not_outlive_its_parent(tmp_path):
@@ -152,7 +139,7 @@ def test_a_worker_does_not_outlive_its_parent(tmp_path):
     child = int(pid_file.read_text())
     parent.send_signal(signal.SIGKILL)
     parent.wait()
-    assert wait_until_dead(child)
+    assert ends(child)
 
 
 def report_and_hang(pid_file):

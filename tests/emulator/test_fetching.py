@@ -184,7 +184,11 @@ def test_an_interrupt_reaches_the_program_that_fetches(tmp_path):
         f"signal.signal(signal.SIGTERM, end); pathlib.Path({str(started)!r}).touch(); time.sleep(600)"
     )
     parent = f"import sys; from edgec.emulator.fetching import run; run([sys.executable, '-c', {child!r}])"
-    process = subprocess.Popen([sys.executable, "-c", parent], stderr=subprocess.DEVNULL)
+    process = subprocess.Popen(
+        [sys.executable, "-c", parent],
+        stderr=subprocess.DEVNULL,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # tests that run behind a shell ignore it
+    )
     while not started.exists():
         assert process.poll() is None
         time.sleep(0.01)

@@ -16,6 +16,7 @@ import pytest
 from edgec.errors import DeviceError, InternalError, ToolMissing, WorkerCrashed, WorkerTimedOut
 from edgec.runners.emulated import patience, running
 from edgec.runtime.errors import ArtifactFailure
+from tests.processes import ends
 from tests.runners.fake_machine import FakeMachine
 
 FEEDS = {"x": np.arange(6, dtype=np.float32).reshape(2, 3)}
@@ -214,18 +215,7 @@ def test_a_device_that_hangs_does_not_outlive_the_build(tmp_path):
     build.kill()
     build.wait()
     build.stdout.close()
-    deadline = time.monotonic() + 60
-    while alive(device) and time.monotonic() < deadline:
-        time.sleep(0.05)
-    assert not alive(device)
-
-
-def alive(process):
-    """Whether it runs; one that only waits to be noticed does not."""
-    try:
-        return Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
-    except (FileNotFoundError, ProcessLookupError):
-        return False
+    assert ends(device)
 
 
 def test_a_large_model_is_waited_for_longer():

@@ -1,8 +1,6 @@
 """The driver of the compiler, on a stand-in: a shell script that these tests write."""
 
-import time
 from functools import partial
-from pathlib import Path
 
 import pytest
 
@@ -10,6 +8,7 @@ from edgec.backends.edgetpu import compiler
 from edgec.errors import InternalError, WorkerCrashed, WorkerTimedOut
 from tests.backends.edgetpu.stand_in import WRITES_MODEL, write_stand_in
 from tests.backends.edgetpu.test_log import SIXTEEN
+from tests.processes import ends
 
 
 @pytest.fixture
@@ -29,19 +28,6 @@ def model(tmp_path):
 def out(tmp_path):
     (tmp_path / "out").mkdir()
     return tmp_path / "out"
-
-
-def is_running(process):
-    """Whether a process is alive after two seconds; one that nobody has waited for yet is not."""
-    for _ in range(20):
-        try:
-            state = Path(f"/proc/{process}/stat").read_text().rsplit(")", 1)[1].split()[0]
-        except FileNotFoundError:
-            return False
-        if state in "ZX":
-            return False
-        time.sleep(0.1)
-    return True
 
 
 def test_it_is_looked_for_on_path_only(stand_in, monkeypatch, tmp_path):
@@ -75,7 +61,7 @@ def test_one_that_hangs_is_ended_with_its_children(stand_in, model, out, tmp_pat
     script = stand_in(f"sleep 60 & echo $! > {tmp_path}/child; echo thinking; wait\n")
     with pytest.raises(WorkerTimedOut, match="did not finish in 1 s"):
         compiler.compile_model(script, model, out, 14, timeout=1)
-    assert not is_running(int((tmp_path / "child").read_text()))
+    assert ends(int((tmp_path / "child").read_text()))
 
 
 def test_one_that_fails_says_why_in_its_own_words(stand_in, model, out):
