@@ -94,7 +94,7 @@ def build(case: Case, target: str, backend: str) -> TargetBuild:
 
 def table(rows: list[tuple[Case, TargetBuild]]) -> Table:
     shown = Table(box=None, pad_edge=False, header_style="bold", title="\nWhat was built", title_justify="left")
-    titles = ("", "executed", "ONNX file", "artifact", "accuracy FP32", "artifact", "parity", "latency", "ORT FP32")
+    titles = ("", "executed", "ONNX", "artifact", "FP32 acc.", "acc.", "parity", "latency", "ORT FP32")
     for title in titles:
         shown.add_column(title, justify="right" if len(shown.columns) > 1 else "left", no_wrap=True)
     for case, built in rows:
@@ -106,7 +106,7 @@ def table(rows: list[tuple[Case, TargetBuild]]) -> Table:
         after = f"{case.accuracy(load(built.artifact.path).run):.1%}" if runner == "native" else "–"
         worst = min(output["sqnr_db"] for output in built.parity["total"]["outputs"])
         shown.add_row(
-            built.artifact.path.name,
+            built.artifact.path.stem,
             "here" if runner == "native" else runner.partition(":")[2],
             size(case.model.stat().st_size),
             size(built.artifact.bytes),
