@@ -4,23 +4,20 @@ from __future__ import annotations
 
 import argparse
 import contextlib
-import shutil
 import signal
 import sys
-import tempfile
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from image_test import context, promises
+from image_test import context, promises, workplace
 from image_test.buildah import Buildah
 from image_test.docker_cli import DockerCli
 from image_test.engines import NOT_HERE, Build, Engine, Failed, Impossible, answers
 
 _REPOSITORY = Path(__file__).parents[2]
-_GIB = 1 << 30
-_NEEDED = 8 * _GIB
-"""Both images, the stages that they are made in, and what packages are unpacked from."""
+_STORED = 8 << 30
+"""Bytes: both images, the stages that they are made in, and what packages are unpacked from."""
 
 _PIP_CONF = """[global]
 index-url = https://index.invalid/simple
@@ -49,7 +46,11 @@ def main() -> int:
     arguments = parser.parse_args()
     signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))  # so that all is cleaned up
     try:
-        with _working_folder() as folder, _engine(arguments.engine, folder) as engine:
+        name = arguments.engine or _first_that_answers()
+        with (
+            workplace.folder(_STORED if name == "buildah" else 0) as folder,
+            _engine(name, folder) as engine,
+        ):
             return _test(engine, folder, arguments.revision)
     except Impossible as error:
         print(error, file=sys.stderr)
@@ -101,37 +102,13 @@ def _timed(what: str) -> Iterator[None]:
     print(f"✓ {what} ({time.monotonic() - began:.0f} s)", flush=True)
 
 
-@contextlib.contextmanager
-def _working_folder() -> Iterator[Path]:
-    folder = Path(tempfile.mkdtemp(prefix="edgec-images-"))
-    try:
-        free = shutil.disk_usage(folder).free
-        if free < _NEEDED:
-            raise Impossible(
-                f"There is too little room in {folder.parent}: {free / _GIB:.1f} GiB of {_NEEDED / _GIB:.0f}.\n"
-                "Free some, or name another folder in the variable TMPDIR."
-            )
-        folder.chmod(0o755)  # users of containers get to what is mounted
-        yield folder
-    finally:
-        signal.signal(signal.SIGTERM, signal.SIG_IGN)  # an end that comes now would leave gigabytes
-        if _mounted_below(folder):
-            print(f"Left as it is, because something is mounted in it: {folder}", file=sys.stderr)
-        else:
-            shutil.rmtree(folder, ignore_errors=True)
-
-
-def _mounted_below(folder: Path) -> bool:
-    """Whether removing `folder` would remove files from elsewhere: a container's folder may hold the machine's own."""
-    mounts = Path("/proc/self/mounts")
-    return mounts.exists() and f" {folder}/" in mounts.read_text()
+def _first_that_answers() -> str:
+    return next((program for program in ("docker", "podman") if answers(program)), "buildah")
 
 
 @contextlib.contextmanager
-def _engine(name: str | None, folder: Path) -> Iterator[Engine]:
-    if name is None:
-        name = next((program for program in ("docker", "podman") if answers(program)), "buildah")
-    elif name != "buildah" and not answers(name):
+def _engine(name: str, folder: Path) -> Iterator[Engine]:
+    if name != "buildah" and not answers(name):
         raise Impossible(f"{name} does not answer.\nSee `{name} info`.")
     engine: Engine
     if name == "buildah":

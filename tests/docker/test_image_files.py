@@ -17,7 +17,7 @@ _DOCKERFILE = (_ROOT / "Dockerfile").read_text()
 _LOCKS = _ROOT / "docker" / "locks"
 sys.path.append(str(_ROOT / "docker"))
 
-from image_test import base_image, buildah, command, engines  # noqa: E402
+from image_test import base_image, buildah, engines, workplace  # noqa: E402
 
 
 def pins(lock: Path) -> dict[str, str]:
@@ -114,12 +114,12 @@ def test_a_command_that_hangs_is_ended_with_its_children(tmp_path) -> None:
 
 def test_what_is_mounted_is_not_removed(monkeypatch, capsys, tmp_path) -> None:
     """A container that was killed may have the machine's own files mounted in its folder."""
-    monkeypatch.setattr(command.tempfile, "tempdir", str(tmp_path))
-    monkeypatch.setattr(command, "_NEEDED", 0)
-    with command._working_folder() as removed:
+    monkeypatch.setenv("TMPDIR", str(tmp_path))
+    monkeypatch.setattr(workplace.tempfile, "tempdir", str(tmp_path))
+    with workplace.folder(0) as removed:
         (removed / "file").touch()
-    monkeypatch.setattr(command, "_mounted_below", lambda folder: True)
-    with command._working_folder() as left:
+    monkeypatch.setattr(workplace, "_is_mounted_below", lambda place: True)
+    with workplace.folder(0) as left:
         (left / "file").touch()
     assert (removed.exists(), (left / "file").exists()) == (False, True)
     assert str(left) in capsys.readouterr().err
@@ -128,5 +128,22 @@ def test_what_is_mounted_is_not_removed(monkeypatch, capsys, tmp_path) -> None:
 def test_a_mount_below_a_folder_is_seen(tmp_path) -> None:
     places = [Path(line.split()[1]) for line in Path("/proc/self/mounts").read_text().splitlines()]
     inner = next(place for place in places if len(place.parts) > 2)  # /dev/shm, for one
-    assert command._mounted_below(inner.parent)
-    assert not command._mounted_below(tmp_path)
+    assert workplace._is_mounted_below(inner.parent)
+    assert not workplace._is_mounted_below(tmp_path)
+
+
+def test_a_disk_without_room_is_told_before_the_work(monkeypatch, tmp_path) -> None:
+    monkeypatch.setenv("TMPDIR", str(tmp_path))
+    monkeypatch.setattr(workplace.tempfile, "tempdir", str(tmp_path))
+    with pytest.raises(engines.Impossible, match="too little room"), workplace.folder(1 << 60):
+        pass
+    assert not list(tmp_path.iterdir())
+
+
+def test_memory_is_used_where_it_has_room_and_nothing_else_is_asked_for(monkeypatch, tmp_path) -> None:
+    monkeypatch.setattr(workplace, "_MEMORY", tmp_path)
+    monkeypatch.delenv("TMPDIR", raising=False)
+    assert workplace._memory_holds(1)
+    assert not workplace._memory_holds(1 << 60)
+    monkeypatch.setenv("TMPDIR", "/var/tmp")
+    assert not workplace._memory_holds(1)
