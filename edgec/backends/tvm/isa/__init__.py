@@ -1,0 +1,27 @@
+"""Instruction sets: one class a file. What a target names as its features decides, nothing else."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from edgec.backends.tvm.isa.base import InstructionSet
+    from edgec.targets import Target
+
+NEEDED = {"avx512_vnni": ("x86_64", frozenset({"avx512f", "avx512bw", "avx512_vnni"}))}
+"""Instruction sets, the best first: the architecture, and the features that a target must have."""
+
+
+def name_for(target: Target) -> str | None:
+    """The best instruction set of a target that there are kernels for; None where there is none. Imports nothing."""
+    for name, (arch, features) in NEEDED.items():
+        if target.arch == arch and features <= set(target.features):
+            return name
+    return None
+
+
+def named(name: str) -> InstructionSet:
+    """The instruction set called `name`. Imports TVM: call it in a worker."""
+    from edgec.backends.tvm.isa.avx512_vnni import Avx512Vnni
+
+    return {"avx512_vnni": Avx512Vnni}[name]()

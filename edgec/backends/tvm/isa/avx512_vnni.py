@@ -1,0 +1,133 @@
+"""x86-64 with AVX-512 VNNI: vpdpbusd multiplies uint8 by int8, 64 products at once."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from edgec.backends.tvm.emitter import (
+    Emitter,
+    Expr,
+    Pointer,
+    broadcast,
+    cast,
+    constant,
+    integer,
+    intrinsic,
+    maximum,
+    minimum,
+    reinterpret,
+    shuffle,
+)
+from edgec.backends.tvm.isa.base import StoredGrid
+from edgec.targets import Target
+
+_BYTES = 64
+_BLOCK = 16  # bytes of the 128-bit parts that packing and unpacking work on, each for itself
+_CURRENT_ROUNDING = 4  # _MM_FROUND_CUR_DIRECTION: half to even, unless a program changed it
+
+_LLVM_FEATURES = {"sse4_2": "sse4.2", "avx_vnni": "avxvnni", "avx512_vnni": "avx512vnni", "amx_int8": "amx-int8"}
+"""Features that LLVM calls otherwise than /proc/cpuinfo does."""
+
+
+@dataclass(frozen=True)
+class Avx512Vnni:
+    """512-bit vectors. Activations are stored as uint8, those of int8 tensors with 128 added."""
+
+    name: str = "avx512_vnni"
+    lanes: int = 16
+    stored: str = "uint8"
+
+    def tvm_target(self, target: Target) -> Mapping[str, Any]:
+        return {
+            "kind": "llvm",
+            "mtriple": target.triple,
+            "mcpu": target.cpu or "x86-64",
+            "mattr": [f"+{_LLVM_FEATURES.get(feature, feature)}" for feature in sorted(target.features)],
+        }
+
+    def order(self, vectors: int) -> np.ndarray:
+        lane = np.arange(self.lanes)
+        within = 4 * vectors  # what packing takes from a 128-bit part of all vectors of a group
+        return np.stack([lane // 4 * within + 4 * v + lane % 4 for v in range(vectors)])
+
+    def dot(self, sums: Expr, activations: Expr, weights: Expr) -> Expr:
+        return intrinsic("int32x16", "llvm.x86.avx512.vpdpbusd.512", sums, activations, weights)
+
+    def repeated(self, emitter: Emitter, pointer: Pointer, offset: Expr) -> Expr:
+        word = reinterpret("int32", emitter.load(pointer, offset, 4))
+        return emitter.bind(reinterpret("int8x64", broadcast(word, 16)), "int8x64")
+
+    def interleaved(self, emitter: Emitter, columns: Sequence[Expr]) -> list[Expr]:
+        a, b, c, d = columns
+        low = _unpacked(emitter, a, b, 1, 0), _unpacked(emitter, c, d, 1, 0)
+        high = _unpacked(emitter, a, b, 1, 1), _unpacked(emitter, c, d, 1, 1)
+        made = [_unpacked(emitter, *pair, 2, half) for pair in (low, high) for half in (0, 1)]
+        return [reinterpret("int8x64", item) for item in made]
+
+    def rounded(self, steps: Expr) -> Expr:
+        unused = broadcast(integer(0), 16), constant(-1, "int16"), integer(_CURRENT_ROUNDING)
+        return intrinsic("int32x16", "llvm.x86.avx512.mask.cvtps2dq.512", steps, *unused)
+
+    def loaded(self, emitter: Emitter, pointer: Pointer, offset: Expr, vectors: int) -> list[Expr]:
+        lanes = 16 * vectors
+        stored = emitter.bind(emitter.load(pointer, offset, lanes), f"uint8x{lanes}")
+        if vectors == 1:
+            return [emitter.bind(cast("int32x16", stored), "int32x16")]
+        zero = broadcast(constant(0, "uint8"), _BYTES)
+        if vectors == 2:
+            words = [reinterpret("uint8x64", cast("uint16x32", stored))]
+        else:
+            words = [_unpacked(emitter, stored, zero, 1, half) for half in (0, 1)]
+        made = [_unpacked(emitter, word, zero, 2, half) for word in words for half in (0, 1)]
+        return [reinterpret("int32x16", item) for item in made]
+
+    def narrowed(
+        self, emitter: Emitter, group: Sequence[Expr], grid: StoredGrid, pointer: Pointer, offset: Expr, size: int = 0
+    ) -> None:
+        """The zero point is added to 16-bit integers, saturating: what was beyond them stays beyond 8 bits."""
+        if len(group) == 1:
+            low = integer(0) if grid.low is None else grid.low
+            high = integer(255) if grid.high is None else grid.high
+            limited = maximum(group[0] + broadcast(grid.zero_point, 16), broadcast(low, 16))
+            limited = minimum(limited, broadcast(high, 16))
+            emitter.store(pointer, offset, cast("uint8x16", limited), 16)
+            return
+        zero_point = broadcast(cast("int16", grid.zero_point), 32)
+        words = []
+        for a, b in zip(group[::2], group[1::2], strict=True):
+            packed = intrinsic("int16x32", "llvm.x86.avx512.packssdw.512", a, b)
+            words.append(emitter.bind(intrinsic("int16x32", "llvm.sadd.sat.v32i16", packed, zero_point), "int16x32"))
+        if len(group) == 2:
+            lanes = 32
+            limited = maximum(words[0], broadcast(constant(0, "int16"), lanes))
+            packed = cast("uint8x32", minimum(limited, broadcast(constant(255, "int16"), lanes)))
+        else:
+            lanes = _BYTES
+            packed = reinterpret("uint8x64", intrinsic("int8x64", "llvm.x86.avx512.packuswb.512", *words))
+        if grid.low is not None:
+            packed = maximum(packed, broadcast(cast("uint8", grid.low), lanes))
+        if grid.high is not None:
+            packed = minimum(packed, broadcast(cast("uint8", grid.high), lanes))
+        if size in (0, lanes):
+            emitter.store(pointer, offset, packed, lanes)
+            return
+        packed = emitter.bind(packed, f"uint8x{lanes}")
+        done = 0
+        for part in (32, 16):
+            if size - done >= part:
+                emitter.store(pointer, offset + done, shuffle([packed], range(done, done + part)), part)
+                done += part
+
+
+def _unpacked(emitter: Emitter, a: Expr, b: Expr, size: int, half: int) -> Expr:
+    """vpunpckl (half 0) or vpunpckh (half 1): elements of `size` bytes of a and b in turns, within 128-bit parts."""
+    lanes = []
+    for block in range(0, _BYTES, _BLOCK):
+        for element in range(8 // size):
+            start = block + 8 * half + element * size
+            lanes += [vector * _BYTES + start + byte for vector in (0, 1) for byte in range(size)]
+    return emitter.bind(shuffle([a, b], lanes), "uint8x64")

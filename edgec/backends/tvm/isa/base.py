@@ -1,0 +1,76 @@
+"""What kernels ask of an instruction set."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import numpy as np
+
+from edgec.backends.tvm.emitter import Emitter, Expr, Pointer
+from edgec.targets import Target
+
+
+@dataclass(frozen=True)
+class StoredGrid:
+    """The grid of a result, as expressions of int32: what 0 is stored as, and the limits of what may be stored.
+
+    low, high: None where they are those of the stored dtype, which every store keeps to anyway.
+    """
+
+    zero_point: Expr
+    low: Expr | None = None
+    high: Expr | None = None
+
+
+class InstructionSet(Protocol):
+    """How 8-bit integers are multiplied, rounded and stored by a family of processors.
+
+    A *vector* holds `lanes` int32 or float32; a *group* is 1, 2 or 4 vectors of int32 that become bytes lying together.
+    Narrowing keeps integers of a group in an order of its own, which `order` tells and weights are packed in.
+    """
+
+    name: str
+    lanes: int
+    stored: str
+    """dtype of activations in memory: what the instruction for products wants. "uint8" or "int8"."""
+
+    def tvm_target(self, target: Target) -> Mapping[str, Any]:
+        """The target in TVM's words. Nothing in it comes from the machine that compiles."""
+        ...
+
+    def order(self, vectors: int) -> np.ndarray:
+        """Position in memory of each lane of a group: int64 [vectors, lanes]."""
+        ...
+
+    def dot(self, sums: Expr, activations: Expr, weights: Expr) -> Expr:
+        """sums[i] + sum of the products of bytes 4i ... 4i + 3: int32, wrapping around; activations are `stored`,
+        weights int8."""
+        ...
+
+    def repeated(self, emitter: Emitter, pointer: Pointer, offset: Expr) -> Expr:
+        """4 neighbouring activations, for `dot`, in every lane."""
+        ...
+
+    def interleaved(self, emitter: Emitter, columns: Sequence[Expr]) -> list[Expr]:
+        """4 vectors of bytes (one a column) to 4 vectors for `dot`: lane i of vector v has the 4 columns' bytes of
+        position order(4)[v, i]."""
+        ...
+
+    def rounded(self, steps: Expr) -> Expr:
+        """float32 -> int32, half to even. Undefined beyond int32."""
+        ...
+
+    def loaded(self, emitter: Emitter, pointer: Pointer, offset: Expr, vectors: int) -> list[Expr]:
+        """A group of stored integers, widened to int32."""
+        ...
+
+    def narrowed(
+        self, emitter: Emitter, group: Sequence[Expr], grid: StoredGrid, pointer: Pointer, offset: Expr, size: int = 0
+    ) -> None:
+        """Store a group: integers + zero point, saturated to the limits.
+
+        size: bytes to be stored, a multiple of `lanes`; 0 for all of them.
+        """
+        ...

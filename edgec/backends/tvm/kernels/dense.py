@@ -1,0 +1,266 @@
+"""Convolutions of all channels with all, and fully-connected layers, on 8-bit integers.
+
+    sum[o] = bias'[o] + sum over the window of stored(x) * w[o],   bias'[o] = bias[o] - stored(zx) * sum over w[o]
+    y[o] = clamp(round(float32(sum[o]) * M[o]) + zy)
+
+which is `edgec.ir.reference.products` to the bit: sums wrap around at 32 bits in any order, and stored(x) - stored(zx)
+is x - zx. The border of x holds its zero point.
+
+The work is cut into tiles of `width` neighbouring pixels and some vectors of output channels, whose sums stay in
+registers; for every 4 input channels, each pixel's 4 bytes are multiplied with a vector of weights. There is no im2col:
+the loops run over the window. The last tile of a row is moved to the left where it would reach beyond.
+
+A sum with another value (a residual connection) may follow in the same pass:
+
+    y = clamp(round((real(product) + real(other)) / sy) + zy),   real(q) = float32(q - z) * s
+
+with the product rounded to its own grid before, as two operations would.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from itertools import groupby
+
+import numpy as np
+
+from edgec.backends.tvm.emitter import (
+    Emitter,
+    Expr,
+    Pointer,
+    Register,
+    broadcast,
+    cast,
+    divided,
+    exactly,
+    integer,
+    maximum,
+    minimum,
+    reinterpret,
+    remainder,
+)
+from edgec.backends.tvm.isa.base import InstructionSet
+from edgec.backends.tvm.kernels.base import (
+    HEADER,
+    Word,
+    number,
+    real_number,
+    real_of,
+    result_grid,
+    steps_rounded,
+)
+from edgec.backends.tvm.storage import Steps
+
+Tile = tuple[int, ...]
+"""Vectors of output channels of one tile, in groups that are stored together."""
+
+
+@dataclass(frozen=True)
+class Dense:
+    """images, rows, columns: of the result. x, y: from one of its pixels to the next, where the window starts and where
+    the result goes. window: rows and columns of the kernel; taps: between those, in bytes of x (image is 0).
+    words: input channels / 4. tiles: of all output channels. width: pixels of a tile.
+    other: steps of the value that is added; None where none is.
+    limited: an activation has narrower limits than the dtype. far: steps may be beyond int32.
+    """
+
+    images: int
+    rows: int
+    columns: int
+    x: Steps
+    y: Steps
+    window: tuple[int, int]
+    taps: Steps
+    words: int
+    tiles: tuple[Tile, ...]
+    width: int
+    other: Steps | None = None
+    limited: bool = False
+    far: bool = False
+
+    @property
+    def family(self) -> str:
+        return f"dense_{self.window[0]}x{self.window[1]}" + ("_add" if self.other else "")
+
+    @property
+    def units(self) -> int:
+        return len(self.tiles) * self.positions
+
+    @property
+    def tiles_of_row(self) -> int:
+        return -(-self.columns // self.width)
+
+    @property
+    def positions(self) -> int:
+        """How many tiles of pixels there are."""
+        return self.images * self.rows * self.tiles_of_row
+
+    @property
+    def vectors(self) -> int:
+        return sum(sum(tile) for tile in self.tiles)
+
+    def emit(self, emitter: Emitter, isa: InstructionSet) -> None:
+        x = emitter.pointer("x", isa.stored)
+        other = emitter.pointer("other", isa.stored) if self.other else None
+        constants = emitter.pointer("constants", "int32")
+        y = emitter.pointer("y", isa.stored)
+        begin, end = emitter.scalar("begin"), emitter.scalar("end")
+        for tile, first, count in _runs(self.tiles):
+            start, stop = first * self.positions, (first + count) * self.positions
+            with emitter.loop(maximum(begin, integer(start)), minimum(end, integer(stop))) as unit:
+                place = emitter.bind(unit - integer(start), "int32")
+                number_of_tile = divided(place, self.positions) if count > 1 else integer(0)
+                before = sum(sum(t) for t in self.tiles[:first])
+                vector = emitter.bind(integer(before) + number_of_tile * sum(tile), "int32")
+                position = emitter.bind(remainder(place, self.positions) if count > 1 else place, "int32")
+                _Tile(self, emitter, isa, x, other, constants, y).emit(tile, vector, position)
+
+
+@dataclass
+class _Tile:
+    """The code of one register tile."""
+
+    kernel: Dense
+    emitter: Emitter
+    isa: InstructionSet
+    x: Pointer
+    other: Pointer | None
+    constants: Pointer
+    y: Pointer
+
+    def emit(self, tile: Tile, vector: Expr, position: Expr) -> None:
+        """tile: groups. vector: the first one's number among all vectors. position: which pixels."""
+        k, e = self.kernel, self.emitter
+        row = e.bind(divided(position, k.tiles_of_row), "int32")
+        column = remainder(position, k.tiles_of_row) * k.width
+        if k.columns % k.width:
+            column = minimum(column, integer(k.columns - k.width))
+        self.image, self.row = divided(row, k.rows), remainder(row, k.rows) if k.images > 1 else row
+        self.column = e.bind(column, "int32")
+        sums = self._sums(sum(tile), vector)
+        self._results(tile, vector, sums)
+
+    def _sums(self, vectors: int, vector: Expr) -> list[list[Register]]:
+        """Products of all of the window, [pixel][vector]."""
+        k, e, isa = self.kernel, self.emitter, self.isa
+        lanes = isa.lanes
+        bias = [
+            e.bind(e.load(self.constants, HEADER + (vector + v) * lanes, lanes), f"int32x{lanes}")
+            for v in range(vectors)
+        ]
+        sums = [[e.register(lanes, "int32", value) for value in bias] for _ in range(k.width)]
+        start = e.bind(self._place(k.x), "int32")
+        window = k.window[0] * k.window[1] * k.words
+        weights = e.bind(HEADER + 2 * k.vectors * lanes + vector * (window * lanes), "int32")
+        with e.loop(0, k.window[0]) as i, e.loop(0, k.window[1]) as j, e.loop(0, k.words) as word:
+            step = (i * k.window[1] + j) * k.words + word
+            loaded = [
+                e.bind(self._weights(weights + (step * vectors + v) * lanes), f"int8x{4 * lanes}")
+                for v in range(vectors)
+            ]
+            for pixel, row in enumerate(sums):
+                place = start + i * k.taps.row + j * k.taps.column + word * 4 + pixel * k.x.column
+                seen = isa.repeated(e, self.x, place)
+                for total, factor in zip(row, loaded, strict=True):
+                    total.set(isa.dot(total.get(), seen, factor))
+        return sums
+
+    def _weights(self, offset: Expr) -> Expr:
+        lanes = self.isa.lanes
+        return reinterpret(f"int8x{4 * lanes}", self.emitter.load(self.constants, offset, lanes))
+
+    def _results(self, tile: Tile, vector: Expr, sums: Sequence[Sequence[Register]]) -> None:
+        k, e, isa = self.kernel, self.emitter, self.isa
+        lanes, done = isa.lanes, 0
+        floats = f"float32x{lanes}"
+        place = e.bind(self._place(k.y) + vector * lanes, "int32")
+        if k.other:
+            other_place = e.bind(self._place(k.other) + vector * lanes, "int32")
+        for group in tile:
+            offset = HEADER + k.vectors * lanes + (vector + done) * lanes
+            factors = [
+                e.bind(reinterpret(floats, e.load(self.constants, offset + v * lanes, lanes)), floats)
+                for v in range(group)
+            ]
+            for pixel, row in enumerate(sums):
+                steps = [cast(floats, row[done + v].get()) * factors[v] for v in range(group)]
+                rounded = [steps_rounded(e, isa, item, k.far) for item in steps]
+                if k.other:
+                    rounded = self._with_other(rounded, other_place + done * lanes + pixel * k.other.column)
+                grid = result_grid(e, self.constants, k.limited)
+                isa.narrowed(e, rounded, grid, self.y, place + done * lanes + pixel * k.y.column)
+            done += group
+
+    def _with_other(self, products: Sequence[Expr], place: Expr) -> list[Expr]:
+        """round((real(product) + real(other)) / sy) of a group of vectors."""
+        e, isa, constants = self.emitter, self.isa, self.constants
+        assert self.other is not None
+        floats = f"float32x{isa.lanes}"
+
+        def spread(word: Word) -> Expr:
+            return broadcast(number(e, constants, word), isa.lanes)
+
+        def scale(word: Word) -> Expr:
+            return broadcast(real_number(e, constants, word), isa.lanes)
+
+        made = []
+        others = isa.loaded(e, self.other, place, len(products))
+        for product, other in zip(products, others, strict=True):
+            limited = minimum(maximum(product, spread(Word.INNER_LOW)), spread(Word.INNER_HIGH))
+            a = exactly(floats, cast(floats, limited) * scale(Word.A_SCALE))
+            zero_point, factor = number(e, constants, Word.B_ZERO_POINT), real_number(e, constants, Word.B_SCALE)
+            b = exactly(floats, real_of(isa, other, zero_point, factor))
+            made.append(steps_rounded(e, isa, (a + b) / scale(Word.SCALE), self.kernel.far))
+        return made
+
+    def _place(self, steps: Steps) -> Expr:
+        """Where the tile's first pixel is in a value."""
+        place = self.row * steps.row + self.column * steps.column
+        return place + self.image * steps.image if self.kernel.images > 1 else place
+
+
+def _runs(tiles: Sequence[Tile]) -> Iterator[tuple[Tile, int, int]]:
+    """Equal tiles that follow each other: the tile, the number of the first one, and how many there are."""
+    first = 0
+    for tile, equal in groupby(tiles):
+        count = len(list(equal))
+        yield tile, first, count
+        first += count
+
+
+def channel_tiles(channels: int, lanes: int, most: int) -> tuple[Tile, ...]:
+    """All output channels in tiles of at most `most` vectors, each in groups of 4, 2 and 1."""
+    vectors, tiles = -(-channels // lanes), []
+    while vectors:
+        count = min(most, vectors)
+        vectors -= count
+        tile: list[int] = []
+        while count:
+            size = next(size for size in (4, 2, 1) if size <= count)
+            tile.append(size)
+            count -= size
+        tiles.append(tuple(tile))
+    return tuple(tiles)
+
+
+def packed(weights: np.ndarray, tiles: Sequence[Tile], isa: InstructionSet) -> tuple[np.ndarray, np.ndarray]:
+    """Weights int8 [O, K] (K a multiple of 4) as the kernel reads them, and the output channel in each lane.
+
+    Weights: [tile][K / 4][vector][lane][4]; channels: int64, -1 where there is none.
+    """
+    outputs, depth = weights.shape
+    order, start = [], 0
+    for group in (group for tile in tiles for group in tile):
+        order.append(start + isa.order(group).reshape(-1))
+        start += group * isa.lanes
+    lanes = np.concatenate(order)
+    channels = np.where(lanes < outputs, lanes, -1)
+    chosen = np.where((channels >= 0)[:, None], weights[channels], 0).astype(np.int8)
+    made, done = [], 0
+    for tile in tiles:
+        vectors = sum(tile)
+        part = chosen[done : done + vectors * isa.lanes]
+        made.append(part.reshape(vectors, isa.lanes, depth // 4, 4).transpose(2, 0, 1, 3).reshape(-1))
+        done += vectors * isa.lanes
+    return np.concatenate(made), channels

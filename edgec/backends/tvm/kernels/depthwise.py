@@ -1,0 +1,214 @@
+"""Convolutions of each channel for itself, on 8-bit integers: y[c] from x[c] and w[c, KH, KW].
+
+The formulas are those of `dense.py`. The instruction for products adds up 4 neighbouring bytes, and here neighbouring
+bytes are of different channels. So 4 columns of the window are interleaved first, as often as there are rows:
+
+    column 0: a0 b0 c0 ...                   a0 a1 a2 a3 b0 b1 b2 b3 ...
+    column 1: a1 b1 c1 ...    interleaved:
+    ...
+
+which costs 8 unpacking instructions for all channels of a vector, and serves every one of a few neighbouring results
+whose window has one of these columns: each of them has weights of its own, shifted, with zeros for columns outside of
+its window.
+
+A vector of bytes holds that many channels, or where a pixel is shorter, some pixels that are neighbours.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from edgec.backends.tvm.emitter import (
+    Emitter,
+    Expr,
+    Pointer,
+    Register,
+    cast,
+    divided,
+    integer,
+    minimum,
+    reinterpret,
+    remainder,
+)
+from edgec.backends.tvm.isa.base import InstructionSet
+from edgec.backends.tvm.kernels.base import HEADER, result_grid, steps_rounded
+from edgec.backends.tvm.storage import Steps
+
+Taps = tuple[int, int, int, int]
+"""Which column of the window each of 4 interleaved columns is; -1 for one that is none."""
+
+_UNROLLED_ROWS = 3
+"""Windows of more rows are a loop: LLVM would take all their weights out of the loop over pixels, and spill them
+(5x5: a quarter slower)."""
+
+
+@dataclass(frozen=True)
+class Window:
+    """How the columns of `width` neighbouring results are shared.
+
+    columns: positions in a row of x, counted from the tile's first, in fours; the last ones are repeated.
+    products: (which four, which result, taps), in the order in which they are computed.
+    """
+
+    columns: tuple[int, ...]
+    products: tuple[tuple[int, int, Taps], ...]
+
+    @classmethod
+    def of(cls, taps: int, step: int, dilation: int, width: int) -> Window:
+        """Of windows of `taps` columns. step: columns of x from one result to the next."""
+        wanted = sorted({result * step + tap * dilation for result in range(width) for tap in range(taps)})
+        columns = wanted + [wanted[-1]] * (-len(wanted) % 4)
+        products = []
+        for four in range(len(columns) // 4):
+            for result in range(width):
+                seen = []
+                for place in range(4 * four, 4 * four + 4):
+                    tap, rest = divmod(columns[place] - result * step, dilation)
+                    there = place < len(wanted) and not rest and 0 <= tap < taps
+                    seen.append(tap if there else -1)
+                if any(tap >= 0 for tap in seen):
+                    products.append((four, result, (seen[0], seen[1], seen[2], seen[3])))
+        return cls(tuple(columns), tuple(products))
+
+    @property
+    def patterns(self) -> list[Taps]:
+        """All different taps: weights are stored once for each."""
+        return sorted({taps for _, _, taps in self.products})
+
+
+@dataclass(frozen=True)
+class Depthwise:
+    """images, rows, columns: of the result. x, y: from one of its pixels to the next, where the window starts and where
+    the result goes. tap_row: between rows of the kernel, in bytes of x.
+
+    pixel: bytes of a pixel, of both values. pixels: how many of the result's pixels a vector holds, 1 where a pixel is
+    as long as a vector or longer. window: of kernel_rows rows. width: results of a tile, in vectors.
+    limited: an activation has narrower limits than the dtype. far: steps may be beyond int32.
+    """
+
+    images: int
+    rows: int
+    columns: int
+    x: Steps
+    y: Steps
+    tap_row: int
+    pixel: int
+    pixels: int
+    kernel_rows: int
+    window: Window
+    width: int
+    limited: bool = False
+    far: bool = False
+
+    @property
+    def family(self) -> str:
+        return f"depthwise_{self.kernel_rows}_rows"
+
+    @property
+    def blocks(self) -> int:
+        """How many vectors of channels a pixel has."""
+        return len(blocks(self.pixel))
+
+    @property
+    def units(self) -> int:
+        """A unit is a row of a vector of channels."""
+        return self.blocks * self.images * self.rows
+
+    def emit(self, emitter: Emitter, isa: InstructionSet) -> None:
+        e, lanes, size = emitter, isa.lanes, 4 * isa.lanes
+        x = e.pointer("x", isa.stored)
+        constants = e.pointer("constants", "int32")
+        y = e.pointer("y", isa.stored)
+        begin, end = e.scalar("begin"), e.scalar("end")
+        patterns, reach = self.window.patterns, self.width * self.pixels
+        scalars = HEADER + self.blocks * size
+        weights = HEADER + 2 * self.blocks * size
+        with e.loop(begin, end) as unit:
+            block = e.bind(divided(unit, self.images * self.rows), "int32")
+            row_of_all = e.bind(remainder(unit, self.images * self.rows), "int32")
+            image, row = divided(row_of_all, self.rows), remainder(row_of_all, self.rows)
+            channel = minimum(block * size, integer(blocks(self.pixel, size)[-1])) if self.blocks > 1 else integer(0)
+            x_row = e.bind(image * self.x.image + row * self.x.row + channel, "int32")
+            y_row = e.bind(image * self.y.image + row * self.y.row + channel, "int32")
+            first = e.bind(block * size, "int32")
+            table = e.bind(weights + block * (self.kernel_rows * len(patterns) * size), "int32")
+            factors = e.bind(integer(scalars) + first, "int32")
+            with e.loop(0, -(-self.columns // reach)) as tile:
+                start = tile * reach
+                if self.columns % reach:
+                    start = minimum(start, integer(self.columns - reach))
+                start = e.bind(start, "int32")
+                bias = [e.load(constants, HEADER + first + v * lanes, lanes) for v in range(4)]
+                bias = [e.bind(item, f"int32x{lanes}") for item in bias]
+                sums = [[e.register(lanes, "int32", item) for item in bias] for _ in range(self.width)]
+                place = e.bind(x_row + start * self.x.column, "int32")
+                if self.kernel_rows > _UNROLLED_ROWS:
+                    with e.loop(0, self.kernel_rows) as i:
+                        self._row(e, isa, (x, constants), place, table, i, sums)
+                else:
+                    for i in range(self.kernel_rows):
+                        self._row(e, isa, (x, constants), place, table, integer(i), sums)
+                floats = f"float32x{lanes}"
+                scales = [e.load(constants, factors + v * lanes, lanes) for v in range(4)]
+                scales = [e.bind(reinterpret(floats, item), floats) for item in scales]
+                grid = result_grid(e, constants, self.limited)
+                for result, group in enumerate(sums):
+                    steps = [cast(floats, group[v].get()) * scales[v] for v in range(4)]
+                    rounded = [steps_rounded(e, isa, item, self.far) for item in steps]
+                    goes = y_row + (start + result * self.pixels) * self.y.column
+                    isa.narrowed(e, rounded, grid, y, goes, min(self.pixels * self.pixel, size))
+
+    def _row(
+        self,
+        e: Emitter,
+        isa: InstructionSet,
+        operands: tuple[Pointer, Pointer],
+        place: Expr,
+        table: Expr,
+        i: Expr,
+        sums: list[list[Register]],
+    ) -> None:
+        """Products of one row of the window."""
+        x, constants = operands
+        lanes, size = isa.lanes, 4 * isa.lanes
+        patterns = self.window.patterns
+        row = e.bind(place + i * self.tap_row, "int32")
+        for four in range(len(self.window.columns) // 4):
+            positions = self.window.columns[4 * four : 4 * four + 4]
+            columns = {
+                at: e.bind(e.load(x, row + at * self.pixel, size), f"{isa.stored}x{size}")
+                for at in dict.fromkeys(positions)
+            }
+            mixed = isa.interleaved(e, [columns[at] for at in positions])
+            for which, result, taps in self.window.products:
+                if which != four:
+                    continue
+                offset = table + (i * len(patterns) + patterns.index(taps)) * size
+                for v in range(4):
+                    factor = reinterpret(f"int8x{size}", e.load(constants, offset + v * lanes, lanes))
+                    total = sums[result][v]
+                    total.set(isa.dot(total.get(), mixed[v], factor))
+
+
+def blocks(pixel: int, size: int = 64) -> list[int]:
+    """The first channel of each vector of `size` channels. The last one overlaps where they do not divide evenly."""
+    return [min(channel, max(pixel - size, 0)) for channel in range(0, pixel, size)]
+
+
+def packed(weights: np.ndarray, kernel: Depthwise, isa: InstructionSet) -> tuple[np.ndarray, np.ndarray]:
+    """Weights int8 [C, KH, KW] as the kernel reads them, and the channel in each lane.
+
+    Weights: [block][KH][pattern][vector][lane][4]; channels: int64, -1 where there is none.
+    """
+    starts = np.array(blocks(kernel.pixel, 4 * isa.lanes))
+    lanes = starts[:, None] + isa.order(4).reshape(-1)
+    if kernel.pixels > 1:
+        lanes = lanes % kernel.pixel
+    channels = np.where(lanes < len(weights), lanes, -1)
+    # A column and a channel of zeros, for taps and channels that are none: both are found at -1.
+    wide = np.pad(weights, ((0, 1), (0, 0), (0, 1)))
+    taps = np.array(kernel.window.patterns)
+    made = wide[channels][:, :, :, taps]  # [block, lane, KH, pattern, 4]
+    return made.transpose(0, 2, 3, 1, 4).reshape(-1), channels.reshape(-1)

@@ -1,0 +1,105 @@
+"""From machine code to a shared library with a plain C interface: shell/edgec_model.h.
+
+The shell around the kernels is C: shell/model.c and shell/pool.c, the same for every model, and model_steps.h, which is
+written here: a function for each step that calls its kernel with addresses, the table of those functions, and the
+description of the model. Kernels are declared hidden, so that the library shows nothing but its interface.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+
+from edgec import toolchain
+from edgec.backends.tvm.planning import Plan
+from edgec.backends.tvm.program import Border, Place, Program, Step
+from edgec.backends.tvm.storage import ALIGNMENT
+from edgec.targets import Target
+
+SHELL = Path(__file__).parent / "shell"
+HEADER = "edgec_model.h"
+_SOURCES = ("model.c", "pool.c")
+_LIBRARIES = ("m", "pthread")
+
+
+def link(program: Program, kernels: bytes, target: Target, out: Path) -> None:
+    """Write the shared library of a program at `out`.
+
+    kernels: the object file. Raises ToolMissing without a compiler for the target, and what `toolchain` raises.
+    """
+    tool = toolchain.find(target)
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        (folder / "kernels.o").write_bytes(kernels)
+        (folder / "constants.bin").write_bytes(program.constants)
+        (folder / "model_steps.h").write_text(steps_header(program))
+        objects = [folder / "kernels.o"]
+        for source in _SOURCES:
+            copy = folder / source  # beside what it includes, and with no path of this machine's
+            copy.write_text((SHELL / source).read_text())
+            made = copy.with_suffix(".o")
+            tool.compile(copy, made, target, [f"-I{SHELL}", f"-I{folder}", f"-Wa,-I{folder}", "-fvisibility=hidden"])
+            objects.append(made)
+        tool.link(objects, out, target, _LIBRARIES)
+
+
+def steps_header(program: Program) -> str:
+    """The part of the shell that is the model's own."""
+    plan, symbols = program.plan(), program.symbols()
+    lines = [f"#define ARENA_ALIGNMENT {ALIGNMENT}", ""]
+    declared: set[str] = set()
+    for step in program.steps:
+        symbol = symbols[step.kernel]
+        if symbol not in declared:
+            declared.add(symbol)
+            types = ", ".join(["const void *"] * (len(step.operands) - 1) + ["void *", "int32_t", "int32_t"])
+            lines.append(f'extern void {symbol}({types}) __attribute__((visibility("hidden")));')
+    lines.append("")
+    for number, step in enumerate(program.steps):
+        lines += _call(number, step, symbols[step.kernel], plan)
+    lines += ["static const struct step steps[] = {"]
+    lines += [f"    {{step_{number}, {step.kernel.units}}}," for number, step in enumerate(program.steps)]
+    lines += ["};", "", *_tensors("inputs", program.inputs), *_tensors("outputs", program.outputs)]
+    sizes = f"{plan.size}, ARENA_ALIGNMENT, {len(program.constants)}"
+    lines += [
+        "static const struct edgec_model description = {",
+        f"    {len(program.inputs)}, inputs, {len(program.outputs)}, outputs, {sizes}}};",
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def _call(number: int, step: Step, symbol: str, plan: Plan) -> list[str]:
+    arguments = ", ".join([*(_address(place, plan) for place in step.operands), "begin", "end"])
+    return [
+        f"static void step_{number}(const struct run *run, int32_t begin, int32_t end) {{",
+        *(["    (void)run;"] if "run->" not in arguments else []),
+        f"    {symbol}({arguments});",
+        "}",
+        "",
+    ]
+
+
+def _address(place: Place, plan: Plan) -> str:
+    if place.memory == "arena":
+        return f"run->arena + {plan.offsets[place.value] + place.offset}"
+    if place.memory == "constants":
+        return f"CONSTANTS_SYMBOL + {place.offset}"
+    return f"run->{place.memory}s[{place.index}]"
+
+
+def _tensors(side: str, borders: Sequence[Border]) -> list[str]:
+    """The description of inputs or outputs. Names go in as escaped UTF-8."""
+    lines, items = [], []
+    for number, border in enumerate(borders):
+        shape = ", ".join(map(str, border.shape)) or "1"
+        lines.append(f"static const size_t {side}_{number}[] = {{{shape}}};")
+        size = border.nbytes
+        items.append(f'    {{{_quoted(border.name)}, "{border.dtype}", {len(border.shape)}, {side}_{number}, {size}}},')
+    return [*lines, f"static const struct edgec_tensor {side}[] = {{", *items, "};", ""]
+
+
+def _quoted(text: str) -> str:
+    """A C string. Octal escapes of three digits end by themselves, whatever follows."""
+    plain = set(range(0x20, 0x7F)) - set(b'"\\?')
+    return '"' + "".join(chr(byte) if byte in plain else f"\\{byte:03o}" for byte in text.encode()) + '"'

@@ -1,0 +1,126 @@
+"""A model that edgec compiled to machine code: one shared library, and nothing but numpy beside it.
+
+The library's interface is C (edgec_model.h): it describes its inputs and outputs, and computes in memory that it is
+given. It needs no part of TVM, which only made its kernels.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import tempfile
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+
+import numpy as np
+
+from ..errors import BundleError, EngineMissing
+
+DISTRIBUTION = ""
+"""Nothing has to be installed."""
+
+_VERSION = "1"
+
+
+class _Tensor(ctypes.Structure):
+    """struct edgec_tensor."""
+
+    _fields_ = (
+        ("name", ctypes.c_char_p),
+        ("dtype", ctypes.c_char_p),
+        ("dimensions", ctypes.c_size_t),
+        ("shape", ctypes.POINTER(ctypes.c_size_t)),
+        ("bytes", ctypes.c_size_t),
+    )
+
+
+class _Model(ctypes.Structure):
+    """struct edgec_model."""
+
+    _fields_ = (
+        ("inputs", ctypes.c_size_t),
+        ("input", ctypes.POINTER(_Tensor)),
+        ("outputs", ctypes.c_size_t),
+        ("output", ctypes.POINTER(_Tensor)),
+        ("arena_bytes", ctypes.c_size_t),
+        ("arena_alignment", ctypes.c_size_t),
+        ("constant_bytes", ctypes.c_size_t),
+    )
+
+
+class Border:
+    """One input or output, as the library describes it."""
+
+    def __init__(self, tensor: _Tensor) -> None:
+        self.name: str = tensor.name.decode()
+        self.dtype = np.dtype(tensor.dtype.decode())
+        self.shape = tuple(tensor.shape[axis] for axis in range(tensor.dimensions))
+
+
+class TVMEngine:
+    """A loaded library, with an arena and a pool of threads of its own: one run at a time."""
+
+    version = _VERSION
+
+    def __init__(self, library: ctypes.CDLL, threads: int) -> None:
+        self._library = library
+        model: _Model = library.edgec_model_describe().contents
+        self._inputs = [Border(model.input[index]) for index in range(model.inputs)]
+        self._outputs = [Border(model.output[index]) for index in range(model.outputs)]
+        self._memory = np.empty(model.arena_bytes + model.arena_alignment, np.uint8)
+        self._arena = self._memory.ctypes.data + -self._memory.ctypes.data % model.arena_alignment
+        self._pool = library.edgec_pool_create(threads) if threads > 1 else None
+
+    def run(self, feeds: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+        """Run once; see `Engine.run`."""
+        given = [np.require(feeds[border.name], border.dtype, "C") for border in self._inputs]
+        made = [np.empty(border.shape, border.dtype) for border in self._outputs]
+        failure = self._library.edgec_model_run(_addresses(given), _addresses(made), self._arena, self._pool)
+        assert failure == 0, failure
+        return {border.name: array for border, array in zip(self._outputs, made, strict=True)}
+
+    def __del__(self) -> None:
+        if getattr(self, "_pool", None):
+            self._library.edgec_pool_destroy(self._pool)
+
+
+def load(files: Mapping[str, bytes], options: Mapping[str, Any], threads: int) -> TVMEngine:
+    """Load a compiled model; see `open_engine`."""
+    if len(files) != 1:
+        raise BundleError(
+            "The artifact's payload is incomplete", "It should be one shared library.", "Build the artifact again."
+        )
+    (content,) = files.values()
+    with _in_a_file(content) as path:
+        try:
+            library = ctypes.CDLL(path)
+        except OSError as error:
+            raise EngineMissing(
+                "The compiled model can't be loaded here",
+                f"{error}.",
+                "Build the artifact for this device: another architecture, or a C library that is as old.",
+            ) from error
+    return TVMEngine(_declared(library), threads or len(os.sched_getaffinity(0)))
+
+
+def _declared(library: ctypes.CDLL) -> ctypes.CDLL:
+    """The library with the types of its functions."""
+    library.edgec_model_describe.restype = ctypes.POINTER(_Model)
+    library.edgec_pool_create.restype = ctypes.c_void_p
+    library.edgec_pool_destroy.argtypes = [ctypes.c_void_p]
+    library.edgec_model_run.argtypes = [ctypes.c_void_p] * 4
+    return library
+
+
+def _addresses(arrays: list[np.ndarray]) -> Any:
+    return (ctypes.c_void_p * len(arrays))(*(array.ctypes.data for array in arrays))
+
+
+@contextmanager
+def _in_a_file(content: bytes) -> Iterator[str]:
+    """A file that the linker can open; it may go once that is done."""
+    with tempfile.NamedTemporaryFile(suffix=".so") as file:
+        file.write(content)
+        file.flush()
+        yield file.name
