@@ -20,6 +20,10 @@ from edgec.ir.kinds import Activation
 from edgec.ir.reference.grid import limits
 from edgec.ir.reference.products import activation_limits
 
+Number = int | float | np.float32
+Words = Mapping[Word, Number]
+"""Numbers of a header."""
+
 SAFE_STEPS = 2.0**30
 """Numbers of steps below this are within int32, zero point and all."""
 
@@ -56,7 +60,7 @@ class StoredType:
         return self.limits(activation) != self.limits()
 
 
-def header(words: Mapping[Word, int | float | np.float32]) -> np.ndarray:
+def header(words: Words) -> np.ndarray:
     """The header: int32 [HEADER]; floats as their bits."""
     made = np.zeros(HEADER, np.int32)
     for word, value in words.items():
@@ -64,7 +68,7 @@ def header(words: Mapping[Word, int | float | np.float32]) -> np.ndarray:
     return made
 
 
-def result_words(of: StoredType, activation: Activation = "none") -> dict[Word, int | float | np.float32]:
+def result_words(of: StoredType, activation: Activation = "none") -> dict[Word, Number]:
     """The grid of a result."""
     low, high = of.limits(activation)
     return {Word.ZERO_POINT: of.zero_point, Word.LOW: low, Word.HIGH: high}
@@ -76,7 +80,7 @@ def folded_bias(weights: np.ndarray, bias: np.ndarray, zero_point: int) -> np.nd
     weights: int8 [O, ...]. zero_point: of the activations as they are stored.
     """
     sums = weights.reshape(len(weights), -1).astype(np.int64).sum(axis=1)
-    return (bias.astype(np.int64) - zero_point * sums).astype(np.int32)
+    return np.asarray(bias.astype(np.int64) - zero_point * sums).astype(np.int32)
 
 
 def reaches_far(weights: np.ndarray, bias: np.ndarray, x: StoredType, factors: np.ndarray) -> bool:

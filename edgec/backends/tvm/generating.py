@@ -1,9 +1,9 @@
 """From kernels to an object file: TVM's LLVM, and only as much of TVM as that needs.
 
-TVM's usual pipeline wraps every function into its packed calling convention: arrays of tagged values, arguments that are
-checked at every call, errors through TVM's runtime. None of that is run here; of the passes, only those that lower what
-the emitter writes. What remains is a plain C function with the symbol that it is given, in an object file that needs no
-other symbol.
+TVM's usual pipeline wraps every function into its packed calling convention: arrays of tagged values, arguments that
+are checked at every call, errors through TVM's runtime. None of that is run here; of the passes, only those that lower
+what the emitter writes. What remains is a plain C function with the symbol that it is given, in an object file that
+needs no other symbol.
 """
 
 from __future__ import annotations

@@ -31,10 +31,16 @@ class InstructionSet(Protocol):
     Narrowing keeps integers of a group in an order of its own, which `order` tells and weights are packed in.
     """
 
-    name: str
-    lanes: int
-    stored: str
-    """dtype of activations in memory: what the instruction for products wants. "uint8" or "int8"."""
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def lanes(self) -> int: ...
+
+    @property
+    def stored(self) -> str:
+        """dtype of activations in memory: what the instruction for products wants. "uint8" or "int8"."""
+        ...
 
     def tvm_target(self, target: Target) -> Mapping[str, Any]:
         """The target in TVM's words. Nothing in it comes from the machine that compiles."""

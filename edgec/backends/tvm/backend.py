@@ -1,0 +1,88 @@
+"""Lowering through kernels of our own and TVM's LLVM to a shared library."""
+
+from __future__ import annotations
+
+import importlib.metadata
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING
+
+from edgec import worker
+from edgec.backends.base import Availability, Interface, LowerJob, OpVerdict, Payload, Precision
+from edgec.backends.tvm.isa import NEEDED, name_for
+from edgec.errors import UsageError
+from edgec.quantization.profiles import Profile
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from edgec.targets import Target
+
+_FILE = "model.so"
+_TIMEOUT = 600.0
+"""Seconds for one model; efficientnet_lite0 takes 10."""
+
+_PACKAGES = ("apache-tvm", "apache-tvm-ffi", "ziglang")
+
+
+@dataclass(frozen=True)
+class TVM:
+    """ONNX to model.so."""
+
+    name: str = "tvm"
+    tools: tuple[str, ...] = _PACKAGES
+    precisions: tuple[Precision, ...] = ("int8",)
+    profiles: tuple[Profile, ...] = ("strict",)
+    activation_bits: tuple[int, ...] = (8,)
+    against_16_bits: str = "its kernels multiply 8 bits by 8 bits"
+    against_emulation: str = ""
+    interfaces: tuple[Interface, ...] = ("float",)
+    per_tensor_weights: frozenset[str] = frozenset()
+
+    def availability(self) -> Availability:
+        try:
+            versions = [importlib.metadata.version(name) for name in _PACKAGES]
+        except importlib.metadata.PackageNotFoundError as error:
+            return Availability(False, reason=f"{error.name} is not installed.", install="pip install 'edgec[tvm]'")
+        return Availability(True, versions[0])
+
+    def against_products_of_activations(self, interface: Interface, target: Target) -> str:
+        return "there is no kernel for products of two activations"
+
+    def saturates(self, target: Target) -> bool:
+        """Never: sums are 32 bits wide on every instruction set."""
+        return False
+
+    def supports(self, model: Path, target: Target) -> Sequence[OpVerdict]:
+        """Every node: whether it can be imported."""
+        from edgec.backends.tflite.support import verdicts  # TODO: the importer's part of it, on neutral ground
+
+        _instruction_set(target)
+        return verdicts(model)
+
+    def lower(self, job: LowerJob) -> Payload:
+        """Make the library in a process of its own.
+
+        Raises UsageError for a target without kernels, UnsupportedOp naming what there is no kernel for, ToolMissing
+        without a linker, WorkerCrashed and WorkerTimedOut.
+        """
+        from edgec.backends.tvm.building import build
+
+        call = {"model": job.model, "isa": _instruction_set(job.target), "target": job.target, "out": job.out / _FILE}
+        built = worker.call(build, call, timeout=_TIMEOUT)
+        return Payload(engine="tvm", files=(_FILE,), facts=asdict(built))
+
+
+def _instruction_set(target: Target) -> str:
+    found = name_for(target)
+    if found is None:
+        wanted = "; ".join(f"{arch} with {', '.join(sorted(features))}" for arch, features in NEEDED.values())
+        raise UsageError(
+            f"The backend tvm has no kernels for {target.name}",
+            f"It has kernels for {wanted}. The target is {target.arch} with {', '.join(target.features) or 'nothing'}.",
+            "Choose another --backend, where the target lists one.",
+        )
+    return found
+
+
+BACKEND = TVM()

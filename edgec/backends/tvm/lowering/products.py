@@ -1,0 +1,162 @@
+"""Convolutions and fully-connected layers, and the sums that they compute with."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from edgec.backends.tvm.constants import folded_bias, header, product_block, reaches_far, result_words
+from edgec.backends.tvm.kernels import dense, depthwise
+from edgec.backends.tvm.kernels.base import Word
+from edgec.backends.tvm.lowering.program_writer import ProgramWriter, write_kind
+from edgec.backends.tvm.lowering.sums import sum_reaches_far, words_of_operands
+from edgec.backends.tvm.program import Place
+from edgec.backends.tvm.storage import Steps, Storage
+from edgec.backends.tvm.support import is_depthwise
+from edgec.backends.tvm.tiles import dense_tile, depthwise_width, pixels_of_vector
+from edgec.ir import kinds
+from edgec.ir.graph import Graph, Operation
+from edgec.ir.kinds.windows import NO_PADDING
+from edgec.ir.reference.products import multipliers
+
+
+@write_kind.register
+def _(kind: kinds.Conv2D, writer: ProgramWriter, operation: Operation) -> None:
+    x, weights = (writer.graph.type(name) for name in operation.inputs[:2])
+    if is_depthwise(kind, x, weights):
+        _write_depthwise(kind, writer, operation)
+    else:
+        _write_dense(writer, operation)
+
+
+@write_kind.register
+def _(kind: kinds.FullyConnected, writer: ProgramWriter, operation: Operation) -> None:
+    _write_dense(writer, operation)
+
+
+def write_with_sum(writer: ProgramWriter, product: Operation, addition: Operation) -> None:
+    """A dense product, and the sum that reads nothing else of it, in one step."""
+    _write_dense(writer, product, addition)
+
+
+def sums_of_products(graph: Graph) -> dict[str, str]:
+    """Sums that a dense product can compute with: the product's result by the sum's, each product once."""
+    readers, writers, found = graph.consumers(), graph.producers(), {}
+    for operation in graph.operations:
+        if not isinstance(operation.kind, kinds.Binary) or len(set(operation.inputs)) < 2:
+            continue
+        for name in reversed(operation.inputs):
+            writer = writers.get(name)
+            alone = len(readers[name]) == 1 and name not in graph.outputs
+            if alone and writer is not None and isinstance(writer.kind, kinds.Conv2D) and writer.kind.groups == 1:
+                found[operation.outputs[0]] = name
+                break
+    return found
+
+
+@dataclass(frozen=True, eq=False)
+class _Numbers:
+    """weights: int8 [O, KH, KW, C / groups]. bias: int32 [O], with the zero point of x folded in.
+    factors: float32 [O]. far: whether sums may reach far."""
+
+    weights: np.ndarray
+    bias: np.ndarray
+    factors: np.ndarray
+    far: bool
+
+    @classmethod
+    def of(cls, writer: ProgramWriter, operation: Operation) -> _Numbers:
+        weights = writer.graph.constant(operation.inputs[1])
+        assert weights is not None, operation
+        if weights.ndim == 2:
+            weights = weights[:, None, None]
+        outputs = len(weights)
+        given = writer.graph.constant(operation.inputs[2]) if len(operation.inputs) > 2 else None
+        bias = np.zeros(outputs, np.int32) if given is None else given
+        x_type, weights_type = (writer.graph.type(name) for name in operation.inputs[:2])
+        factors = multipliers(x_type, weights_type, writer.graph.type(operation.outputs[0]), 0)
+        factors = np.broadcast_to(factors, (outputs,)).astype(np.float32)
+        x = writer.stored(operation.inputs[0])
+        folded = folded_bias(weights, bias, x.zero_point)
+        return cls(weights, folded, factors, reaches_far(weights, bias, x, factors))
+
+
+def _write_dense(writer: ProgramWriter, operation: Operation, addition: Operation | None = None) -> None:
+    kind, last = operation.kind, addition or operation
+    assert isinstance(kind, kinds.Conv2D | kinds.FullyConnected)
+    assert isinstance(last.kind, kinds.Conv2D | kinds.FullyConnected | kinds.Binary)
+    stride, dilation, padding = (1, 1), (1, 1), NO_PADDING
+    if isinstance(kind, kinds.Conv2D):
+        stride, dilation, padding = kind.stride, kind.dilation, kind.padding
+    numbers, lanes = _Numbers.of(writer, operation), writer.isa.lanes
+    outputs, height, width, channels = numbers.weights.shape
+    x, y = writer.storage(operation.inputs[0]), writer.declare(last)
+    name = last.outputs[0]
+    result = writer.stored(name)
+    words, far = result_words(result, last.kind.activation), numbers.far
+    third: Storage | None = None
+    others: list[Place] = []
+    if addition is not None:
+        product = operation.outputs[0]
+        other = next(item for item in addition.inputs if item != product)
+        third, others = writer.storage(other), [writer.corner(other)]
+        words |= words_of_operands(writer, product, other, result)
+        inner = writer.stored(product)
+        low, high = inner.limits(kind.activation)
+        words |= {Word.INNER_LOW: low - inner.zero_point, Word.INNER_HIGH: high - inner.zero_point}
+        far = far or sum_reaches_far(writer, product, other, result)
+    images, rows, columns, _ = y.shape
+    if (height, width) == (1, 1) and stride == (1, 1) and all(item is None or item.is_flat for item in (x, y, third)):
+        images, rows, columns = 1, 1, images * rows * columns  # one long row: no tile ends before it has to
+    pixels, most = dense_tile(-(-outputs // lanes), images * rows, columns, height * width)
+    kernel = dense.Dense(
+        images,
+        rows,
+        columns,
+        x=Steps(x.steps.image, x.steps.row * stride[0], x.pixel * stride[1]),
+        y=y.steps,
+        window=(height, width),
+        taps=Steps(0, x.steps.row * dilation[0], x.pixel * dilation[1]),
+        words=-(-channels // 4),
+        tiles=dense.channel_tiles(outputs, lanes, most),
+        width=pixels,
+        other=third.steps if third else None,
+        limited=result.is_limited(last.kind.activation),
+        far=far,
+    )
+    deep = np.pad(numbers.weights, ((0, 0), (0, 0), (0, 0), (0, -channels % 4))).reshape(outputs, -1)
+    packed, order = dense.packed(deep, kernel.tiles, writer.isa)
+    block = writer.block(product_block(header(words), numbers.bias, numbers.factors, order, packed))
+    operands = [writer.corner(operation.inputs[0], padding), *others, block, writer.corner(name)]
+    writer.step(kernel, operands, *([operation, addition] if addition else [operation]))
+
+
+def _write_depthwise(kind: kinds.Conv2D, writer: ProgramWriter, operation: Operation) -> None:
+    numbers = _Numbers.of(writer, operation)
+    x, y = writer.storage(operation.inputs[0]), writer.declare(operation)
+    images, rows, columns, _ = y.shape
+    height, width = numbers.weights.shape[1:3]
+    pixels = pixels_of_vector(x.pixel, 4 * writer.isa.lanes, kind.stride[1], columns)
+    results = depthwise_width(width, kind.stride[1], columns, pixels)
+    result = writer.stored(operation.outputs[0])
+    kernel = depthwise.Depthwise(
+        images,
+        rows,
+        columns,
+        x=Steps(x.steps.image, x.steps.row * kind.stride[0], x.pixel * kind.stride[1]),
+        y=y.steps,
+        tap_row=x.steps.row * kind.dilation[0],
+        pixel=x.pixel,
+        pixels=pixels,
+        kernel_rows=height,
+        window=depthwise.Window.of(width, max(pixels, kind.stride[1]), kind.dilation[1], results),
+        width=results,
+        limited=result.is_limited(kind.activation),
+        far=numbers.far,
+    )
+    packed, order = depthwise.packed(numbers.weights[..., 0], kernel, writer.isa)
+    words = header(result_words(result, kind.activation))
+    block = writer.block(product_block(words, numbers.bias, numbers.factors, order, packed))
+    operands = [writer.corner(operation.inputs[0], kind.padding), block, writer.corner(operation.outputs[0])]
+    writer.step(kernel, operands, operation)

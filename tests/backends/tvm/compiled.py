@@ -1,0 +1,48 @@
+"""Graphs as machine code, beside the reference executor."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+
+from edgec.backends.tvm.building import build_program
+from edgec.backends.tvm.isa import NEEDED, named
+from edgec.backends.tvm.lowering import program_of
+from edgec.ir.graph import Graph
+from edgec.ir.reference import execute
+from edgec.runtime.engines.tvm import TVMEngine, load
+from edgec.targets import host_features, load_target
+
+ISA = "avx512_vnni"
+TARGET = load_target("x86-64-vnni")
+HOST_RUNS_IT = NEEDED[ISA][1] <= set(host_features())
+
+
+def engine_of(graph: Graph, folder: Path, threads: int = 1) -> TVMEngine:
+    """The graph, compiled for the instruction set and loaded."""
+    path = folder / "model.so"
+    build_program(program_of(graph, named(ISA)), ISA, TARGET, path)
+    return load({path.name: path.read_bytes()}, {}, threads)
+
+
+def differences(graph: Graph, engine: TVMEngine, feeds: Mapping[str, np.ndarray]) -> dict[str, int]:
+    """How many elements of each output are not what the reference executor gives.
+
+    feeds: in the graph's own order of dimensions.
+    """
+    expected = execute(graph, feeds)
+    found = engine.run({name: _as_the_model(graph, name, array) for name, array in feeds.items()})
+    assert set(found) == set(expected)
+    return {
+        name: int(np.count_nonzero(_as_the_model(graph, name, array) != found[name]))
+        for name, array in expected.items()
+    }
+
+
+def _as_the_model(graph: Graph, name: str, array: np.ndarray) -> np.ndarray:
+    """In the model's order of dimensions."""
+    if name not in graph.layouts:
+        return array
+    return np.ascontiguousarray(array.transpose(np.argsort(graph.layouts[name])))
