@@ -55,7 +55,7 @@ class TVM:
 
     def supports(self, model: Path, target: Target) -> Sequence[OpVerdict]:
         """Every node: whether it can be imported."""
-        from edgec.backends.tflite.support import verdicts  # TODO: the importer's part of it, on neutral ground
+        from edgec.backends.tvm.verdicts import verdicts
 
         _instruction_set(target)
         return verdicts(model)

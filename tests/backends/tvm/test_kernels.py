@@ -11,6 +11,7 @@ from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
 from edgec.ir import kinds
+from edgec.ir.graph import Quantization
 from edgec.ir.kinds import Padding2D
 from tests.backends.tvm.cases import Cases, padded
 
@@ -195,4 +196,32 @@ def test_infinite_inputs_saturate(tmp_path):
     array[..., :8, :] = np.inf
     array[..., 8:16, :] = -np.inf
     array[..., 16:20, :] = 3e38
+    assert not any(differences(graph, engine_of(graph, tmp_path), feeds).values())
+
+
+def test_products_are_rounded_before_they_are_added(tmp_path):
+    """All pairs of integers, on grids where nearly every sum is a tie: a product that was fused with the sum would
+    break some of them the other way."""
+    scale = float(np.float32(0.1))
+    a, b = np.meshgrid(*[np.arange(-128, 128, dtype=np.float64)] * 2)
+    rounded = (a.astype(np.float32) * np.float32(scale)).astype(np.float64)
+    exact, other = a * scale, (b.astype(np.float32) * np.float32(scale)).astype(np.float64)
+    twice, once = ((first + other).astype(np.float32) / np.float32(2 * scale) for first in (rounded, exact))
+    assert np.count_nonzero(np.rint(twice) != np.rint(once)) > 100
+
+    cases = Cases(3)
+    grid, coarse = Quantization.per_tensor(scale, 0), Quantization.per_tensor(2 * scale, 0)
+    x = cases.activations((1, 256, 256, 1), grid=grid)
+    y = cases.activations((1, 256, 256, 1), grid=grid)
+    add = cases.builder.add(kinds.Binary("add"), [x, y], "sum", dtype="int8", quantization=coarse)
+    cases.result(add, "a sum alone")
+    one = cases.builder.constant("one", np.ones((1, 1, 1, 1), np.int8), Quantization.per_tensor(1, 0))
+    same = cases.builder.add(kinds.Conv2D(), [x, one], "same", dtype="int8", quantization=grid)
+    add = cases.builder.add(kinds.Binary("add"), [same, y], "sum", dtype="int8", quantization=coarse)
+    cases.result(add, "a sum with the product before")
+    graph = cases.finish()
+    feeds = {
+        name: (values * scale).astype(np.float32)[None, :, :, None]
+        for name, values in zip(graph.inputs, (a, b), strict=True)
+    }
     assert not any(differences(graph, engine_of(graph, tmp_path), feeds).values())
