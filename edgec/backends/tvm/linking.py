@@ -58,7 +58,7 @@ def steps_header(program: Program) -> str:
     lines.append("")
     for number, step in enumerate(program.steps):
         lines += _call(number, step, symbols[step.kernel], plan)
-    lines += ["static const struct step steps[] = {"]
+    lines += ["const struct edgec_step edgec_steps[] = {"]
     lines += [f"    {{step_{number}, {step.kernel.units}}}," for number, step in enumerate(program.steps)]
     lines += ["};", "", *_tensors("inputs", program.inputs), *_tensors("outputs", program.outputs)]
     sizes = f"{plan.size}, ARENA_ALIGNMENT, {len(program.constants)}"
@@ -72,7 +72,8 @@ def steps_header(program: Program) -> str:
 def _call(number: int, step: Step, symbol: str, plan: Plan) -> list[str]:
     arguments = ", ".join([*(_address(place, plan) for place in step.operands), "begin", "end"])
     return [
-        f"static void step_{number}(const struct run *run, int32_t begin, int32_t end) {{",
+        f"static void step_{number}(const void *context, int32_t begin, int32_t end) {{",
+        "    const struct run *run = context;",
         *(["    (void)run;"] if "run->" not in arguments else []),
         f"    {symbol}({arguments});",
         "}",
@@ -84,7 +85,7 @@ def _address(place: Place, plan: Plan) -> str:
     if place.memory == "arena":
         return f"run->arena + {plan.offsets[place.value] + place.offset}"
     if place.memory == "constants":
-        return f"CONSTANTS_SYMBOL + {place.offset}"
+        return f"edgec_constants + {place.offset}"
     return f"run->{place.memory}s[{place.index}]"
 
 

@@ -1,15 +1,23 @@
-/* Threads that run one function together, and meet in the middle of it. */
+/* Steps that follow each other, each divided among threads. */
 #ifndef EDGEC_POOL_H
 #define EDGEC_POOL_H
 
+#include <stddef.h>
+#include <stdint.h>
+
 struct edgec_pool;
 
-typedef void (*edgec_task)(void *context, int worker, int workers);
+/* `call` does units [begin, end) of the `units` that the step has; any thread may do any of them. */
+struct edgec_step {
+    void (*call)(const void *context, int32_t begin, int32_t end);
+    int32_t units;
+};
 
-/* task(context, worker, workers) on every thread of the pool at once; returns when all are done. */
-__attribute__((visibility("hidden"))) void edgec_pool_together(struct edgec_pool *pool, edgec_task task, void *context);
+/* The model's steps. */
+extern const struct edgec_step edgec_steps[] __attribute__((visibility("hidden")));
+extern const size_t edgec_step_count __attribute__((visibility("hidden")));
 
-/* Wait until every thread of the pool has come here. */
-__attribute__((visibility("hidden"))) void edgec_pool_meet(struct edgec_pool *pool);
+/* Do all steps, in order; pool may be NULL. */
+__attribute__((visibility("hidden"))) void edgec_pool_run(struct edgec_pool *pool, const void *context);
 
 #endif
