@@ -114,6 +114,13 @@ class Emitter:
     def store(self, pointer: Pointer, offset: Expr | int, value: Expr, lanes: int = 1) -> None:
         self.emit(tirx.BufferStore(pointer.buffer, value, [_index(offset, lanes)]))
 
+    def prefetch(self, pointer: Pointer, offset: Expr) -> None:
+        """Ask for the cache line at `offset` to be brought into the second-level cache, for reading."""
+        read, second_level, data = (integer(value) for value in (0, 2, 1))
+        address = op.address_of(tirx.BufferLoad(pointer.buffer, [integer(offset)]))
+        # Of any other type than void, TVM does not find the intrinsic.
+        self.emit(tirx.Evaluate(op.call_llvm_intrin("void", "llvm.prefetch", address, read, second_level, data)))
+
     # --- the whole ---
 
     def finish(self, name: str) -> Any:

@@ -53,7 +53,9 @@ def steps_header(program: Program) -> str:
         symbol = symbols[step.kernel]
         if symbol not in declared:
             declared.add(symbol)
-            types = ", ".join(["const void *"] * (len(step.operands) - 1) + ["void *", "int32_t", "int32_t"])
+            operands = ["const void *"] * (len(step.operands) - 1) + ["void *"]
+            ahead = ["const void *", "int32_t"] if step.ahead else []
+            types = ", ".join([*operands, "int32_t", "int32_t", *ahead])
             lines.append(f'extern void {symbol}({types}) __attribute__((visibility("hidden")));')
     lines.append("")
     for number, step in enumerate(program.steps):
@@ -70,7 +72,8 @@ def steps_header(program: Program) -> str:
 
 
 def _call(number: int, step: Step, symbol: str, plan: Plan) -> list[str]:
-    arguments = ", ".join([*(_address(place, plan) for place in step.operands), "begin", "end"])
+    ahead = [_address(step.ahead.place, plan), str(step.ahead.lines)] if step.ahead else []
+    arguments = ", ".join([*(_address(place, plan) for place in step.operands), "begin", "end", *ahead])
     return [
         f"static void step_{number}(const void *context, int32_t begin, int32_t end) {{",
         "    const struct run *run = context;",

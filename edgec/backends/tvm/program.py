@@ -19,26 +19,36 @@ class Place:
     """Memory that a step reads or writes. memory: the arena, or an array of the caller's, or the constants.
 
     value: the name of what lies in the arena. index: of the caller's array. offset: in bytes, from the first one of
-    the value or of the constants.
+    the value or of the constants. size: bytes of constants.
     """
 
     memory: Literal["arena", "input", "output", "constants"]
     value: str = ""
     index: int = 0
     offset: int = 0
+    size: int = 0
+
+
+@dataclass(frozen=True)
+class Ahead:
+    """What a step fetches for a later one: `lines` cache lines of its constants in each unit of work."""
+
+    place: Place
+    lines: int
 
 
 @dataclass(frozen=True)
 class Step:
     """One call. operands: in the order of the kernel's parameters, its result is the last one.
 
-    origin: names of ONNX nodes. result: the value that it makes.
+    origin: names of ONNX nodes. result: the value that it makes. ahead: for kernels that fetch ahead.
     """
 
     kernel: Kernel
     operands: tuple[Place, ...]
     result: str
     origin: tuple[str, ...] = ()
+    ahead: Ahead | None = None
 
 
 @dataclass(frozen=True)

@@ -32,6 +32,8 @@ from edgec.backends.tvm.isa.base import InstructionSet, StoredGrid
 HEADER = 16
 """int32 words before everything else in a kernel's constants: a cache line."""
 
+_LINE = 16  # int32 words of a cache line
+
 _FAR = 65536.0  # steps that no 8-bit grid reaches, whatever its zero point: limiting there changes no result
 
 
@@ -49,6 +51,27 @@ class Word(IntEnum):
     B_SCALE = 8
     SCALE = 9  # of the result
     FACTOR = 10
+
+
+class Fetching:
+    """Fetches constants of a later layer, some cache lines in each unit of work.
+
+    The kernel gets two more parameters: `const int32_t *ahead, int32_t lines`. Lines beyond what was meant may be
+    fetched, even where there are none: that has no effect.
+    """
+
+    def __init__(self, emitter: Emitter) -> None:
+        self._emitter = emitter
+        self._ahead = emitter.pointer("ahead", "int32")
+        self._lines = emitter.scalar("lines")
+
+    def start(self, unit: Expr) -> None:
+        """Begin a unit of work."""
+        self._first = self._emitter.bind(unit * self._lines, "int32")
+
+    def fetch(self, number: Expr) -> None:
+        """Fetch the line with that number within the unit."""
+        self._emitter.prefetch(self._ahead, (self._first + number) * _LINE)
 
 
 class Kernel(Protocol):

@@ -43,6 +43,7 @@ from edgec.backends.tvm.emitter import (
 from edgec.backends.tvm.isa.base import InstructionSet
 from edgec.backends.tvm.kernels.base import (
     HEADER,
+    Fetching,
     Word,
     number,
     real_number,
@@ -62,7 +63,8 @@ class Dense:
     the result goes. window: rows and columns of the kernel; taps: between those, in bytes of x (image is 0).
     words: input channels / 4. tiles: of all output channels. width: pixels of a tile.
     other: steps of the value that is added; None where none is.
-    limited: an activation has narrower limits than the dtype. far: steps may be beyond int32.
+    limited: an activation has narrower limits than the dtype. far: steps may be beyond int32. ahead: fetches constants
+    for a later layer, see `Fetching`.
     """
 
     images: int
@@ -78,6 +80,7 @@ class Dense:
     other: Steps | None = None
     limited: bool = False
     far: bool = False
+    ahead: bool = False
 
     @property
     def family(self) -> str:
@@ -86,6 +89,11 @@ class Dense:
     @property
     def units(self) -> int:
         return len(self.tiles) * self.positions
+
+    @property
+    def fetches(self) -> int:
+        """How many cache lines a unit can fetch: one for each step of its loop."""
+        return self.window[0] * self.window[1] * self.words
 
     @property
     def tiles_of_row(self) -> int:
@@ -106,15 +114,18 @@ class Dense:
         constants = emitter.pointer("constants", "int32")
         y = emitter.pointer("y", isa.stored)
         begin, end = emitter.scalar("begin"), emitter.scalar("end")
+        fetching = Fetching(emitter) if self.ahead else None
         for tile, first, count in _runs(self.tiles):
             start, stop = first * self.positions, (first + count) * self.positions
             with emitter.loop(maximum(begin, integer(start)), minimum(end, integer(stop))) as unit:
+                if fetching:
+                    fetching.start(unit)
                 place = emitter.bind(unit - integer(start), "int32")
                 number_of_tile = divided(place, self.positions) if count > 1 else integer(0)
                 before = sum(sum(t) for t in self.tiles[:first])
                 vector = emitter.bind(integer(before) + number_of_tile * sum(tile), "int32")
                 position = emitter.bind(remainder(place, self.positions) if count > 1 else place, "int32")
-                _Tile(self, emitter, isa, x, other, constants, y).emit(tile, vector, position)
+                _Tile(self, emitter, isa, x, other, constants, y, fetching).emit(tile, vector, position)
 
 
 @dataclass
@@ -128,6 +139,7 @@ class _Tile:
     other: Pointer | None
     constants: Pointer
     y: Pointer
+    fetching: Fetching | None
 
     def emit(self, tile: Tile, vector: Expr, position: Expr) -> None:
         """tile: groups. vector: the first one's number among all vectors. position: which pixels."""
@@ -155,6 +167,8 @@ class _Tile:
         weights = e.bind(HEADER + 2 * k.vectors * lanes + vector * (window * lanes), "int32")
         with e.loop(0, k.window[0]) as i, e.loop(0, k.window[1]) as j, e.loop(0, k.words) as word:
             step = (i * k.window[1] + j) * k.words + word
+            if self.fetching:
+                self.fetching.fetch(step)
             loaded = [
                 e.bind(self._weights(weights + (step * vectors + v) * lanes), f"int8x{4 * lanes}")
                 for v in range(vectors)

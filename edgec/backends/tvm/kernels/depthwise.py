@@ -33,11 +33,14 @@ from edgec.backends.tvm.emitter import (
     remainder,
 )
 from edgec.backends.tvm.isa.base import InstructionSet
-from edgec.backends.tvm.kernels.base import HEADER, result_grid, steps_rounded
+from edgec.backends.tvm.kernels.base import HEADER, Fetching, result_grid, steps_rounded
 from edgec.backends.tvm.storage import Steps
 
 Taps = tuple[int, int, int, int]
 """Which column of the window each of 4 interleaved columns is; -1 for one that is none."""
+
+_FETCHES = 16
+"""Cache lines that a tile fetches ahead."""
 
 _UNROLLED_ROWS = 3
 """Windows of more rows are a loop: LLVM would take all their weights out of the loop over pixels, and spill them
@@ -85,7 +88,8 @@ class Depthwise:
 
     pixel: bytes of a pixel, of both values. pixels: how many of the result's pixels a vector holds, 1 where a pixel is
     as long as a vector or longer. window: of kernel_rows rows. width: results of a tile, in vectors.
-    limited: an activation has narrower limits than the dtype. far: steps may be beyond int32.
+    limited: an activation has narrower limits than the dtype. far: steps may be beyond int32. ahead: fetches constants
+    for a later layer, see `Fetching`.
     """
 
     images: int
@@ -101,6 +105,7 @@ class Depthwise:
     width: int
     limited: bool = False
     far: bool = False
+    ahead: bool = False
 
     @property
     def family(self) -> str:
@@ -110,6 +115,16 @@ class Depthwise:
     def blocks(self) -> int:
         """How many vectors of channels a pixel has."""
         return len(blocks(self.pixel))
+
+    @property
+    def tiles(self) -> int:
+        """Of a row."""
+        return -(-self.columns // (self.width * self.pixels))
+
+    @property
+    def fetches(self) -> int:
+        """How many cache lines a unit can fetch."""
+        return self.tiles * _FETCHES
 
     @property
     def units(self) -> int:
@@ -122,10 +137,13 @@ class Depthwise:
         constants = e.pointer("constants", "int32")
         y = e.pointer("y", isa.stored)
         begin, end = e.scalar("begin"), e.scalar("end")
+        fetching = Fetching(e) if self.ahead else None
         patterns, reach = self.window.patterns, self.width * self.pixels
         scalars = HEADER + self.blocks * size
         weights = HEADER + 2 * self.blocks * size
         with e.loop(begin, end) as unit:
+            if fetching:
+                fetching.start(unit)
             block = e.bind(divided(unit, self.images * self.rows), "int32")
             row_of_all = e.bind(remainder(unit, self.images * self.rows), "int32")
             image, row = divided(row_of_all, self.rows), remainder(row_of_all, self.rows)
@@ -135,7 +153,10 @@ class Depthwise:
             first = e.bind(block * size, "int32")
             table = e.bind(weights + block * (self.kernel_rows * len(patterns) * size), "int32")
             factors = e.bind(integer(scalars) + first, "int32")
-            with e.loop(0, -(-self.columns // reach)) as tile:
+            with e.loop(0, self.tiles) as tile:
+                if fetching:
+                    for number in range(_FETCHES):
+                        fetching.fetch(tile * _FETCHES + number)
                 start = tile * reach
                 if self.columns % reach:
                     start = minimum(start, integer(self.columns - reach))

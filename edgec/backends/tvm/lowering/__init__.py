@@ -2,6 +2,7 @@
 
 graph.py            import and passes: a graph of integer operations
 program_writer.py   values that get a place, constants, steps
+ahead.py            fetching the next layer's weights
 products.py         convolutions and fully-connected layers, and the sums that they compute with
 sums.py             sums of two values
 windows.py          pooling

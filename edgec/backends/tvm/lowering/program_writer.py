@@ -11,6 +11,7 @@ from edgec.backends.tvm.constants import Constants, StoredType, Words, header
 from edgec.backends.tvm.isa.base import InstructionSet
 from edgec.backends.tvm.kernels.base import Kernel, Word
 from edgec.backends.tvm.kernels.borders import Border as BorderKernel
+from edgec.backends.tvm.lowering.ahead import looking_ahead
 from edgec.backends.tvm.program import Border, Place, Program, Step
 from edgec.backends.tvm.storage import Storage, covering, image_shape, small_pixel, vector_pixel
 from edgec.ir import kinds
@@ -38,7 +39,7 @@ class ProgramWriter:
     def finish(self) -> Program:
         inputs, outputs = (tuple(map(self.border, names)) for names in (self.graph.inputs, self.graph.outputs))
         constants = bytes(self._constants.content)
-        return Program(inputs, outputs, tuple(self._steps), dict(self._storages), constants)
+        return Program(inputs, outputs, looking_ahead(self._steps), dict(self._storages), constants)
 
     # --- values ---
 
@@ -106,7 +107,7 @@ class ProgramWriter:
 
     def block(self, block: bytes) -> Place:
         """Constants."""
-        return Place("constants", offset=self._constants.add(block))
+        return Place("constants", offset=self._constants.add(block), size=len(block))
 
     # --- steps ---
 
