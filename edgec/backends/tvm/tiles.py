@@ -1,28 +1,6 @@
-"""How many sums are kept in registers: rules per shape. Found by measuring on AVX-512 (32 registers)."""
+"""How wide tiles are. Rules per shape, found by measuring on AVX-512."""
 
 from __future__ import annotations
-
-
-def dense_tile(vectors: int, rows: int, columns: int, taps: int) -> tuple[int, int]:
-    """Pixels and vectors of output channels of a tile of a dense product.
-
-    vectors: of all output channels. rows, columns: of the result. taps: of the window.
-
-    A tile of m pixels and n vectors keeps m * n sums; each step loads n vectors of weights and m words of activations
-    for m * n products. 7 x 4 is best although one sum is spilled, but in a loop over a window it is spilled in every
-    iteration: 1.5 times slower.
-    """
-    if rows * columns == 1:
-        return 1, min(vectors, 8)
-    if vectors == 1:
-        width, most = 28, 1
-    elif taps > 1 and vectors > 2:
-        width, most = (14, 2) if columns >= 14 else (7, 3)
-    elif vectors == 2:
-        width, most = (7 if taps > 1 else 14), 2
-    else:
-        width, most = 7, 3 if vectors == 3 or (vectors % 4 == 1 and vectors % 3 == 0) else 4
-    return even_width(columns, width), most
 
 
 def depthwise_width(taps: int, stride: int, columns: int, pixels: int) -> int:

@@ -8,8 +8,11 @@ if TYPE_CHECKING:
     from edgec.backends.tvm.isa.base import InstructionSet
     from edgec.targets import Target
 
-NEEDED = {"avx512_vnni": ("x86_64", frozenset({"avx512f", "avx512bw", "avx512_vnni"}))}
-"""Instruction sets, the best first: the architecture, and the features that a target must have."""
+NEEDED = {
+    "avx512_vnni": ("x86_64", frozenset({"avx512f", "avx512bw", "avx512_vnni"})),
+    "neon_dotprod": ("aarch64", frozenset({"asimd", "asimddp"})),
+}
+"""Instruction sets, the best of an architecture first: the architecture, and the features that a target must have."""
 
 
 def name_for(target: Target) -> str | None:
@@ -23,5 +26,7 @@ def name_for(target: Target) -> str | None:
 def named(name: str) -> InstructionSet:
     """The instruction set called `name`. Imports TVM: call it in a worker."""
     from edgec.backends.tvm.isa.avx512_vnni import Avx512Vnni
+    from edgec.backends.tvm.isa.neon_dotprod import NeonDotprod
 
-    return {"avx512_vnni": Avx512Vnni}[name]()
+    found: dict[str, InstructionSet] = {"avx512_vnni": Avx512Vnni(), "neon_dotprod": NeonDotprod()}
+    return found[name]

@@ -50,6 +50,13 @@ class InstructionSet(Protocol):
         """Position in memory of each lane of a group: int64 [vectors, lanes]."""
         ...
 
+    def dense_tile(self, vectors: int, rows: int, columns: int, taps: int) -> tuple[int, int]:
+        """Pixels and vectors of output channels of a tile of a dense product, whose sums stay in registers.
+
+        vectors: of all output channels. rows, columns: of the result. taps: of the window.
+        """
+        ...
+
     def dot(self, sums: Expr, activations: Expr, weights: Expr) -> Expr:
         """sums[i] + sum of the products of bytes 4i ... 4i + 3: int32, wrapping around; activations are `stored`,
         weights int8."""

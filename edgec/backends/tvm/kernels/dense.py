@@ -51,7 +51,7 @@ from edgec.backends.tvm.kernels.base import (
     result_grid,
     steps_rounded,
 )
-from edgec.backends.tvm.storage import Steps
+from edgec.backends.tvm.storage import Steps, vector_pixel
 
 Tile = tuple[int, ...]
 """Vectors of output channels of one tile, in groups that are stored together."""
@@ -243,9 +243,14 @@ def _runs(tiles: Sequence[Tile]) -> Iterator[tuple[Tile, int, int]]:
         first += count
 
 
+def vectors_of(channels: int, lanes: int) -> int:
+    """How many vectors of sums a pixel has: its bytes are a multiple of 16, see `storage.py`."""
+    return vector_pixel(channels) // lanes
+
+
 def channel_tiles(channels: int, lanes: int, most: int) -> tuple[Tile, ...]:
     """All output channels in tiles of at most `most` vectors, each in groups of 4, 2 and 1."""
-    vectors, tiles = -(-channels // lanes), []
+    vectors, tiles = vectors_of(channels, lanes), []
     while vectors:
         count = min(most, vectors)
         vectors -= count

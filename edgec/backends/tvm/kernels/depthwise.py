@@ -86,8 +86,9 @@ class Depthwise:
     """images, rows, columns: of the result. x, y: from one of its pixels to the next, where the window starts and where
     the result goes. tap_row: between rows of the kernel, in bytes of x.
 
-    pixel: bytes of a pixel, of both values. pixels: how many of the result's pixels a vector holds, 1 where a pixel is
-    as long as a vector or longer. window: of kernel_rows rows. width: results of a tile, in vectors.
+    vector: bytes of a vector. pixel: bytes of a pixel, of both values. pixels: how many of the result's pixels a vector
+    holds, 1 where a pixel is as long as a vector or longer. window: of kernel_rows rows. width: results of a tile, in
+    vectors.
     limited: an activation has narrower limits than the dtype. far: steps may be beyond int32. ahead: fetches constants
     for a later layer, see `Fetching`.
     """
@@ -98,6 +99,7 @@ class Depthwise:
     x: Steps
     y: Steps
     tap_row: int
+    vector: int
     pixel: int
     pixels: int
     kernel_rows: int
@@ -114,7 +116,7 @@ class Depthwise:
     @property
     def blocks(self) -> int:
         """How many vectors of channels a pixel has."""
-        return len(blocks(self.pixel))
+        return len(blocks(self.pixel, self.vector))
 
     @property
     def tiles(self) -> int:
@@ -132,7 +134,7 @@ class Depthwise:
         return self.blocks * self.images * self.rows
 
     def emit(self, emitter: Emitter, isa: InstructionSet) -> None:
-        e, lanes, size = emitter, isa.lanes, 4 * isa.lanes
+        e, lanes, size = emitter, isa.lanes, self.vector
         x = e.pointer("x", isa.stored)
         constants = e.pointer("constants", "int32")
         y = e.pointer("y", isa.stored)
@@ -147,7 +149,9 @@ class Depthwise:
             block = e.bind(divided(unit, self.images * self.rows), "int32")
             row_of_all = e.bind(remainder(unit, self.images * self.rows), "int32")
             image, row = divided(row_of_all, self.rows), remainder(row_of_all, self.rows)
-            channel = minimum(block * size, integer(blocks(self.pixel, size)[-1])) if self.blocks > 1 else integer(0)
+            channel = (
+                minimum(block * size, integer(blocks(self.pixel, self.vector)[-1])) if self.blocks > 1 else integer(0)
+            )
             x_row = e.bind(image * self.x.image + row * self.x.row + channel, "int32")
             y_row = e.bind(image * self.y.image + row * self.y.row + channel, "int32")
             first = e.bind(block * size, "int32")
@@ -193,7 +197,7 @@ class Depthwise:
     ) -> None:
         """Products of one row of the window."""
         x, constants = operands
-        lanes, size = isa.lanes, 4 * isa.lanes
+        lanes, size = isa.lanes, self.vector
         patterns = self.window.patterns
         row = e.bind(place + i * self.tap_row, "int32")
         for four in range(len(self.window.columns) // 4):
@@ -213,7 +217,7 @@ class Depthwise:
                     total.set(isa.dot(total.get(), mixed[v], factor))
 
 
-def blocks(pixel: int, size: int = 64) -> list[int]:
+def blocks(pixel: int, size: int) -> list[int]:
     """The first channel of each vector of `size` channels. The last one overlaps where they do not divide evenly."""
     return [min(channel, max(pixel - size, 0)) for channel in range(0, pixel, size)]
 
@@ -223,7 +227,7 @@ def packed(weights: np.ndarray, kernel: Depthwise, isa: InstructionSet) -> tuple
 
     Weights: [block][KH][pattern][vector][lane][4]; channels: int64, -1 where there is none.
     """
-    starts = np.array(blocks(kernel.pixel, 4 * isa.lanes))
+    starts = np.array(blocks(kernel.pixel, kernel.vector))
     lanes = starts[:, None] + isa.order(4).reshape(-1)
     if kernel.pixels > 1:
         lanes = lanes % kernel.pixel

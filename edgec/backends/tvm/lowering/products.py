@@ -14,7 +14,7 @@ from edgec.backends.tvm.lowering.sums import sum_reaches_far, words_of_operands
 from edgec.backends.tvm.program import Place
 from edgec.backends.tvm.storage import Steps, Storage
 from edgec.backends.tvm.support import is_depthwise
-from edgec.backends.tvm.tiles import dense_tile, depthwise_width, pixels_of_vector
+from edgec.backends.tvm.tiles import depthwise_width, pixels_of_vector
 from edgec.ir import kinds
 from edgec.ir.graph import Graph, Operation
 from edgec.ir.kinds.windows import NO_PADDING
@@ -109,7 +109,7 @@ def _write_dense(writer: ProgramWriter, operation: Operation, addition: Operatio
     images, rows, columns, _ = y.shape
     if (height, width) == (1, 1) and stride == (1, 1) and all(item is None or item.is_flat for item in (x, y, third)):
         images, rows, columns = 1, 1, images * rows * columns  # one long row: no tile ends before it has to
-    pixels, most = dense_tile(-(-outputs // lanes), images * rows, columns, height * width)
+    pixels, most = writer.isa.dense_tile(dense.vectors_of(outputs, lanes), images * rows, columns, height * width)
     kernel = dense.Dense(
         images,
         rows,
@@ -147,6 +147,7 @@ def _write_depthwise(kind: kinds.Conv2D, writer: ProgramWriter, operation: Opera
         x=Steps(x.steps.image, x.steps.row * kind.stride[0], x.pixel * kind.stride[1]),
         y=y.steps,
         tap_row=x.steps.row * kind.dilation[0],
+        vector=4 * writer.isa.lanes,
         pixel=x.pixel,
         pixels=pixels,
         kernel_rows=height,
