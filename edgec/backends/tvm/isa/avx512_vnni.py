@@ -41,6 +41,7 @@ class Avx512Vnni:
     name: str = "avx512_vnni"
     lanes: int = 16
     stored: str = "uint8"
+    words: tuple[int, ...] = (1,)
 
     def tvm_target(self, target: Target) -> Mapping[str, Any]:
         return {
@@ -74,9 +75,12 @@ class Avx512Vnni:
     def dot(self, sums: Expr, activations: Expr, weights: Expr) -> Expr:
         return intrinsic("int32x16", "llvm.x86.avx512.vpdpbusd.512", sums, activations, weights)
 
-    def repeated(self, emitter: Emitter, pointer: Pointer, offset: Expr) -> Expr:
-        word = reinterpret("int32", emitter.load(pointer, offset, 4))
-        return emitter.bind(reinterpret("int8x64", broadcast(word, 16)), "int8x64")
+    def repeated(self, emitter: Emitter, pointer: Pointer, offset: Expr, words: int) -> list[Expr]:
+        made = []
+        for word in range(words):
+            loaded = reinterpret("int32", emitter.load(pointer, offset + 4 * word, 4))
+            made.append(emitter.bind(reinterpret("int8x64", broadcast(loaded, 16)), "int8x64"))
+        return made
 
     def interleaved(self, emitter: Emitter, columns: Sequence[Expr]) -> list[Expr]:
         a, b, c, d = columns

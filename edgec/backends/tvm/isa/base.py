@@ -62,8 +62,13 @@ class InstructionSet(Protocol):
         weights int8."""
         ...
 
-    def repeated(self, emitter: Emitter, pointer: Pointer, offset: Expr) -> Expr:
-        """4 neighbouring activations, for `dot`, in every lane."""
+    @property
+    def words(self) -> tuple[int, ...]:
+        """How many times 4 activations `repeated` takes at once, the best number first; 1 is the last one."""
+        ...
+
+    def repeated(self, emitter: Emitter, pointer: Pointer, offset: Expr, words: int) -> list[Expr]:
+        """4 neighbouring activations, for `dot`, in every lane; then the next 4, and so on."""
         ...
 
     def interleaved(self, emitter: Emitter, columns: Sequence[Expr]) -> list[Expr]:

@@ -37,6 +37,7 @@ class NeonDotprod:
     name: str = "neon_dotprod"
     lanes: int = 4
     stored: str = "int8"
+    words: tuple[int, ...] = (4, 2, 1)
 
     def tvm_target(self, target: Target) -> Mapping[str, Any]:
         core = target.cpu or "generic"
@@ -50,14 +51,20 @@ class NeonDotprod:
         Not measured on hardware."""
         if rows * columns == 1:
             return 1, 8 if vectors % 8 == 0 else 4
-        return even_width(columns, 6), 4
+        return even_width(columns, 5), 4
 
     def dot(self, sums: Expr, activations: Expr, weights: Expr) -> Expr:
         return intrinsic("int32x4", "llvm.aarch64.neon.sdot.v4i32.v16i8", sums, activations, weights)
 
-    def repeated(self, emitter: Emitter, pointer: Pointer, offset: Expr) -> Expr:
-        word = reinterpret("int32", emitter.load(pointer, offset, 4))
-        return emitter.bind(reinterpret("int8x16", broadcast(word, 4)), "int8x16")
+    def repeated(self, emitter: Emitter, pointer: Pointer, offset: Expr, words: int) -> list[Expr]:
+        """Lanes of one vector: sdot can take one of its operand's lanes for all, which saves the loads."""
+        if words == 1:
+            word = reinterpret("int32", emitter.load(pointer, offset, 4))
+            return [emitter.bind(reinterpret("int8x16", broadcast(word, 4)), "int8x16")]
+        loaded = reinterpret(f"int32x{words}", emitter.load(pointer, offset, 4 * words))
+        loaded = emitter.bind(loaded, f"int32x{words}")
+        source = [loaded] * (4 // words)  # TVM makes no vector that is longer than what it is made from
+        return [reinterpret("int8x16", shuffle(source, [word] * 4)) for word in range(words)]
 
     def interleaved(self, emitter: Emitter, columns: Sequence[Expr]) -> list[Expr]:
         a, b, c, d = columns

@@ -165,19 +165,21 @@ class _Tile:
         start = e.bind(self._place(k.x), "int32")
         window = k.window[0] * k.window[1] * k.words
         weights = e.bind(HEADER + 2 * k.vectors * lanes + vector * (window * lanes), "int32")
-        with e.loop(0, k.window[0]) as i, e.loop(0, k.window[1]) as j, e.loop(0, k.words) as word:
-            step = (i * k.window[1] + j) * k.words + word
+        words = next(count for count in isa.words if k.words % count == 0)
+        with e.loop(0, k.window[0]) as i, e.loop(0, k.window[1]) as j, e.loop(0, k.words // words) as part:
+            step = (i * k.window[1] + j) * k.words + part * words
             if self.fetching:
                 self.fetching.fetch(step)
-            loaded = [
-                e.bind(self._weights(weights + (step * vectors + v) * lanes), f"int8x{4 * lanes}")
-                for v in range(vectors)
-            ]
-            for pixel, row in enumerate(sums):
-                place = start + i * k.taps.row + j * k.taps.column + word * 4 + pixel * k.x.column
-                seen = isa.repeated(e, self.x, place)
-                for total, factor in zip(row, loaded, strict=True):
-                    total.set(isa.dot(total.get(), seen, factor))
+            place = start + i * k.taps.row + j * k.taps.column + part * (4 * words)
+            seen = [isa.repeated(e, self.x, place + pixel * k.x.column, words) for pixel in range(k.width)]
+            for word in range(words):
+                loaded = [
+                    e.bind(self._weights(weights + ((step + word) * vectors + v) * lanes), f"int8x{4 * lanes}")
+                    for v in range(vectors)
+                ]
+                for activations, row in zip(seen, sums, strict=True):
+                    for total, factor in zip(row, loaded, strict=True):
+                        total.set(isa.dot(total.get(), activations[word], factor))
         return sums
 
     def _weights(self, offset: Expr) -> Expr:
