@@ -2,32 +2,27 @@
 
 Arguments: the engine's distribution, and the module that it is imported from.
 
-It also compiles what it imported, which is what the runtime of an artifact imports: parsing would take an emulated
+It also compiles what it imported, and what else the runtime of an artifact imports: parsing would take an emulated
 Python longer than anything else at its start.
 """
 
-import argparse  # noqa: F401  this and others: to be compiled
-import ctypes  # noqa: F401
-import hashlib  # noqa: F401
 import importlib
 import importlib.metadata
 import json
 import platform
 import py_compile
-import signal  # noqa: F401
-import struct  # noqa: F401
 import sys
-import tempfile  # noqa: F401
-import zipfile  # noqa: F401
 from pathlib import Path
 
 import numpy
 
+OF_THE_RUNTIME = ("argparse", "ctypes", "hashlib", "signal", "struct", "tempfile", "zipfile")
+
 distribution, module = sys.argv[1:]
 interpreter = importlib.import_module(f"{module}.interpreter").Interpreter
 
-# proof.tflite: ReLU of a 3x3 convolution of 1x4x4x1, padded to 1x4x4x4, with weights -18 to 17 and biases 0 to 3:
-# small integers in float32, so the result is exact on every processor.
+# proof.tflite, which tests/emulator/proof_model.py makes: ReLU of a 3x3 convolution of 1x4x4x1, padded to 1x4x4x4, with
+# weights -18 to 17 and biases 0 to 3: small integers in float32, so the result is exact on every processor.
 image = numpy.arange(16, dtype=numpy.float32).reshape(4, 4)
 weights = numpy.arange(-18, 18, dtype=numpy.float32).reshape(4, 3, 3)
 padded = numpy.pad(image, 1)
@@ -42,6 +37,8 @@ found = engine.get_tensor(engine.get_output_details()[0]["index"])[0]
 if not numpy.array_equal(found, expected):
     sys.exit(f"{distribution} and numpy do not agree on a convolution: {found.tolist()} and {expected.tolist()}")
 
+for name in OF_THE_RUNTIME:
+    importlib.import_module(name)
 for imported in list(sys.modules.values()):
     specification = getattr(imported, "__spec__", None)
     if specification is not None and specification.has_location and specification.cached:

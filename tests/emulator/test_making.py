@@ -15,6 +15,7 @@ from edgec.emulator import cores, debian, making, roots
 from edgec.emulator.making import make
 from edgec.emulator.recipe import RECIPES
 from edgec.errors import OutputError, ToolMissing, UsageError, WorkerTimedOut
+from tests.emulator.proof_model import PLACE, proof_model
 
 SLOW_PIP = "import time, pathlib; pathlib.Path({marker!r}).touch(); time.sleep(600)"
 
@@ -185,6 +186,11 @@ def test_a_disk_that_is_full(programs, monkeypatch):
     assert caught.value.exit_code == 73
     assert "EDGEC_ROOTS_DIR" in caught.value.fix
     assert left(roots.folder()) == []
+
+
+def test_the_model_that_a_root_has_to_run_is_what_its_script_makes():
+    """Else: `python -m tests.emulator.proof_model`."""
+    assert PLACE.read_bytes() == proof_model()
 
 
 def test_a_mirror_that_is_none(programs):
