@@ -7,7 +7,7 @@ from importlib import import_module
 from edgec.backends.base import Backend
 from edgec.errors import UsageError
 
-BACKENDS = ("openvino", "tflite", "edgetpu")
+BACKENDS = ("openvino", "tflite", "edgetpu", "tvm")
 
 
 def backend_tools() -> tuple[str, ...]:

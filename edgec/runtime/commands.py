@@ -15,6 +15,7 @@ import sys
 import time
 import warnings
 from collections.abc import Sequence
+from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -316,7 +317,7 @@ def _load(bundle: Bundle, options: argparse.Namespace) -> Model:
         raise InputError("--threads can't be negative", "0 leaves the number to the engine.", "Give 0 or more.")
     check_device(bundle.manifest)  # before numpy, which has machine code too; Model.load says what can't be checked
     try:
-        import numpy  # noqa: F401 (only to know)
+        import_module("numpy")
     except ImportError as error:
         raise EngineMissing(
             "numpy is not installed", f"{type(error).__name__}: {error}.", "Install it: python3 -m pip install numpy"

@@ -28,6 +28,11 @@ SAFE_STEPS = 2.0**30
 """Numbers of steps below this are within int32, zero point and all."""
 
 
+def is_stored_by_grid(of: TensorType) -> bool:
+    """Whether a type is of 8-bit integers that stand for real numbers: those are stored as `StoredType` says."""
+    return of.quantization is not None and of.dtype in ("int8", "uint8")
+
+
 @dataclass(frozen=True)
 class StoredType:
     """A quantized tensor as it is stored: integer + shift, in the dtype that the instruction set multiplies."""

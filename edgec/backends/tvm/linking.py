@@ -53,7 +53,7 @@ def steps_header(program: Program) -> str:
         symbol = symbols[step.kernel]
         if symbol not in declared:
             declared.add(symbol)
-            operands = ["const void *"] * (len(step.operands) - 1) + ["void *"]
+            operands = ["const void *"] * (len(step.operands) - step.written) + ["void *"] * step.written
             ahead = ["const void *", "int32_t"] if step.ahead else []
             types = ", ".join([*operands, "int32_t", "int32_t", *ahead])
             lines.append(f'extern void {symbol}({types}) __attribute__((visibility("hidden")));')

@@ -39,9 +39,9 @@ class Ahead:
 
 @dataclass(frozen=True)
 class Step:
-    """One call. operands: in the order of the kernel's parameters, its result is the last one.
+    """One call. operands: in the order of the kernel's parameters; the last `written` of them are its results.
 
-    origin: names of ONNX nodes. result: the value that it makes. ahead: for kernels that fetch ahead.
+    origin: names of ONNX nodes. result: the (first) value that it makes. ahead: for kernels that fetch ahead.
     """
 
     kernel: Kernel
@@ -49,6 +49,7 @@ class Step:
     result: str
     origin: tuple[str, ...] = ()
     ahead: Ahead | None = None
+    written: int = 1
 
 
 @dataclass(frozen=True)

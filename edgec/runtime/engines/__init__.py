@@ -14,7 +14,7 @@ import numpy as np
 
 from ..errors import EngineMissing
 
-ENGINES = ("openvino", "tflite")
+ENGINES = ("openvino", "tflite", "tvm")
 
 
 class Engine(Protocol):

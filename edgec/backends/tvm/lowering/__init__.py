@@ -7,7 +7,7 @@ products.py         convolutions and fully-connected layers, and the sums that t
 sums.py             sums of two values
 windows.py          pooling
 conversion.py       between the caller's floats and integers
-movement.py         what moves nothing
+movement.py         what moves elements
 """
 
 from __future__ import annotations
@@ -16,8 +16,8 @@ import onnx
 
 from edgec.backends.tvm.isa.base import InstructionSet
 from edgec.backends.tvm.lowering import conversion, movement, products, sums, windows
-from edgec.backends.tvm.lowering.graph import lowered_graph, require_kernels
-from edgec.backends.tvm.lowering.program_writer import ProgramWriter, write_kind
+from edgec.backends.tvm.lowering.graph import lowered_graph
+from edgec.backends.tvm.lowering.program_writer import ProgramWriter, write
 from edgec.backends.tvm.program import Program
 from edgec.ir.graph import Graph
 
@@ -30,8 +30,7 @@ def lower(model: onnx.ModelProto, isa: InstructionSet) -> Program:
 
 
 def program_of(graph: Graph, isa: InstructionSet) -> Program:
-    """The program of a graph of integer operations. Raises UnsupportedOp naming what there is no kernel for."""
-    require_kernels(graph)
+    """The program of a graph of operations. Raises UnsupportedOp naming what there is no kernel for."""
     writer = ProgramWriter(graph, isa)
     fused = products.sums_of_products(graph)
     for operation in graph.operations:
@@ -41,5 +40,5 @@ def program_of(graph: Graph, isa: InstructionSet) -> Program:
         if name in fused:
             products.write_with_sum(writer, writer.writers[fused[name]], operation)
         else:
-            write_kind(operation.kind, writer, operation)
+            write(writer, operation)
     return writer.finish()

@@ -9,11 +9,11 @@ import numpy as np
 from edgec.backends.tvm.constants import folded_bias, header, product_block, reaches_far, result_words
 from edgec.backends.tvm.kernels import dense, depthwise
 from edgec.backends.tvm.kernels.base import Word
-from edgec.backends.tvm.lowering.program_writer import ProgramWriter, write_kind
+from edgec.backends.tvm.lowering.program_writer import ProgramWriter, write_integer
 from edgec.backends.tvm.lowering.sums import sum_reaches_far, words_of_operands
 from edgec.backends.tvm.program import Place
 from edgec.backends.tvm.storage import Steps, Storage
-from edgec.backends.tvm.support import is_depthwise
+from edgec.backends.tvm.support.products import is_depthwise
 from edgec.backends.tvm.tiles import depthwise_width, pixels_of_vector
 from edgec.ir import kinds
 from edgec.ir.graph import Graph, Operation
@@ -21,7 +21,7 @@ from edgec.ir.kinds.windows import NO_PADDING
 from edgec.ir.reference.products import multipliers
 
 
-@write_kind.register
+@write_integer.register
 def _(kind: kinds.Conv2D, writer: ProgramWriter, operation: Operation) -> None:
     x, weights = (writer.graph.type(name) for name in operation.inputs[:2])
     if is_depthwise(kind, x, weights):
@@ -30,7 +30,7 @@ def _(kind: kinds.Conv2D, writer: ProgramWriter, operation: Operation) -> None:
         _write_dense(writer, operation)
 
 
-@write_kind.register
+@write_integer.register
 def _(kind: kinds.FullyConnected, writer: ProgramWriter, operation: Operation) -> None:
     _write_dense(writer, operation)
 

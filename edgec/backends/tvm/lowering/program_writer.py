@@ -7,23 +7,28 @@ from functools import singledispatch
 
 import numpy as np
 
-from edgec.backends.tvm.constants import Constants, StoredType, Words, header
+from edgec.backends.tvm.constants import Constants, StoredType, Words, header, is_stored_by_grid
 from edgec.backends.tvm.isa.base import InstructionSet
 from edgec.backends.tvm.kernels.base import Kernel, Word
 from edgec.backends.tvm.kernels.borders import Border as BorderKernel
+from edgec.backends.tvm.kernels.movement import Move
 from edgec.backends.tvm.lowering.ahead import looking_ahead
 from edgec.backends.tvm.program import Border, Place, Program, Step
-from edgec.backends.tvm.storage import Storage, covering, image_shape, small_pixel, vector_pixel
+from edgec.backends.tvm.storage import SLACK, Storage, covering, image_shape, small_pixel, vector_pixel
+from edgec.errors import UnsupportedOp
 from edgec.ir import kinds
-from edgec.ir.graph import Graph, Operation
+from edgec.ir.graph import Graph, Operation, TensorType
 from edgec.ir.kinds import Kind
 from edgec.ir.kinds.windows import NO_PADDING, Padding2D
+
+Strides = tuple[int, int, int, int]
+"""Elements from one image, row, column, channel to the next."""
 
 
 class ProgramWriter:
     """What the rules for kinds write to.
 
-    graph: of integer operations. readers, writers: of its values.
+    graph: of operations on integers and on floats. readers, writers: of its values.
     """
 
     def __init__(self, graph: Graph, isa: InstructionSet) -> None:
@@ -35,46 +40,78 @@ class ProgramWriter:
         self._storages: dict[str, Storage] = {}
         self._constants = Constants()
         self._aliases: dict[str, str] = {}
+        self._laid: dict[str, Place] = {}
+        self._delivered: set[str] = set()
 
     def finish(self) -> Program:
+        """The program: what is still to be delivered is copied to the caller's arrays."""
+        for name in self.graph.outputs:
+            if name not in self._delivered:
+                self._copied(name)
         inputs, outputs = (tuple(map(self.border, names)) for names in (self.graph.inputs, self.graph.outputs))
         constants = bytes(self._constants.content)
         return Program(inputs, outputs, looking_ahead(self._steps), dict(self._storages), constants)
 
     # --- values ---
 
+    def type(self, name: str) -> TensorType:
+        """A value's type in the graph."""
+        return self.graph.type(name)
+
     def stored(self, name: str) -> StoredType:
         """A quantized value's type as it is stored."""
         return StoredType.of(self.graph.type(name), self.isa)
 
+    def stored_dtype(self, name: str) -> str:
+        """The dtype of a value in memory."""
+        of = self.graph.type(name)
+        if is_stored_by_grid(of):
+            return self.isa.stored
+        return "uint8" if of.dtype == "bool" else of.dtype
+
     def storage(self, name: str) -> Storage:
-        """How a value lies that has a place."""
-        return self._storages[self._root(name)]
+        """How a value lies: one that was declared, an input (brought in where it is needed), or a constant."""
+        name = self._root(name)
+        if name not in self._storages and name not in self._laid:
+            if self.graph.values[name].is_constant:
+                self._laid[name] = self._lay(name)
+            else:
+                assert name in self.graph.inputs, f"{name} has no place yet"
+                self._bring(name)
+        return self._storages.get(name) or self._plain(name)
 
-    def declare(self, operation: Operation, *, single_pixels: bool = False) -> Storage:
-        """Give the result of an operation its place, and have its border filled.
+    def declare(self, operation: Operation, index: int = 0, *, single_pixels: bool = False) -> Storage:
+        """Give a result of an operation its place, and have its border filled.
 
-        single_pixels: its writer stores channel by channel, so that pixels may be short.
+        index: which result. single_pixels: its writer stores channel by channel, so that pixels may be short.
         """
-        name = operation.outputs[0]
-        readers = list(self._all_readers(name))
-        windows = [item.kind for item in readers if isinstance(item.kind, kinds.Conv2D)]
-        shape = image_shape(self.graph.type(name))
-        assert shape is not None, name
-        # Only dense products read 4 bytes at a time; all other kernels read whole vectors of channels.
-        short = single_pixels and len(windows) == len(readers) and all(kind.groups == 1 for kind in windows)
-        pixel = small_pixel(shape[3]) if short else vector_pixel(shape[3])
-        storage = Storage(shape, pixel, covering([kind.padding for kind in windows]))
-        self._storages[name] = storage
-        if storage.border.any:
-            kernel = BorderKernel(shape[0], storage.rows, storage.columns, pixel, storage.border)
-            zero_point = self.words({Word.ZERO_POINT: self.stored(name).zero_point})
-            self.step(kernel, [zero_point, Place("arena", name)], operation)
-        return storage
+        return self._declare(operation.outputs[index], [operation], single_pixels)
 
     def alias(self, operation: Operation) -> None:
         """Let the result of an operation be the very bytes of its operand."""
         self._aliases[operation.outputs[0]] = self._root(operation.inputs[0])
+
+    def _declare(self, name: str, operations: Sequence[Operation], single_pixels: bool = False) -> Storage:
+        readers = list(self._all_readers(name))
+        windows = [item.kind for item in readers if isinstance(item.kind, kinds.Conv2D)]
+        plain = self._plain(name)
+        # Only dense products read 4 bytes at a time; all other kernels read whole vectors of channels.
+        short = single_pixels and len(windows) == len(readers) and all(kind.groups == 1 for kind in windows)
+        pixel = small_pixel(plain.shape[3]) if short else plain.pixel
+        storage = Storage(plain.shape, plain.dtype, pixel, covering([kind.padding for kind in windows]))
+        self._storages[name] = storage
+        if storage.border.any:
+            size = pixel * storage.itemsize
+            kernel = BorderKernel(storage.shape[0], storage.rows, storage.columns, size, storage.border)
+            quantized = self.type(name).quantization is not None
+            zero_point = self.words({Word.ZERO_POINT: self.stored(name).zero_point if quantized else 0})
+            self.step(kernel, [zero_point, Place("arena", name)], *operations, result=name)
+        return storage
+
+    def _plain(self, name: str) -> Storage:
+        """How a value lies that nobody reads through a window."""
+        shape, dtype = image_shape(self.graph.type(name)), self.stored_dtype(name)
+        return Storage(shape, dtype, vector_pixel(shape[3], dtype))
 
     def _root(self, name: str) -> str:
         return self._aliases.get(name, name)
@@ -92,14 +129,27 @@ class ProgramWriter:
     def corner(self, name: str, padding: Padding2D = NO_PADDING) -> Place:
         """The image's first pixel, or that many pixels above and left of it."""
         storage = self.storage(name)
+        if self._root(name) in self._laid:
+            return self._laid[self._root(name)]
         above, before = padding.top * storage.steps.row, padding.left * storage.pixel
-        return Place("arena", self._root(name), offset=storage.inner - above - before)
+        return Place("arena", self._root(name), offset=(storage.inner - above - before) * storage.itemsize)
 
-    def caller(self, name: str) -> Place:
-        """An input or output of the graph."""
-        if name in self.graph.inputs:
-            return Place("input", index=self.graph.inputs.index(name))
-        return Place("output", index=self.graph.outputs.index(name))
+    def source(self, name: str) -> tuple[Place, Strides]:
+        """A value to be read element by element: an input where the caller has it, all else where it lies."""
+        if name in self.graph.inputs and name not in self._storages:
+            return Place("input", index=self.graph.inputs.index(name)), self.strides(name)
+        steps = self.storage(name).steps
+        return self.corner(name), (steps.image, steps.row, steps.column, 1)
+
+    def target(self, operation: Operation) -> tuple[Place, Strides]:
+        """Where the result of an operation is to be written element by element: to the caller where nobody else reads
+        it, else to a place that it is given here."""
+        name = operation.outputs[0]
+        if self.graph.outputs.count(name) == 1 and not self.readers[name]:
+            self._delivered.add(name)
+            return Place("output", index=self.graph.outputs.index(name)), self.strides(name)
+        steps = self.declare(operation).steps
+        return self.corner(name), (steps.image, steps.row, steps.column, 1)
 
     def words(self, words: Words) -> Place:
         """Constants that are nothing but a header."""
@@ -111,10 +161,25 @@ class ProgramWriter:
 
     # --- steps ---
 
-    def step(self, kernel: Kernel, operands: Sequence[Place], *operations: Operation) -> None:
-        """Call a kernel for what the operations compute together; the last one's result is the step's."""
+    def step(
+        self, kernel: Kernel, operands: Sequence[Place], *operations: Operation, result: str = "", written: int = 1
+    ) -> None:
+        """Call a kernel for what the operations compute together.
+
+        result: what it makes; the last operation's first result, unless told. written: how many operands, at the end,
+        are results.
+        """
         origin = tuple(dict.fromkeys(node for operation in operations for node in operation.origin))
-        self._steps.append(Step(kernel, tuple(operands), operations[-1].outputs[0], origin))
+        made = result or operations[-1].outputs[0]
+        self._steps.append(Step(kernel, tuple(operands), made, origin, written=written))
+
+    def move(
+        self, name: str, shape: Sequence[int], source: tuple[Place, Sequence[int]], target: tuple[Place, Sequence[int]],
+        *operations: Operation,
+    ) -> None:  # fmt: skip
+        """Copy the elements of a box. name: whose dtype they have. shape: of the box; strides in elements, of both."""
+        kernel = Move.of(self.stored_dtype(name), shape, source[1], target[1])
+        self.step(kernel, [source[0], target[0]], *operations, result=name)
 
     # --- the caller's arrays ---
 
@@ -124,15 +189,91 @@ class ProgramWriter:
         order = self.graph.layouts.get(name, tuple(range(of.rank)))
         return Border(name, tuple(of.shape[order.index(axis)] for axis in range(of.rank)), of.dtype)
 
-    def strides(self, name: str) -> tuple[int, int, int, int]:
-        """Of an input or output, in elements, along N, H, W, C."""
-        shape = self.border(name).shape
-        order = self.graph.layouts.get(name, tuple(range(len(shape))))
-        along = [int(np.prod(shape[axis + 1 :])) for axis in order]
-        return (along[0], along[1], along[2], along[3]) if len(along) == 4 else (along[0], 0, 0, along[1])
+    def strides(self, name: str) -> Strides:
+        """Of an input or output, in elements, along N, H, W, C of its image.
+
+        Only of 4 dimensions there are two orders (`edgec.ir.passes.transposes`).
+        """
+        of = self.graph.type(name)
+        if name in self.graph.layouts:
+            shape, order = self.border(name).shape, self.graph.layouts[name]
+            assert len(shape) == 4, f"{name} has {len(shape)} dimensions in another order"
+            n, h, w, c = (int(np.prod(shape[axis + 1 :])) for axis in order)
+            return n, h, w, c
+        _, rows, columns, channels = image_shape(of)
+        return rows * columns * channels, columns * channels, channels, 1
+
+    def _bring(self, name: str) -> None:
+        """Copy an input into the arena."""
+        place, strides = Place("input", index=self.graph.inputs.index(name)), self.strides(name)
+        storage = self._declare(name, [])
+        steps = storage.steps
+        self.move(name, storage.shape, (place, strides), (self.corner(name), (steps.image, steps.row, steps.column, 1)))
+
+    def _copied(self, name: str) -> None:
+        """Copy an output to the caller. An output may be an input or a constant as well."""
+        place, strides = self.source(name)
+        for index in [at for at, other in enumerate(self.graph.outputs) if other == name]:
+            target = Place("output", index=index)
+            self.move(name, image_shape(self.type(name)), (place, strides), (target, self.strides(name)))
+        self._delivered.add(name)
+
+    def _lay(self, name: str) -> Place:
+        """A constant as a value lies: equal ones once."""
+        data, storage = self.graph.constant(name), self._plain(name)
+        assert data is not None
+        if is_stored_by_grid(self.type(name)):
+            data = (data.astype(np.int16) + self.stored(name).shift).astype(storage.dtype)
+        laid = np.zeros((*storage.shape[:3], storage.pixel), storage.dtype)
+        laid[..., : storage.shape[3]] = data.reshape(storage.shape)
+        return self.block(laid.tobytes() + bytes(SLACK))
+
+
+# The rules of kinds: whichever module of this package has one registers it. An operation is looked up among those that
+# move elements, which do not ask what elements are; then among those on integers or those on anything else.
 
 
 @singledispatch
-def write_kind(kind: Kind, writer: ProgramWriter, operation: Operation) -> None:
-    """Write the steps of an operation of a kind."""
-    raise NotImplementedError(f"there is no rule for {type(kind).__name__}")
+def write_moved(kind: Kind, writer: ProgramWriter, operation: Operation) -> None:
+    """Write the steps of an operation whose results are elements of its operands, of any dtype on one grid."""
+    raise _unsupported(operation)
+
+
+@singledispatch
+def write_integer(kind: Kind, writer: ProgramWriter, operation: Operation) -> None:
+    """Write the steps of an operation on quantized tensors."""
+    raise _unsupported(operation)
+
+
+@singledispatch
+def write_float(kind: Kind, writer: ProgramWriter, operation: Operation) -> None:
+    """Write the steps of an operation on float32, and on integers that stand for themselves."""
+    raise _unsupported(operation)
+
+
+def _unsupported(operation: Operation) -> UnsupportedOp:
+    nodes = ", ".join(operation.origin) or operation.outputs[0]
+    return UnsupportedOp(
+        f"The model can't be lowered through tvm: there is no kernel for {operation.kind.label}",
+        f"It computes {nodes}.",
+        "Choose another --backend, where the target lists one.",
+    )
+
+
+def write(writer: ProgramWriter, operation: Operation) -> None:
+    """Write the steps of an operation, whatever it is."""
+    kind = operation.kind
+    if isinstance(kind, MOVING):
+        write_moved(kind, writer, operation)
+    elif any(is_stored_by_grid(writer.type(name)) for name in (operation.inputs[0], operation.outputs[0])):
+        write_integer(kind, writer, operation)
+    else:
+        write_float(kind, writer, operation)
+
+
+MOVING = (
+    kinds.Reshape, kinds.Transpose, kinds.Concat, kinds.Split, kinds.Slice, kinds.Pad, kinds.Gather, kinds.GatherND,
+    kinds.ScatterND, kinds.Tile, kinds.BroadcastTo, kinds.Reverse, kinds.DepthToSpace, kinds.SpaceToDepth,
+    kinds.ResizeNearest, kinds.Select,
+)  # fmt: skip
+"""Kinds whose results are elements of their operands."""

@@ -5,14 +5,14 @@ from __future__ import annotations
 from edgec.backends.tvm.constants import SAFE_STEPS, Number, StoredType, result_words
 from edgec.backends.tvm.kernels.base import Word
 from edgec.backends.tvm.kernels.elementwise import Sum
-from edgec.backends.tvm.lowering.program_writer import ProgramWriter, write_kind
+from edgec.backends.tvm.lowering.program_writer import ProgramWriter, write_integer
 from edgec.ir import kinds
 from edgec.ir.graph import Operation
 
 _LARGEST = 255  # distance between two integers of 8 bits
 
 
-@write_kind.register
+@write_integer.register
 def _(kind: kinds.Binary, writer: ProgramWriter, operation: Operation) -> None:
     a, b = operation.inputs
     name = operation.outputs[0]

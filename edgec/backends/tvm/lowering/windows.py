@@ -5,12 +5,12 @@ from __future__ import annotations
 from edgec.backends.tvm.constants import SAFE_STEPS, result_words
 from edgec.backends.tvm.kernels.base import Word
 from edgec.backends.tvm.kernels.pooling import GlobalMean, MaxPool
-from edgec.backends.tvm.lowering.program_writer import ProgramWriter, write_kind
+from edgec.backends.tvm.lowering.program_writer import ProgramWriter, write_integer
 from edgec.ir import kinds
 from edgec.ir.graph import Operation
 
 
-@write_kind.register
+@write_integer.register
 def _(kind: kinds.MaxPool2D, writer: ProgramWriter, operation: Operation) -> None:
     source, name = operation.inputs[0], operation.outputs[0]
     x, y = writer.storage(source), writer.declare(operation)
@@ -33,7 +33,7 @@ def _(kind: kinds.MaxPool2D, writer: ProgramWriter, operation: Operation) -> Non
     writer.step(kernel, [writer.corner(source), writer.corner(name)], operation)
 
 
-@write_kind.register
+@write_integer.register
 def _(kind: kinds.Reduce, writer: ProgramWriter, operation: Operation) -> None:
     source, name = operation.inputs[0], operation.outputs[0]
     x, y = writer.storage(source), writer.declare(operation)

@@ -1,0 +1,41 @@
+"""What is asked of kernels, and the table of rules that answer."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import singledispatch
+
+from edgec.ir.graph import Graph, Operation, TensorType
+from edgec.ir.kinds import Kind
+
+EIGHT_BITS = ("int8", "uint8")
+
+
+@dataclass(frozen=True)
+class Question:
+    """An operation on quantized tensors. graph: holds the operands, not the result."""
+
+    graph: Graph
+    operation: Operation
+    inputs: tuple[TensorType, ...]
+    output: TensorType
+
+
+@dataclass(frozen=True)
+class TVMKernels:
+    """Answers `edgec.ir.passes.integers.IntegerKernels`."""
+
+    def objection(
+        self, graph: Graph, operation: Operation, inputs: tuple[TensorType, ...], output: TensorType
+    ) -> str | None:
+        """Why there is no kernel for an operation on integers; None where there is one."""
+        x = inputs[0]
+        if x.dtype not in EIGHT_BITS or output.dtype not in EIGHT_BITS:
+            return f"there is no {operation.kind.label} kernel from {x.dtype} to {output.dtype}"
+        return objection(operation.kind, Question(graph, operation, inputs, output))
+
+
+@singledispatch
+def objection(kind: Kind, asked: Question) -> str | None:
+    """Why there is no kernel for a kind on integers; None where there is one."""
+    return f"there is no {kind.label} kernel"
