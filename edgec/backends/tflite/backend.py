@@ -69,7 +69,8 @@ class TFLite:
         Raises InternalError when a quantized model would be computed in float throughout, or weights that were made
         smaller take more room than in the model; ModelRefused when the file would be larger than 2 GiB.
         """
-        from edgec.backends.tflite.facts import Declared, border, facts
+        from edgec.backends.integer_facts import Declared
+        from edgec.backends.tflite.facts import border, facts
         from edgec.backends.tflite.fast_kernels import FastKernels
         from edgec.backends.tflite.kernels import TFLiteKernels
         from edgec.backends.tflite.lowering import lower

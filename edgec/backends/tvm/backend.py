@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib.metadata
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from edgec import worker
@@ -68,9 +68,15 @@ class TVM:
         """
         from edgec.backends.tvm.building import build
 
-        call = {"model": job.model, "isa": _instruction_set(job.target), "target": job.target, "out": job.out / _FILE}
-        built = worker.call(build, call, timeout=_TIMEOUT)
-        return Payload(engine="tvm", files=(_FILE,), facts=asdict(built))
+        isa = _instruction_set(job.target)
+        call = {
+            "model": job.model,
+            "precision": job.precision,
+            "isa": isa,
+            "target": job.target,
+            "out": job.out / _FILE,
+        }
+        return Payload(engine="tvm", files=(_FILE,), facts=worker.call(build, call, timeout=_TIMEOUT))
 
 
 def _instruction_set(target: Target) -> str:

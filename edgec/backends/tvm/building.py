@@ -2,40 +2,42 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
+from edgec.backends.base import Precision
 from edgec.backends.tvm.isa import named
 from edgec.backends.tvm.linking import link
 from edgec.backends.tvm.program import Program
 from edgec.targets import Target
 
 
-@dataclass(frozen=True)
-class Built:
-    """What a report says of a library.
+def build(model: Path, precision: Precision, isa: str, target: Target, out: Path) -> dict[str, Any]:
+    """Write the shared library of an ONNX model at `out`; what a report says of it.
 
-    steps: how many there are; kernels: how many different ones. arena, constants: bytes.
+    Raises UnsupportedOp naming what there is no kernel for, and InternalError when a quantized model would be computed
+    in float throughout.
     """
-
-    steps: int
-    kernels: int
-    arena: int
-    constants: int
-
-
-def build(model: Path, isa: str, target: Target, out: Path) -> Built:
-    """Write the shared library of an ONNX model at `out`."""
-    from edgec.backends.tvm.lowering import lower
+    from edgec.backends.claims import require_claimed
+    from edgec.backends.integer_facts import Declared
+    from edgec.backends.tvm.facts import facts
+    from edgec.backends.tvm.lowering import program_of
+    from edgec.backends.tvm.lowering.graph import lowered
     from edgec.onnx_graph.graph import load_model
 
-    return build_program(lower(load_model(model), named(isa)), isa, target, out)
+    onnx_model = load_model(model)
+    declared, found = Declared.by(onnx_model), lowered(onnx_model)
+    del onnx_model  # its weights are in the graph now
+    program = program_of(found.graph, named(isa))
+    build_program(program, isa, target, out)
+    observed = facts(found, program, out, declared)
+    require_claimed("TVM", precision, observed, declared.stored, declared.stored)
+    return observed
 
 
-def build_program(program: Program, isa: str, target: Target, out: Path) -> Built:
+def build_program(program: Program, isa: str, target: Target, out: Path) -> None:
     """Write the shared library of a program at `out`."""
     from edgec.backends.tvm.generating import object_file
 
     kernels = {symbol: kernel for kernel, symbol in program.symbols().items()}
     link(program, object_file(kernels, named(isa), target), target, out)
-    return Built(len(program.steps), len(kernels), program.plan().size, len(program.constants))

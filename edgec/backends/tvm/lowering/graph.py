@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import onnx
 
 from edgec.backends.tvm.support import TVMKernels
@@ -10,18 +12,35 @@ from edgec.ir.importer import import_model
 from edgec.ir.passes.fold_constants import fold_constants
 from edgec.ir.passes.fuse import fuse
 from edgec.ir.passes.identities import merge_reshapes, remove_identities, share_duplicates
-from edgec.ir.passes.integers import integer_operations
+from edgec.ir.passes.integers import FloatOperation, float_between, integer_operations
 from edgec.ir.passes.transposes import place_transposes
 from edgec.ir.verifier import run_passes
 
 
-def lowered_graph(model: onnx.ModelProto) -> Graph:
+@dataclass(frozen=True)
+class Lowered:
+    """A model as it is to be computed.
+
+    graph: what a program is made of. in_float: operations of a quantized model that no integer kernel computes.
+    """
+
+    graph: Graph
+    in_float: tuple[FloatOperation, ...]
+
+
+def lowered(model: onnx.ModelProto) -> Lowered:
     """The graph that a program is made of: operations on integers where there are kernels for them, else on floats.
 
     Images at the border are channels last: the kernels that convert the caller's floats read and write any order.
     """
-    passes = [fold_constants, channels_last, fuse, in_integers, merge_reshapes, remove_identities, share_duplicates]
-    return run_passes(import_model(model), passes)
+    early = run_passes(import_model(model), [fold_constants, channels_last, fuse])
+    graph = run_passes(early, [in_integers, merge_reshapes, remove_identities, share_duplicates])
+    return Lowered(graph, tuple(float_between(early, TVMKernels())))
+
+
+def lowered_graph(model: onnx.ModelProto) -> Graph:
+    """What is computed of a model, see `Lowered`."""
+    return lowered(model).graph
 
 
 def channels_last(graph: Graph) -> Graph:
