@@ -32,8 +32,8 @@ def make(archive: Path) -> str:
     host = "{0.scheme}://{0.netloc}".format(urlsplit(address))
     words.append(f"--customize-hook=sed -i 's#{host}#http://mirror.invalid#' \"$1/etc/apt/sources.list\"")
     made = call([*words, SUITE, str(archive), f"deb {address} {SUITE} main"], seconds=1200)
-    if made.returncode != 0:
-        raise Failed(f"mmdebstrap failed:\n{made.stderr[-3000:]}")
+    if made.exit_code != 0:
+        raise Failed(f"mmdebstrap failed:\n{made.errors[-3000:]}")
     return host
 
 
@@ -41,7 +41,7 @@ def mirror() -> str:
     """The mirror that this machine has the suite from."""
     listed = call(
         ["apt-get", "indextargets", "--format", "$(REPO_URI)", f"Release: {SUITE}", "Component: main"], seconds=60
-    ).stdout.split()
+    ).output.split()
     if not listed:
         raise Impossible(
             f"No base image can be made here: apt has no mirror of Debian {SUITE}.\n"

@@ -13,7 +13,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from image_test import base_image
-from image_test.engines import BUILD_SECONDS, RUN_SECONDS, Build, Failed, Impossible, Ran, Settings, call
+from image_test.engines import BUILD_SECONDS, RUN_SECONDS, Build, Failed, Impossible, Ran, Settings, call, run_words
 
 _ISOLATION = ("--isolation", "chroot")
 
@@ -45,19 +45,8 @@ class Buildah:
         archive.unlink()
 
     def build(self, build: Build) -> str:
-        words = ["bud", *_ISOLATION, "--pull=never", "--layers", "--tag", build.tag]
-        if build.target:
-            words += ["--target", build.target]
-        if build.dockerfile:
-            words += ["--file", str(build.dockerfile)]
-        for name, value in build.arguments.items():
-            words += ["--build-arg", f"{name}={value}"]
-        for name, path in build.secrets.items():
-            words += ["--secret", f"id={name},src={path}"]
-        made = self._call(*words, str(build.context), seconds=BUILD_SECONDS)
-        if made.exit_code != 0:
-            raise Failed(f"{build.tag} can't be built:\n{(made.output + made.errors)[-6000:]}")
-        return made.output + made.errors
+        words = ["bud", *_ISOLATION, "--pull=never", "--layers", *build.words]
+        return build.log_of(self._call(*words, seconds=BUILD_SECONDS))
 
     def run(
         self,
@@ -68,11 +57,7 @@ class Buildah:
         user: str | None = None,
         mounts: Mapping[Path, str] | None = None,
     ) -> Ran:
-        words = ["run", *_ISOLATION]
-        for here, there in (mounts or {}).items():
-            words += ["--volume", f"{here}:{there}"]
-        if user:
-            words += ["--user", user]
+        words = ["run", *_ISOLATION, *run_words(user, mounts)]
         program = self.settings(image).entrypoint if entrypoint is None else entrypoint
         container = self._ask("from", "--pull=never", image).strip()
         try:
@@ -104,10 +89,10 @@ class Buildah:
             root = self._folder / driver
             storage = ("--root", f"{root}/storage", "--runroot", f"{root}/run", "--storage-driver", driver)
             tried = call(["buildah", *storage, "from", "scratch"], seconds=60)
-            if tried.returncode == 0:
+            if tried.exit_code == 0:
                 call(["buildah", *storage, "rm", "--all"], seconds=60)
                 return storage
-        raise Impossible(f"buildah can't store images in {self._folder}:\n{tried.stderr}")
+        raise Impossible(f"buildah can't store images in {self._folder}:\n{tried.errors}")
 
     def _ask(self, *words: str) -> str:
         asked = self._call(*words, seconds=600)
@@ -116,7 +101,5 @@ class Buildah:
         return asked.output
 
     def _call(self, *words: str, seconds: float, before: Sequence[str] = ()) -> Ran:
-        called = call(
-            [*before, "buildah", *self._storage, *words], seconds=seconds, environment={"TMPDIR": str(self._folder)}
-        )
-        return Ran(called.returncode, called.stdout, called.stderr)
+        environment = {"TMPDIR": str(self._folder)}
+        return call([*before, "buildah", *self._storage, *words], seconds=seconds, environment=environment)

@@ -7,7 +7,7 @@ import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from image_test.engines import BUILD_SECONDS, RUN_SECONDS, Build, Failed, Ran, Settings, call
+from image_test.engines import BUILD_SECONDS, RUN_SECONDS, Build, Failed, Ran, Settings, call, run_words
 
 
 class DockerCli:
@@ -19,21 +19,10 @@ class DockerCli:
         self._tags: list[str] = []
 
     def build(self, build: Build) -> str:
-        words = [self.name, "build", "--no-cache", "--tag", build.tag]
-        words += ["--progress", "plain"] if self.name == "docker" else ["--layers=false"]  # which it would keep
-        if build.target:
-            words += ["--target", build.target]
-        if build.dockerfile:
-            words += ["--file", str(build.dockerfile)]
-        for name, value in build.arguments.items():
-            words += ["--build-arg", f"{name}={value}"]
-        for name, path in build.secrets.items():
-            words += ["--secret", f"id={name},src={path}"]
+        own = ["--progress", "plain"] if self.name == "docker" else ["--layers=false"]  # which it would keep
+        words = [self.name, "build", "--no-cache", *own, *build.words]
         self._tags.append(build.tag)
-        made = call([*words, str(build.context)], seconds=BUILD_SECONDS, environment={"DOCKER_BUILDKIT": "1"})
-        if made.returncode != 0:
-            raise Failed(f"{build.tag} can't be built:\n{(made.stdout + made.stderr)[-6000:]}")
-        return made.stdout + made.stderr
+        return build.log_of(call(words, seconds=BUILD_SECONDS, environment={"DOCKER_BUILDKIT": "1"}))
 
     def run(
         self,
@@ -44,18 +33,13 @@ class DockerCli:
         user: str | None = None,
         mounts: Mapping[Path, str] | None = None,
     ) -> Ran:
-        words = [self.name, "run", "--rm", "--network", "none"]
-        for here, there in (mounts or {}).items():
-            words += ["--volume", f"{here}:{there}"]
-        if user:
-            words += ["--user", user]
-            if self.name == "podman" and os.getuid() != 0:
-                words += ["--userns", "keep-id"]
+        words = [self.name, "run", "--rm", "--network", "none", *run_words(user, mounts)]
+        if user and self.name == "podman" and os.getuid() != 0:
+            words += ["--userns", "keep-id"]
         if entrypoint:
             words += ["--entrypoint", entrypoint[0]]
             arguments = [*entrypoint[1:], *arguments]
-        ran = call([*words, image, *arguments], seconds=RUN_SECONDS)
-        return Ran(ran.returncode, ran.stdout, ran.stderr)
+        return call([*words, image, *arguments], seconds=RUN_SECONDS)
 
     def settings(self, image: str) -> Settings:
         config = json.loads(self._ask("image", "inspect", image))[0]["Config"]
@@ -74,6 +58,6 @@ class DockerCli:
 
     def _ask(self, *words: str) -> str:
         asked = call([self.name, *words], seconds=120)
-        if asked.returncode != 0:
-            raise Failed(f"{self.name} {' '.join(words)}\n{asked.stderr}")
-        return asked.stdout
+        if asked.exit_code != 0:
+            raise Failed(f"{self.name} {' '.join(words)}\n{asked.errors}")
+        return asked.output

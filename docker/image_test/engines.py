@@ -36,10 +36,28 @@ class Build:
     arguments: Mapping[str, str] = field(default_factory=dict)
     secrets: Mapping[str, Path] = field(default_factory=dict)
 
+    @property
+    def words(self) -> list[str]:
+        """What every engine is told in the same words; the context comes last."""
+        return [
+            *("--tag", self.tag),
+            *(("--target", self.target) if self.target else ()),
+            *(("--file", str(self.dockerfile)) if self.dockerfile else ()),
+            *(word for name, value in self.arguments.items() for word in ("--build-arg", f"{name}={value}")),
+            *(word for name, path in self.secrets.items() for word in ("--secret", f"id={name},src={path}")),
+            str(self.context),
+        ]
+
+    def log_of(self, made: Ran) -> str:
+        """What the build has printed. Raises Failed when it did not end well."""
+        if made.exit_code != 0:
+            raise Failed(f"{self.tag} can't be built:\n{(made.output + made.errors)[-6000:]}")
+        return made.output + made.errors
+
 
 @dataclass(frozen=True)
 class Ran:
-    """A command in a container that ended."""
+    """A command that ended, in a container or here."""
 
     exit_code: int
     output: str
@@ -92,9 +110,13 @@ class Engine(Protocol):
         ...
 
 
-def call(
-    words: Sequence[str], *, seconds: float, environment: Mapping[str, str] | None = None
-) -> subprocess.CompletedProcess[str]:
+def run_words(user: str | None, mounts: Mapping[Path, str] | None) -> list[str]:
+    """How `Engine.run` tells every engine whom to be and what to mount."""
+    volumes = [word for here, there in (mounts or {}).items() for word in ("--volume", f"{here}:{there}")]
+    return [*volumes, *(("--user", user) if user else ())]
+
+
+def call(words: Sequence[str], *, seconds: float, environment: Mapping[str, str] | None = None) -> Ran:
     """Run a program in a process group of its own. Raises Failed when it takes too long, and ends the group."""
     process = subprocess.Popen(
         words,
@@ -114,7 +136,7 @@ def call(
         if isinstance(error, subprocess.TimeoutExpired):
             raise Failed(f"{' '.join(words)}\ndid not end within {seconds:.0f} seconds") from error
         raise
-    return subprocess.CompletedProcess(words, process.returncode, output, errors)
+    return Ran(process.returncode, output, errors)
 
 
 def answers(program: str) -> bool:
@@ -122,6 +144,6 @@ def answers(program: str) -> bool:
     if shutil.which(program) is None:
         return False
     try:
-        return call([program, "info"], seconds=30).returncode == 0
+        return call([program, "info"], seconds=30).exit_code == 0
     except Failed:
         return False

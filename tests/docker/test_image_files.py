@@ -17,7 +17,7 @@ _DOCKERFILE = (_ROOT / "Dockerfile").read_text()
 _LOCKS = _ROOT / "docker" / "locks"
 sys.path.append(str(_ROOT / "docker"))
 
-from image_test import base_image, buildah, engines, workplace  # noqa: E402
+from image_test import base_image, buildah, docker_cli, engines, workplace  # noqa: E402
 
 
 def pins(lock: Path) -> dict[str, str]:
@@ -37,8 +37,11 @@ def test_the_compiler_has_all_that_its_extras_ask_for() -> None:
     project = tomllib.loads((_ROOT / "pyproject.toml").read_text())["project"]
     extras = project["optional-dependencies"]
     (everything,) = map(Requirement, extras["all"])
-    asked = [*project["dependencies"], *(line for extra in everything.extras for line in extras[extra])]
-    assert {Requirement(line).name for line in asked} <= pins(_LOCKS / "edgec.lock").keys()
+    lines = [*project["dependencies"], *(line for extra in everything.extras for line in extras[extra])]
+    asked = [Requirement(line) for line in lines]
+    own = [each for each in asked if each.name == project["name"]]  # an extra that builds on another
+    assert all(each.extras <= everything.extras for each in own)
+    assert {each.name for each in asked} - {project["name"]} <= pins(_LOCKS / "edgec.lock").keys()
     assert everything.extras == extras.keys() - {"all", "dev"}
 
 
@@ -103,6 +106,36 @@ def test_an_engine_that_does_not_answer_is_not_chosen(tmp_path, monkeypatch) -> 
     assert not engines.answers("docker")
     program.write_text("#!/bin/sh\nexit 0\n")
     assert engines.answers("docker")
+
+
+@pytest.mark.parametrize("name", ["docker", "podman"])
+def test_an_engine_is_told_all_that_was_asked_for(name, tmp_path, monkeypatch) -> None:
+    program = tmp_path / name
+    program.write_text('#!/bin/sh\nfor word; do echo "$word"; done\n')
+    program.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:/usr/bin:/bin")
+    engine = docker_cli.DockerCli(name)
+    build = engines.Build(
+        "it", Path("/context"), "runtime", Path("/file"), {"ONE": "1", "TWO": "2"}, {"pip.conf": Path("/pip.conf")}
+    )
+    told = engine.build(build).split()
+    assert told[:2] == ["build", "--no-cache"]
+    assert " ".join(told).endswith(
+        " --tag it --target runtime --file /file --build-arg ONE=1 --build-arg TWO=2"
+        " --secret id=pip.conf,src=/pip.conf /context"
+    )
+    ran = engine.run("it", ["a"], entrypoint=["sh", "-c"], user="7:7", mounts={Path("/here"): "/there"})
+    told = ran.output.split()
+    assert told[:4] == ["run", "--rm", "--network", "none"]
+    assert " ".join(told[4:]).startswith("--volume /here:/there --user 7:7 ")
+    assert told[-5:] == ["--entrypoint", "sh", "it", "-c", "a"]
+
+
+def test_a_build_that_fails_shows_the_end_of_its_log() -> None:
+    build = engines.Build("it", Path("/context"))
+    assert build.log_of(engines.Ran(0, "done", "")) == "done"
+    with pytest.raises(engines.Failed, match=r"it can't be built:\n(?s:.*)the reason$"):
+        build.log_of(engines.Ran(1, "x" * 10000, "the reason"))
 
 
 def test_a_command_that_hangs_is_ended_with_its_children(tmp_path) -> None:
