@@ -130,7 +130,7 @@ def _info(artifact: Path, options: argparse.Namespace) -> dict[str, Any]:
             ("target", f"{manifest['target']} ({manifest['arch']})"),
             ("precision", manifest["precision"]),
             ("backend", manifest["backend"]),
-            ("engine", f"{engine['distribution']} >= {engine['minimum_version']}"),
+            ("engine", _engine(engine)),
             ("CPU features", ", ".join(manifest["cpu_features"]) or "none beyond the architecture's"),
             *([("glibc", f">= {manifest['min_glibc']}")] if "min_glibc" in manifest else []),
             ("preprocessing", (manifest.get("preprocess") or {}).get("name") or "none: takes arrays"),
@@ -145,6 +145,12 @@ def _info(artifact: Path, options: argparse.Namespace) -> dict[str, Any]:
         ]
         _print_rows(rows)
     return manifest
+
+
+def _engine(needed: dict[str, Any]) -> str:
+    if not needed["distribution"]:
+        return f"{needed['name']}: the payload is machine code, nothing has to be installed for it"
+    return f"{needed['distribution']} >= {needed['minimum_version']}"
 
 
 def _spec(spec: dict[str, Any]) -> str:

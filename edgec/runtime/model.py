@@ -157,6 +157,8 @@ def check_engine(needed: Mapping[str, Any]) -> list[str]:
     Raises EngineMissing when none is installed.
     """
     first = needed.get("distribution", needed["name"])
+    if not first:
+        return []  # the payload is its own engine
     least = {first: needed["minimum_version"], **alternatives(needed["name"])}
     for distribution, minimum in least.items():
         try:

@@ -95,12 +95,15 @@ def run(ingested: Path, lowered: Path, validated: Path, params: PackParams, cont
 
 
 def _engine(payload: Mapping[str, Any]) -> dict[str, Any]:
-    """What the device needs. An older engine may not know what this one wrote, so this version is the least."""
+    """What the device needs. An older engine may not know what this one wrote, so this version is the least.
+
+    A payload of machine code brings its engine along: there is no distribution to install, and no version of one.
+    """
     distribution = import_module(f"edgec.runtime.engines.{payload['engine']}").DISTRIBUTION
     return {
         "name": payload["engine"],
         "distribution": distribution,
-        "minimum_version": importlib.metadata.version(distribution),
+        "minimum_version": importlib.metadata.version(distribution) if distribution else "",
         "options": payload["options"],
     }
 

@@ -138,6 +138,10 @@ def test_an_engine_that_is_not_installed_is_named():
     assert 'pip install "no-such-package>=1.0"' in caught.value.fix
 
 
+def test_a_payload_that_is_its_own_engine_needs_nothing_installed():
+    assert check_engine({"name": "tvm", "distribution": "", "minimum_version": ""}) == []
+
+
 def test_an_engine_that_the_runtime_does_not_know_is_refused():
     with pytest.raises(EngineMissing, match="needs the engine 'abacus'"):
         open_engine("abacus", {}, {})

@@ -1,7 +1,8 @@
 """Engines by name. One module an engine; each is imported when an artifact asks for it.
 
-A module here has `DISTRIBUTION` (what to install) and `load(files, options, threads) -> Engine`; some have
-`ALTERNATIVES`, distributions that do as well, with their least versions.
+A module here has `DISTRIBUTION` (what to install; "" where the payload is machine code that needs nothing) and
+`load(files, options, threads) -> Engine`; some have `ALTERNATIVES`, distributions that do as well, with their least
+versions.
 """
 
 from __future__ import annotations
