@@ -95,6 +95,7 @@ ENV PYTHONPATH=/opt/engine
 # No HEALTHCHECK: an artifact's commands end by themselves. docs/docker.md has one for a service that builds on this image.
 ENTRYPOINT ["python3"]
 CMD ["--version"]
+# Labels are last in either image, not in a stage below both: another revision then rebuilds nothing but them.
 ARG VERSION=0.1.0
 ARG SOURCE=unknown
 ARG REVISION=unknown

@@ -42,29 +42,19 @@ def armv7l_roots():
     return _roots("armv7l")
 
 
-@pytest.fixture
-def rpi2_machine(armv7l_roots, monkeypatch):
-    """A Cortex-A7; builds in this test find its root too."""
-    monkeypatch.setenv("EDGEC_ROOTS_DIR", str(armv7l_roots))
-    return Machine.of(load_target("rpi2"))
+def _machine_of(name):
+    """A fixture: the emulated device of a built-in target. Builds in the same test find its root too."""
+
+    @pytest.fixture
+    def machine(request, monkeypatch):
+        target = load_target(name)
+        monkeypatch.setenv("EDGEC_ROOTS_DIR", str(request.getfixturevalue(f"{target.arch}_roots")))
+        return Machine.of(target)
+
+    return machine
 
 
-@pytest.fixture
-def rpi3_machine(aarch64_roots, monkeypatch):
-    """A Cortex-A53; builds in this test find its root too."""
-    monkeypatch.setenv("EDGEC_ROOTS_DIR", str(aarch64_roots))
-    return Machine.of(load_target("rpi3"))
-
-
-@pytest.fixture
-def rpi4_machine(aarch64_roots, monkeypatch):
-    """A Cortex-A72; builds in this test find its root too."""
-    monkeypatch.setenv("EDGEC_ROOTS_DIR", str(aarch64_roots))
-    return Machine.of(load_target("rpi4"))
-
-
-@pytest.fixture
-def rpi5_machine(aarch64_roots, monkeypatch):
-    """A Cortex-A76; builds in this test find its root too."""
-    monkeypatch.setenv("EDGEC_ROOTS_DIR", str(aarch64_roots))
-    return Machine.of(load_target("rpi5"))
+rpi2_machine = _machine_of("rpi2")  # a Cortex-A7
+rpi3_machine = _machine_of("rpi3")  # a Cortex-A53
+rpi4_machine = _machine_of("rpi4")  # a Cortex-A72
+rpi5_machine = _machine_of("rpi5")  # a Cortex-A76
