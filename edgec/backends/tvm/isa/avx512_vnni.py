@@ -40,7 +40,9 @@ class Avx512Vnni:
 
     name: str = "avx512_vnni"
     lanes: int = 16
+    registers: int = 32
     stored: str = "uint8"
+    weight_words: int = 16
     words: tuple[int, ...] = (1,)
 
     def tvm_target(self, target: Target) -> Mapping[str, Any]:
@@ -74,6 +76,12 @@ class Avx512Vnni:
 
     def dot(self, sums: Expr, activations: Expr, weights: Expr) -> Expr:
         return intrinsic("int32x16", "llvm.x86.avx512.vpdpbusd.512", sums, activations, weights)
+
+    def packed(self, weights: np.ndarray) -> np.ndarray:
+        return np.ascontiguousarray(weights).view(np.int32)[..., 0]
+
+    def weights(self, emitter: Emitter, pointer: Pointer, offset: Expr) -> Expr:
+        return emitter.bind(reinterpret("int8x64", emitter.load(pointer, offset, self.lanes)), "int8x64")
 
     def repeated(self, emitter: Emitter, pointer: Pointer, offset: Expr, words: int) -> list[Expr]:
         made = []

@@ -11,6 +11,9 @@ import numpy as np
 from edgec.backends.tvm.emitter import Emitter, Expr, Pointer
 from edgec.targets import Target
 
+Operand = Any
+"""What `dot` multiplies: a vector, or some where the instruction set has to widen bytes before."""
+
 
 @dataclass(frozen=True)
 class StoredGrid:
@@ -38,6 +41,11 @@ class InstructionSet(Protocol):
     def lanes(self) -> int: ...
 
     @property
+    def registers(self) -> int:
+        """How many vectors it can hold at once: 32 or 16."""
+        ...
+
+    @property
     def stored(self) -> str:
         """dtype of activations in memory: what the instruction for products wants. "uint8" or "int8"."""
         ...
@@ -57,9 +65,22 @@ class InstructionSet(Protocol):
         """
         ...
 
-    def dot(self, sums: Expr, activations: Expr, weights: Expr) -> Expr:
-        """sums[i] + sum of the products of bytes 4i ... 4i + 3: int32, wrapping around; activations are `stored`,
+    def dot(self, sums: Expr, activations: Operand, weights: Operand) -> Expr:
+        """sums[i] + sum of the products of elements 4i ... 4i + 3: int32, wrapping around; activations are `stored`,
         weights int8."""
+        ...
+
+    @property
+    def weight_words(self) -> int:
+        """int32 words that a vector's weights take: 4 for each lane."""
+        ...
+
+    def packed(self, weights: np.ndarray) -> np.ndarray:
+        """Weights int8 [..., lanes, 4] as `weights` reads them: [..., weight_words], of any dtype and as many bytes."""
+        ...
+
+    def weights(self, emitter: Emitter, pointer: Pointer, offset: Expr) -> Operand:
+        """A vector's weights for `dot`, from words of int32."""
         ...
 
     @property
@@ -67,12 +88,12 @@ class InstructionSet(Protocol):
         """How many times 4 activations `repeated` takes at once, the best number first; 1 is the last one."""
         ...
 
-    def repeated(self, emitter: Emitter, pointer: Pointer, offset: Expr, words: int) -> list[Expr]:
+    def repeated(self, emitter: Emitter, pointer: Pointer, offset: Expr, words: int) -> list[Operand]:
         """4 neighbouring activations, for `dot`, in every lane; then the next 4, and so on."""
         ...
 
-    def interleaved(self, emitter: Emitter, columns: Sequence[Expr]) -> list[Expr]:
-        """4 vectors of bytes (one a column) to 4 vectors for `dot`: lane i of vector v has the 4 columns' bytes of
+    def interleaved(self, emitter: Emitter, columns: Sequence[Expr]) -> list[Operand]:
+        """4 vectors of bytes (one a column) to 4 operands of `dot`: lane i of vector v has the 4 columns' bytes of
         position order(4)[v, i]."""
         ...
 

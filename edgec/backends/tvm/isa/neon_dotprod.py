@@ -36,7 +36,9 @@ class NeonDotprod:
 
     name: str = "neon_dotprod"
     lanes: int = 4
+    registers: int = 32
     stored: str = "int8"
+    weight_words: int = 4
     words: tuple[int, ...] = (4, 2, 1)
 
     def tvm_target(self, target: Target) -> Mapping[str, Any]:
@@ -56,6 +58,12 @@ class NeonDotprod:
     def dot(self, sums: Expr, activations: Expr, weights: Expr) -> Expr:
         # Both are int8, so they may change places: only the last operand can be a lane that is taken for all.
         return intrinsic("int32x4", "llvm.aarch64.neon.sdot.v4i32.v16i8", sums, weights, activations)
+
+    def packed(self, weights: np.ndarray) -> np.ndarray:
+        return np.ascontiguousarray(weights).view(np.int32)[..., 0]
+
+    def weights(self, emitter: Emitter, pointer: Pointer, offset: Expr) -> Expr:
+        return emitter.bind(reinterpret("int8x16", emitter.load(pointer, offset, self.lanes)), "int8x16")
 
     def repeated(self, emitter: Emitter, pointer: Pointer, offset: Expr, words: int) -> list[Expr]:
         """Lanes of one vector: sdot can take one of its operand's lanes for all, which saves the loads."""
