@@ -102,12 +102,12 @@ def product_block(
 ) -> bytes:
     """The constants of a product.
 
-    bias: int32 [O]; factors: float32 [O]; channels: which of them each lane has, -1 for none; weights: int8, packed.
+    bias: int32 [O]; factors: float32 [O]; channels: which of them each lane has, -1 for none; weights: packed.
     """
     there = channels >= 0
     lanes = np.where(there, bias[channels], 0).astype(np.int32)
     scales = np.where(there, factors[channels], 0).astype(np.float32)
-    return b"".join(part.tobytes() for part in (words, lanes, scales, weights.astype(np.int8)))
+    return b"".join(part.tobytes() for part in (words, lanes, scales, weights))
 
 
 @dataclass

@@ -76,7 +76,7 @@ class InstructionSet(Protocol):
         ...
 
     def packed(self, weights: np.ndarray) -> np.ndarray:
-        """Weights int8 [..., lanes, 4] as `weights` reads them: [..., weight_words], of any dtype and as many bytes."""
+        """Weights int8 [..., lanes, 4] as `weights` reads them: int32 [..., weight_words]."""
         ...
 
     def weights(self, emitter: Emitter, pointer: Pointer, offset: Expr) -> Operand:

@@ -164,7 +164,7 @@ class _Tile:
         sums = [[e.register(lanes, "int32", value) for value in bias] for _ in range(k.width)]
         start = e.bind(self._place(k.x), "int32")
         window = k.window[0] * k.window[1] * k.words
-        weights = e.bind(HEADER + 2 * k.vectors * lanes + vector * (window * lanes), "int32")
+        weights = e.bind(HEADER + 2 * k.vectors * lanes + vector * (window * isa.weight_words), "int32")
         words = next(count for count in isa.words if k.words % count == 0)
         with e.loop(0, k.window[0]) as i, e.loop(0, k.window[1]) as j, e.loop(0, k.words // words) as part:
             step = (i * k.window[1] + j) * k.words + part * words
@@ -173,18 +173,12 @@ class _Tile:
             place = start + i * k.taps.row + j * k.taps.column + part * (4 * words)
             seen = [isa.repeated(e, self.x, place + pixel * k.x.column, words) for pixel in range(k.width)]
             for word in range(words):
-                loaded = [
-                    e.bind(self._weights(weights + ((step + word) * vectors + v) * lanes), f"int8x{4 * lanes}")
-                    for v in range(vectors)
-                ]
+                first = weights + (step + word) * (vectors * isa.weight_words)
+                loaded = [isa.weights(e, self.constants, first + v * isa.weight_words) for v in range(vectors)]
                 for activations, row in zip(seen, sums, strict=True):
                     for total, factor in zip(row, loaded, strict=True):
                         total.set(isa.dot(total.get(), activations[word], factor))
         return sums
-
-    def _weights(self, offset: Expr) -> Expr:
-        lanes = self.isa.lanes
-        return reinterpret(f"int8x{4 * lanes}", self.emitter.load(self.constants, offset, lanes))
 
     def _results(self, tile: Tile, vector: Expr, sums: Sequence[Sequence[Register]]) -> None:
         k, e, isa = self.kernel, self.emitter, self.isa
@@ -268,7 +262,7 @@ def channel_tiles(channels: int, lanes: int, most: int) -> tuple[Tile, ...]:
 def packed(weights: np.ndarray, tiles: Sequence[Tile], isa: InstructionSet) -> tuple[np.ndarray, np.ndarray]:
     """Weights int8 [O, K] (K a multiple of 4) as the kernel reads them, and the output channel in each lane.
 
-    Weights: [tile][K / 4][vector][lane][4]; channels: int64, -1 where there is none.
+    Weights: [tile][K / 4][vector][weight_words]; channels: int64, -1 where there is none.
     """
     outputs, depth = weights.shape
     order, start = [], 0
@@ -282,6 +276,6 @@ def packed(weights: np.ndarray, tiles: Sequence[Tile], isa: InstructionSet) -> t
     for tile in tiles:
         vectors = sum(tile)
         part = chosen[done : done + vectors * isa.lanes]
-        made.append(part.reshape(vectors, isa.lanes, depth // 4, 4).transpose(2, 0, 1, 3).reshape(-1))
+        made.append(isa.packed(part.reshape(vectors, isa.lanes, depth // 4, 4).transpose(2, 0, 1, 3)).reshape(-1))
         done += vectors * isa.lanes
     return np.concatenate(made), channels

@@ -155,7 +155,7 @@ class Depthwise:
             x_row = e.bind(image * self.x.image + row * self.x.row + channel, "int32")
             y_row = e.bind(image * self.y.image + row * self.y.row + channel, "int32")
             first = e.bind(block * size, "int32")
-            table = e.bind(weights + block * (self.kernel_rows * len(patterns) * size), "int32")
+            table = e.bind(weights + block * (self.kernel_rows * len(patterns) * 4 * isa.weight_words), "int32")
             factors = e.bind(integer(scalars) + first, "int32")
             with e.loop(0, self.tiles) as tile:
                 if fetching:
@@ -197,8 +197,7 @@ class Depthwise:
     ) -> None:
         """Products of one row of the window."""
         x, constants = operands
-        lanes, size = isa.lanes, self.vector
-        patterns = self.window.patterns
+        size, patterns = self.vector, self.window.patterns
         row = e.bind(place + i * self.tap_row, "int32")
         for four in range(len(self.window.columns) // 4):
             positions = self.window.columns[4 * four : 4 * four + 4]
@@ -210,9 +209,9 @@ class Depthwise:
             for which, result, taps in self.window.products:
                 if which != four:
                     continue
-                offset = table + (i * len(patterns) + patterns.index(taps)) * size
+                offset = table + (i * len(patterns) + patterns.index(taps)) * (4 * isa.weight_words)
                 for v in range(4):
-                    factor = reinterpret(f"int8x{size}", e.load(constants, offset + v * lanes, lanes))
+                    factor = isa.weights(e, constants, offset + v * isa.weight_words)
                     total = sums[result][v]
                     total.set(isa.dot(total.get(), mixed[v], factor))
 
@@ -225,7 +224,7 @@ def blocks(pixel: int, size: int) -> list[int]:
 def packed(weights: np.ndarray, kernel: Depthwise, isa: InstructionSet) -> tuple[np.ndarray, np.ndarray]:
     """Weights int8 [C, KH, KW] as the kernel reads them, and the channel in each lane.
 
-    Weights: [block][KH][pattern][vector][lane][4]; channels: int64, -1 where there is none.
+    Weights: [block][KH][pattern][vector][weight_words]; channels: int64, -1 where there is none.
     """
     starts = np.array(blocks(kernel.pixel, kernel.vector))
     lanes = starts[:, None] + isa.order(4).reshape(-1)
@@ -236,4 +235,6 @@ def packed(weights: np.ndarray, kernel: Depthwise, isa: InstructionSet) -> tuple
     wide = np.pad(weights, ((0, 1), (0, 0), (0, 1)))
     taps = np.array(kernel.window.patterns)
     made = wide[channels][:, :, :, taps]  # [block, lane, KH, pattern, 4]
-    return made.transpose(0, 2, 3, 1, 4).reshape(-1), channels.reshape(-1)
+    made = made.transpose(0, 2, 3, 1, 4)
+    vectors = made.reshape(*made.shape[:3], 4, isa.lanes, 4)
+    return isa.packed(vectors).reshape(-1), channels.reshape(-1)
