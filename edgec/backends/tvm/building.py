@@ -35,9 +35,9 @@ def build(model: Path, precision: Precision, isa: str, target: Target, out: Path
     return observed
 
 
-def build_program(program: Program, isa: str, target: Target, out: Path) -> None:
-    """Write the shared library of a program at `out`."""
+def build_program(program: Program, isa: str, target: Target, out: Path, *, profiled: bool = False) -> None:
+    """Write the shared library of a program at `out`. profiled: one that can time its steps, see `link`."""
     from edgec.backends.tvm.generating import object_file
 
     kernels = {symbol: kernel for kernel, symbol in program.symbols().items()}
-    link(program, object_file(kernels, named(isa), target), target, out)
+    link(program, object_file(kernels, named(isa), target), target, out, profiled=profiled)

@@ -23,10 +23,12 @@ _SOURCES = ("model.c", "pool.c")
 _LIBRARIES = ("m", "pthread")
 
 
-def link(program: Program, kernels: bytes, target: Target, out: Path) -> None:
+def link(program: Program, kernels: bytes, target: Target, out: Path, *, profiled: bool = False) -> None:
     """Write the shared library of a program at `out`.
 
-    kernels: the object file. Raises ToolMissing without a compiler for the target, and what `toolchain` raises.
+    kernels: the object file. profiled: with `edgec_model_profile`, which times every step.
+
+    Raises ToolMissing without a compiler for the target, and what `toolchain` raises.
     """
     tool = toolchain.find(target)
     with tempfile.TemporaryDirectory() as name:
@@ -39,7 +41,8 @@ def link(program: Program, kernels: bytes, target: Target, out: Path) -> None:
             copy = folder / source  # beside what it includes, and with no path of this machine's
             copy.write_text((SHELL / source).read_text())
             made = copy.with_suffix(".o")
-            tool.compile(copy, made, target, [f"-I{SHELL}", f"-I{folder}", f"-Wa,-I{folder}", "-fvisibility=hidden"])
+            flags = [f"-I{SHELL}", f"-I{folder}", f"-Wa,-I{folder}", "-fvisibility=hidden"]
+            tool.compile(copy, made, target, [*flags, "-DEDGEC_PROFILE"] if profiled else flags)
             objects.append(made)
         tool.link(objects, out, target, _LIBRARIES)
 
