@@ -154,6 +154,11 @@ def broadcast(value: Expr, lanes: int) -> Expr:
     return tirx.Broadcast(value, lanes) if lanes > 1 else value
 
 
+def vector(dtype: str, lanes: int) -> str:
+    """The type of so many elements: "float32x16"; of one, "float32"."""
+    return f"{dtype}x{lanes}" if lanes > 1 else dtype
+
+
 def reinterpret(dtype: str, value: Expr) -> Expr:
     """The same bits as another dtype: "float32x16"."""
     return op.reinterpret(dtype, value)
@@ -170,6 +175,11 @@ def minimum(a: Expr, b: Expr) -> Expr:
 
 def maximum(a: Expr, b: Expr) -> Expr:
     return tirx.Max(a, b)
+
+
+def select(condition: Expr, a: Expr, b: Expr) -> Expr:
+    """a where the condition holds, else b; both are computed."""
+    return tirx.Select(condition, a, b)
 
 
 def divided(a: Expr, b: int) -> Expr:
