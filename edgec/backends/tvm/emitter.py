@@ -182,6 +182,11 @@ def select(condition: Expr, a: Expr, b: Expr) -> Expr:
     return tirx.Select(condition, a, b)
 
 
+def chosen(condition: Expr, a: Expr, b: Expr) -> Expr:
+    """a where the condition holds, else b; both are computed."""
+    return tirx.Select(condition, a, b)
+
+
 def divided(a: Expr, b: int) -> Expr:
     """a // b of an int32 that is not negative."""
     return tirx.floordiv(a, integer(b)) if b > 1 else a

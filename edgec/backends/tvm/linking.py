@@ -92,7 +92,9 @@ def _address(place: Place, plan: Plan) -> str:
         return f"run->arena + {plan.offsets[place.value] + place.offset}"
     if place.memory == "constants":
         return f"edgec_constants + {place.offset}"
-    return f"run->{place.memory}s[{place.index}]"
+    kind = "const uint8_t" if place.memory == "input" else "uint8_t"
+    array = f"run->{place.memory}s[{place.index}]"
+    return f"({kind} *){array} + {place.offset}" if place.offset else array
 
 
 def _tensors(side: str, borders: Sequence[Border]) -> list[str]:

@@ -102,6 +102,18 @@ class Storage:
         return (steps.image, steps.row, steps.column, 1)[max(0, 4 - rank) :]
 
 
+def element_strides(shape: tuple[int, ...], image: tuple[int, int, int, int]) -> tuple[int, ...]:
+    """Elements from one index to the next along every dimension of a value of any rank.
+
+    image: from one image, row, column, channel to the next.
+    """
+    rank = len(shape)
+    if rank == 2:
+        return image[0], image[3]
+    leading = [image[0] * math.prod(shape[axis + 1 : rank - 3]) for axis in range(rank - 3)]
+    return (*leading, *image[max(1, 4 - rank) :])
+
+
 def image_shape(of: TensorType) -> Shape4:
     """A type's shape as that of an image: [N, C] is N images of one pixel, [L, C] of a longer shape a row of pixels."""
     shape = of.shape

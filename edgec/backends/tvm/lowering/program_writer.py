@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 from functools import singledispatch
 
 import numpy as np
@@ -25,6 +26,16 @@ Strides = tuple[int, int, int, int]
 """Elements from one image, row, column, channel to the next."""
 
 
+@dataclass(frozen=True)
+class _Alias:
+    """A value that is bytes of another one. storage: how it lies; that of the other where it is None.
+    offset: bytes from the other's first element to its own."""
+
+    root: str
+    storage: Storage | None = None
+    offset: int = 0
+
+
 class ProgramWriter:
     """What the rules for kinds write to.
 
@@ -39,7 +50,7 @@ class ProgramWriter:
         self._steps: list[Step] = []
         self._storages: dict[str, Storage] = {}
         self._constants = Constants()
-        self._aliases: dict[str, str] = {}
+        self._aliases: dict[str, _Alias] = {}
         self._laid: dict[str, Place] = {}
         self._delivered: set[str] = set()
 
@@ -71,14 +82,17 @@ class ProgramWriter:
 
     def storage(self, name: str) -> Storage:
         """How a value lies: one that was declared, an input (brought in where it is needed), or a constant."""
-        name = self._root(name)
+        alias = self._aliases.get(name, _Alias(name))
+        if alias.storage is not None:
+            return alias.storage
+        name = alias.root
         if name not in self._storages and name not in self._laid:
             if self.graph.values[name].is_constant:
                 self._laid[name] = self._lay(name)
             else:
                 assert name in self.graph.inputs, f"{name} has no place yet"
                 self._bring(name)
-        return self._storages.get(name) or self._plain(name)
+        return self._storages.get(name) or self.plain(name)
 
     def declare(self, operation: Operation, index: int = 0, *, single_pixels: bool = False) -> Storage:
         """Give a result of an operation its place, and have its border filled.
@@ -87,14 +101,28 @@ class ProgramWriter:
         """
         return self._declare(operation.outputs[index], [operation], single_pixels)
 
-    def alias(self, operation: Operation) -> None:
-        """Let the result of an operation be the very bytes of its operand."""
-        self._aliases[operation.outputs[0]] = self._root(operation.inputs[0])
+    def scratch(self, name: str, storage: Storage) -> Place:
+        """Memory for something on the way to a value: the first element's place."""
+        count = sum(other.startswith(f"{name}/scratch") for other in self._storages)
+        made = f"{name}/scratch{count}"
+        self._storages[made] = storage
+        return Place("arena", made, offset=storage.inner * storage.itemsize)
+
+    def alias(self, operation: Operation, index: int = 0, storage: Storage | None = None, offset: int = 0) -> None:
+        """Let a result of an operation be bytes of its first operand.
+
+        storage: how they lie for the result, where that is not how they lie for the operand; neither has a border then.
+        offset: in bytes, from the operand's first element.
+        """
+        source = operation.inputs[0]
+        self.storage(source)
+        below = self._aliases.get(source, _Alias(source))
+        self._aliases[operation.outputs[index]] = _Alias(below.root, storage or below.storage, below.offset + offset)
 
     def _declare(self, name: str, operations: Sequence[Operation], single_pixels: bool = False) -> Storage:
         readers = list(self._all_readers(name))
         windows = [item.kind for item in readers if isinstance(item.kind, kinds.Conv2D)]
-        plain = self._plain(name)
+        plain = self.plain(name)
         # Only dense products read 4 bytes at a time; all other kernels read whole vectors of channels.
         short = single_pixels and len(windows) == len(readers) and all(kind.groups == 1 for kind in windows)
         pixel = small_pixel(plain.shape[3]) if short else plain.pixel
@@ -108,19 +136,23 @@ class ProgramWriter:
             self.step(kernel, [zero_point, Place("arena", name)], *operations, result=name)
         return storage
 
-    def _plain(self, name: str) -> Storage:
+    def plain(self, name: str) -> Storage:
         """How a value lies that nobody reads through a window."""
         shape, dtype = image_shape(self.graph.type(name)), self.stored_dtype(name)
         return Storage(shape, dtype, vector_pixel(shape[3], dtype))
 
-    def _root(self, name: str) -> str:
-        return self._aliases.get(name, name)
+    def is_padded(self, name: str) -> bool:
+        """Whether somebody reads a value through a window that reaches beyond it."""
+        windows = (reader.kind for reader in self._all_readers(name) if isinstance(reader.kind, kinds.Conv2D))
+        return any(kind.padding.any for kind in windows)
 
     def _all_readers(self, name: str) -> Iterator[Operation]:
         """Who reads a value, also under another name."""
+        shape = image_shape(self.type(name))
         for operation in self.readers[name]:
-            if isinstance(operation.kind, kinds.Reshape):
-                yield from self._all_readers(operation.outputs[0])
+            made = operation.outputs[0]
+            if isinstance(operation.kind, kinds.Reshape) and image_shape(self.type(made)) == shape:
+                yield from self._all_readers(made)
             else:
                 yield operation
 
@@ -129,10 +161,13 @@ class ProgramWriter:
     def corner(self, name: str, padding: Padding2D = NO_PADDING) -> Place:
         """The image's first pixel, or that many pixels above and left of it."""
         storage = self.storage(name)
-        if self._root(name) in self._laid:
-            return self._laid[self._root(name)]
+        alias = self._aliases.get(name, _Alias(name))
+        if alias.root in self._laid:
+            laid = self._laid[alias.root]
+            return replace(laid, offset=laid.offset + alias.offset, size=laid.size - alias.offset)
         above, before = padding.top * storage.steps.row, padding.left * storage.pixel
-        return Place("arena", self._root(name), offset=(storage.inner - above - before) * storage.itemsize)
+        offset = (storage.inner - above - before) * storage.itemsize + alias.offset
+        return Place("arena", alias.root, offset=offset)
 
     def source(self, name: str) -> tuple[Place, Strides]:
         """A value to be read element by element: an input where the caller has it, all else where it lies."""
@@ -141,14 +176,14 @@ class ProgramWriter:
         steps = self.storage(name).steps
         return self.corner(name), (steps.image, steps.row, steps.column, 1)
 
-    def target(self, operation: Operation) -> tuple[Place, Strides]:
-        """Where the result of an operation is to be written element by element: to the caller where nobody else reads
+    def target(self, operation: Operation, index: int = 0) -> tuple[Place, Strides]:
+        """Where a result of an operation is to be written element by element: to the caller where nobody else reads
         it, else to a place that it is given here."""
-        name = operation.outputs[0]
+        name = operation.outputs[index]
         if self.graph.outputs.count(name) == 1 and not self.readers[name]:
             self._delivered.add(name)
             return Place("output", index=self.graph.outputs.index(name)), self.strides(name)
-        steps = self.declare(operation).steps
+        steps = self.declare(operation, index).steps
         return self.corner(name), (steps.image, steps.row, steps.column, 1)
 
     def words(self, words: Words) -> Place:
@@ -220,7 +255,7 @@ class ProgramWriter:
 
     def _lay(self, name: str) -> Place:
         """A constant as a value lies: equal ones once."""
-        data, storage = self.graph.constant(name), self._plain(name)
+        data, storage = self.graph.constant(name), self.plain(name)
         assert data is not None
         if is_stored_by_grid(self.type(name)):
             data = (data.astype(np.int16) + self.stored(name).shift).astype(storage.dtype)
