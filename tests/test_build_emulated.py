@@ -54,9 +54,14 @@ def test_a_missing_device_ends_the_build_before_any_work(build, no_device, tmp_p
     assert not list((tmp_path / "dist").glob("*"))
 
 
-def test_a_plan_needs_the_device_too(digits, no_device):
-    with pytest.raises(ToolMissing, match="no root for rpi4"):
-        plan(BuildSpec(model=digits.model, targets=("host", "rpi4"), precision="float"))
+def test_a_plan_tells_which_device_is_missing_and_what_is_to_be_done_without_it(digits, no_device):
+    planned = plan(BuildSpec(model=digits.model, targets=("host", "rpi4"), precision="float"))
+    assert "no root for rpi4" in planned.missing["rpi4"].what
+    details = [stage.detail for stage in planned.stages if stage.name == "validate"]
+    assert len(details) == 1 and "for host" in details[0]
+    assert planned.missing.keys() == {"rpi4"}
+    alone = plan(BuildSpec(model=digits.model, targets=("rpi4",), precision="float"))
+    assert [stage.name for stage in alone.stages] == ["ingest", "simplify", "canonicalize"]  # what targets share
 
 
 def test_a_missing_device_of_one_target_does_not_stop_the_others(build, no_device):
@@ -110,7 +115,7 @@ def test_a_backend_whose_engine_can_not_be_emulated_is_not_executed(build, no_de
 
 
 def test_the_flag_and_the_project_file_say_the_same(digits, tmp_path):
-    """Without a root, each of them makes the artifact, and the command without them ends with 8."""
+    """Without a root, each of them makes the artifact, and the command without them says what is missing."""
     (tmp_path / "edgec.toml").write_text(
         f'[[build]]\nmodel = "{digits.model}"\ntargets = ["rpi4"]\nprecision = "float"\nemulate = false\n'
     )
@@ -133,7 +138,7 @@ def test_the_flag_and_the_project_file_say_the_same(digits, tmp_path):
         found[name] = done.returncode, json.loads(done.stdout)
     assert found["file"][0] == found["flag"][0] == 0
     assert found["neither"][0] == 8
-    assert "--no-emulate" in found["neither"][1]["error"]["fix"]
+    assert "--no-emulate" in found["neither"][1]["missing"]["rpi4"]["fix"]
     for name in ("file", "flag"):
         (validate,) = (stage for stage in found[name][1]["stages"] if stage["name"] == "validate")
         assert validate["detail"] == "tflite for rpi4, not executed"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 from click.core import ParameterSource
@@ -13,9 +13,12 @@ from click.core import ParameterSource
 from edgec.cli.json_output import failure, print_json
 from edgec.cli.report_error import report_error
 from edgec.errors import EdgecError, UsageError
-from edgec.result import BuildResult, StageRecord
+from edgec.result import BuildResult
 from edgec.spec import INTERFACES, MAX_FLOAT_MACS, PRECISIONS, PROFILES, BuildSpec
 from edgec.version import __version__
+
+if TYPE_CHECKING:
+    from edgec.pipeline import Plan
 
 
 @click.command(name="build", context_settings={"help_option_names": ["-h", "--help"]})
@@ -281,24 +284,28 @@ def _show_plans(specs: list[BuildSpec], as_json: bool) -> int:
     from edgec.pipeline import plan
 
     plans = [(spec, plan(spec)) for spec in specs]
+    status = next((error.exit_code for _, planned in plans for error in planned.missing.values()), 0)
     if as_json:
-        _print_all([_planned(spec, records) for spec, records in plans])
-        return 0
+        _print_all([_planned(spec, planned) for spec, planned in plans])
+        return status
     from edgec.cli.summary import print_plan
 
-    for spec, records in plans:
-        print_plan(spec, records)
-    return 0
+    for spec, planned in plans:
+        print_plan(spec, planned.stages)
+        for target, error in planned.missing.items():
+            report_error(error, prefix=f"{target}: ")
+    return status
 
 
-def _planned(spec: BuildSpec, records: Sequence[StageRecord]) -> dict[str, Any]:
+def _planned(spec: BuildSpec, planned: Plan) -> dict[str, Any]:
     return {
         "edgec": __version__,
         "schema": 1,
         "status": "planned",
         "model": {"path": str(spec.model)},
         "targets": list(spec.targets),
-        "stages": [{"name": each.name, "cached": each.cached, "detail": each.detail} for each in records],
+        "stages": [{"name": each.name, "cached": each.cached, "detail": each.detail} for each in planned.stages],
+        "missing": {target: error.to_json() for target, error in planned.missing.items()},
     }
 
 
