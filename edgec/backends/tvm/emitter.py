@@ -197,6 +197,16 @@ def remainder(a: Expr, b: int) -> Expr:
     return tirx.floormod(a, integer(b)) if b > 1 else integer(0)
 
 
+def truncated_division(a: Expr, b: Expr) -> Expr:
+    """a / b of integers, rounded toward zero."""
+    return tirx.truncdiv(a, b)
+
+
+def floor_division(a: Expr, b: Expr) -> Expr:
+    """a / b of integers, rounded down."""
+    return tirx.floordiv(a, b)
+
+
 def shuffle(vectors: Sequence[Expr], lanes: Sequence[int]) -> Expr:
     """The elements at the given positions of vectors that are laid end to end."""
     return tirx.Shuffle(list(vectors), [integer(lane) for lane in lanes])
