@@ -39,6 +39,7 @@ from edgec.backends.tvm.emitter import (
     minimum,
     reinterpret,
     remainder,
+    shuffle,
 )
 from edgec.backends.tvm.isa.base import InstructionSet
 from edgec.backends.tvm.kernels.base import (
@@ -63,6 +64,10 @@ class Dense:
     the result goes. window: rows and columns of the kernel; taps: between those, in bytes of x (image is 0).
     words: input channels / 4. tiles: of all output channels. width: pixels of a tile.
     other: steps of the value that is added; None where none is.
+    offsets: each tile reads channels of its own, of a convolution with groups: where they begin, in bytes from the
+    pixel's first, are words behind the weights. block: int32 words from the constants of a row of an image to those of
+    the next row, where each has its own; then `start` is an operand of int32, one for each pixel, that sums begin with.
+    real: elements of a pixel of the result where that is float32, activation(float32(sum) * M), and on no grid; else 0.
     limited: an activation has narrower limits than the dtype. far: steps may be beyond int32. ahead: fetches constants
     for a later layer, see `Fetching`.
     """
@@ -78,6 +83,9 @@ class Dense:
     tiles: tuple[Tile, ...]
     width: int
     other: Steps | None = None
+    offsets: bool = False
+    block: int = 0
+    real: int = 0
     limited: bool = False
     far: bool = False
     ahead: bool = False
@@ -111,21 +119,24 @@ class Dense:
     def emit(self, emitter: Emitter, isa: InstructionSet) -> None:
         x = emitter.pointer("x", isa.stored)
         other = emitter.pointer("other", isa.stored) if self.other else None
+        begins = emitter.pointer("start", "int32") if self.block else None
         constants = emitter.pointer("constants", "int32")
-        y = emitter.pointer("y", isa.stored)
+        y = emitter.pointer("y", "float32" if self.real else isa.stored)
         begin, end = emitter.scalar("begin"), emitter.scalar("end")
         fetching = Fetching(emitter) if self.ahead else None
-        for tile, first, count in _runs(self.tiles):
+        for tile, first, count in _runs(self.tiles, apart=self.real > 0):
             start, stop = first * self.positions, (first + count) * self.positions
+            before = sum(sum(t) for t in self.tiles[:first])
             with emitter.loop(maximum(begin, integer(start)), minimum(end, integer(stop))) as unit:
                 if fetching:
                     fetching.start(unit)
                 place = emitter.bind(unit - integer(start), "int32")
                 number_of_tile = divided(place, self.positions) if count > 1 else integer(0)
-                before = sum(sum(t) for t in self.tiles[:first])
                 vector = emitter.bind(integer(before) + number_of_tile * sum(tile), "int32")
                 position = emitter.bind(remainder(place, self.positions) if count > 1 else place, "int32")
-                _Tile(self, emitter, isa, x, other, constants, y, fetching).emit(tile, vector, position)
+                left = self.real - before * isa.lanes if first + count == len(self.tiles) else None
+                made = _Tile(self, emitter, isa, x, other, begins, constants, y, fetching, left)
+                made.emit(tile, vector, position, integer(first) + number_of_tile)
 
 
 @dataclass
@@ -137,12 +148,16 @@ class _Tile:
     isa: InstructionSet
     x: Pointer
     other: Pointer | None
+    begins: Pointer | None
     constants: Pointer
     y: Pointer
     fetching: Fetching | None
+    left: int | None
+    """Elements of the pixel from this tile on, where it is the last one."""
 
-    def emit(self, tile: Tile, vector: Expr, position: Expr) -> None:
-        """tile: groups. vector: the first one's number among all vectors. position: which pixels."""
+    def emit(self, tile: Tile, vector: Expr, position: Expr, number: Expr) -> None:
+        """tile: groups. vector: the first one's number among all vectors. position: which pixels. number: which tile
+        of channels."""
         k, e = self.kernel, self.emitter
         row = e.bind(divided(position, k.tiles_of_row), "int32")
         column = remainder(position, k.tiles_of_row) * k.width
@@ -150,6 +165,13 @@ class _Tile:
             column = minimum(column, integer(k.columns - k.width))
         self.image, self.row = divided(row, k.rows), remainder(row, k.rows) if k.images > 1 else row
         self.column = e.bind(column, "int32")
+        # Where this row's constants begin, and this tile's channels.
+        self.block = e.bind(row * k.block, "int32") if k.block else integer(0)
+        self.channel = integer(0)
+        if k.offsets:
+            window = k.window[0] * k.window[1] * k.words
+            behind = HEADER + k.vectors * (2 * self.isa.lanes + window * self.isa.weight_words)
+            self.channel = e.load(self.constants, behind + number)
         sums = self._sums(sum(tile), vector)
         self._results(tile, vector, sums)
 
@@ -158,13 +180,14 @@ class _Tile:
         k, e, isa = self.kernel, self.emitter, self.isa
         lanes = isa.lanes
         bias = [
-            e.bind(e.load(self.constants, HEADER + (vector + v) * lanes, lanes), f"int32x{lanes}")
+            e.bind(e.load(self.constants, self.block + HEADER + (vector + v) * lanes, lanes), f"int32x{lanes}")
             for v in range(vectors)
         ]
-        sums = [[e.register(lanes, "int32", value) for value in bias] for _ in range(k.width)]
-        start = e.bind(self._place(k.x), "int32")
+        sums = [[e.register(lanes, "int32", value) for value in row] for row in self._starts(bias)]
+        start = e.bind(self._place(k.x) + self.channel, "int32")
         window = k.window[0] * k.window[1] * k.words
-        weights = e.bind(HEADER + 2 * k.vectors * lanes + vector * (window * isa.weight_words), "int32")
+        behind = HEADER + 2 * k.vectors * lanes
+        weights = e.bind(self.block + behind + vector * (window * isa.weight_words), "int32")
         words = next(count for count in isa.words if k.words % count == 0)
         with e.loop(0, k.window[0]) as i, e.loop(0, k.window[1]) as j, e.loop(0, k.words // words) as part:
             step = (i * k.window[1] + j) * k.words + part * words
@@ -180,6 +203,15 @@ class _Tile:
                         total.set(isa.dot(total.get(), activations[word], factor))
         return sums
 
+    def _starts(self, bias: Sequence[Expr]) -> list[list[Expr]]:
+        """What sums begin with, [pixel][vector]."""
+        k, e, lanes = self.kernel, self.emitter, self.isa.lanes
+        if self.begins is None:
+            return [list(bias)] * k.width
+        first = (self.image * k.rows + self.row) * k.columns + self.column
+        begins = [broadcast(e.load(self.begins, first + pixel), lanes) for pixel in range(k.width)]
+        return [[value + begin for value in bias] for begin in begins]
+
     def _results(self, tile: Tile, vector: Expr, sums: Sequence[Sequence[Register]]) -> None:
         k, e, isa = self.kernel, self.emitter, self.isa
         lanes, done = isa.lanes, 0
@@ -188,19 +220,36 @@ class _Tile:
         if k.other:
             other_place = e.bind(self._place(k.other) + vector * lanes, "int32")
         for group in tile:
-            offset = HEADER + k.vectors * lanes + (vector + done) * lanes
+            offset = self.block + HEADER + k.vectors * lanes + (vector + done) * lanes
             factors = [
                 e.bind(reinterpret(floats, e.load(self.constants, offset + v * lanes, lanes)), floats)
                 for v in range(group)
             ]
             for pixel, row in enumerate(sums):
                 steps = [cast(floats, row[done + v].get()) * factors[v] for v in range(group)]
+                if k.real:
+                    self._real(steps, place + pixel * k.y.column, done)
+                    continue
                 rounded = [steps_rounded(e, isa, item, k.far) for item in steps]
                 if k.other:
                     rounded = self._with_other(rounded, other_place + done * lanes + pixel * k.other.column)
                 grid = result_grid(e, self.constants, k.limited)
                 isa.narrowed(e, rounded, grid, self.y, place + done * lanes + pixel * k.y.column)
             done += group
+
+    def _real(self, numbers: Sequence[Expr], place: Expr, done: int) -> None:
+        """Store a group of vectors of float32, in order: `done` of the tile's are stored already."""
+        e, lanes = self.emitter, self.isa.lanes
+        for v, value in enumerate(numbers, done):
+            if self.kernel.limited:
+                low, high = (real_number(e, self.constants, word) for word in (Word.LOW, Word.HIGH))
+                value = minimum(maximum(value, broadcast(low, lanes)), broadcast(high, lanes))
+            size = lanes if self.left is None else min(lanes, self.left - v * lanes)
+            if size == lanes:
+                e.store(self.y, place + v * lanes, value, lanes)
+            elif size > 0:  # the next pixel begins there
+                value = e.bind(value, f"float32x{lanes}")
+                e.store(self.y, place + v * lanes, shuffle([value], range(size)), size)
 
     def _with_other(self, products: Sequence[Expr], place: Expr) -> list[Expr]:
         """round((real(product) + real(other)) / sy) of a group of vectors."""
@@ -230,10 +279,13 @@ class _Tile:
         return place + self.image * steps.image if self.kernel.images > 1 else place
 
 
-def _runs(tiles: Sequence[Tile]) -> Iterator[tuple[Tile, int, int]]:
-    """Equal tiles that follow each other: the tile, the number of the first one, and how many there are."""
+def _runs(tiles: Sequence[Tile], apart: bool) -> Iterator[tuple[Tile, int, int]]:
+    """Equal tiles that follow each other: the tile, the number of the first one, and how many there are.
+
+    apart: the last tile is one by itself.
+    """
     first = 0
-    for tile, equal in groupby(tiles):
+    for (tile, _), equal in groupby((tile, apart and at == len(tiles) - 1) for at, tile in enumerate(tiles)):
         count = len(list(equal))
         yield tile, first, count
         first += count
@@ -259,15 +311,19 @@ def channel_tiles(channels: int, lanes: int, most: int) -> tuple[Tile, ...]:
     return tuple(tiles)
 
 
-def packed(weights: np.ndarray, tiles: Sequence[Tile], isa: InstructionSet) -> tuple[np.ndarray, np.ndarray]:
+def packed(
+    weights: np.ndarray, tiles: Sequence[Tile], isa: InstructionSet, real: bool = False
+) -> tuple[np.ndarray, np.ndarray]:
     """Weights int8 [O, K] (K a multiple of 4) as the kernel reads them, and the output channel in each lane.
+
+    real: of a kernel whose result is float32: nothing is narrowed, so channels stay in order.
 
     Weights: [tile][K / 4][vector][weight_words]; channels: int64, -1 where there is none.
     """
     outputs, depth = weights.shape
     order, start = [], 0
     for group in (group for tile in tiles for group in tile):
-        order.append(start + isa.order(group).reshape(-1))
+        order.append(start + (np.arange(group * isa.lanes) if real else isa.order(group).reshape(-1)))
         start += group * isa.lanes
     lanes = np.concatenate(order)
     channels = np.where(lanes < outputs, lanes, -1)

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import numpy as np
 
-from edgec.backends.tvm.constants import folded_bias, header, product_block, reaches_far, result_words
+from edgec.backends.tvm.constants import header, product_block, result_words
 from edgec.backends.tvm.kernels import dense, depthwise
 from edgec.backends.tvm.kernels.base import Word
+from edgec.backends.tvm.lowering import convolutions
+from edgec.backends.tvm.lowering.numbers import Numbers
 from edgec.backends.tvm.lowering.program_writer import ProgramWriter, write_integer
 from edgec.backends.tvm.lowering.sums import sum_reaches_far, words_of_operands
 from edgec.backends.tvm.program import Place
@@ -18,21 +18,26 @@ from edgec.backends.tvm.tiles import depthwise_width, pixels_of_vector
 from edgec.ir import kinds
 from edgec.ir.graph import Graph, Operation
 from edgec.ir.kinds.windows import NO_PADDING
-from edgec.ir.reference.products import multipliers
 
 
 @write_integer.register
 def _(kind: kinds.Conv2D, writer: ProgramWriter, operation: Operation) -> None:
     x, weights = (writer.graph.type(name) for name in operation.inputs[:2])
-    if is_depthwise(kind, x, weights):
+    real = writer.type(operation.outputs[0]).quantization is None
+    if is_depthwise(kind, x, weights) and not real:
         _write_depthwise(kind, writer, operation)
+    elif kind.groups > 1 or real:
+        convolutions.write(writer, operation)
     else:
         _write_dense(writer, operation)
 
 
 @write_integer.register
 def _(kind: kinds.FullyConnected, writer: ProgramWriter, operation: Operation) -> None:
-    _write_dense(writer, operation)
+    if writer.type(operation.outputs[0]).quantization is None:
+        convolutions.write(writer, operation)
+    else:
+        _write_dense(writer, operation)
 
 
 def write_with_sum(writer: ProgramWriter, product: Operation, addition: Operation) -> None:
@@ -55,33 +60,6 @@ def sums_of_products(graph: Graph) -> dict[str, str]:
     return found
 
 
-@dataclass(frozen=True, eq=False)
-class _Numbers:
-    """weights: int8 [O, KH, KW, C / groups]. bias: int32 [O], with the zero point of x folded in.
-    factors: float32 [O]. far: whether sums may reach far."""
-
-    weights: np.ndarray
-    bias: np.ndarray
-    factors: np.ndarray
-    far: bool
-
-    @classmethod
-    def of(cls, writer: ProgramWriter, operation: Operation) -> _Numbers:
-        weights = writer.graph.constant(operation.inputs[1])
-        assert weights is not None, operation
-        if weights.ndim == 2:
-            weights = weights[:, None, None]
-        outputs = len(weights)
-        given = writer.graph.constant(operation.inputs[2]) if len(operation.inputs) > 2 else None
-        bias = np.zeros(outputs, np.int32) if given is None else given
-        x_type, weights_type = (writer.graph.type(name) for name in operation.inputs[:2])
-        factors = multipliers(x_type, weights_type, writer.graph.type(operation.outputs[0]), 0)
-        factors = np.broadcast_to(factors, (outputs,)).astype(np.float32)
-        x = writer.stored(operation.inputs[0])
-        folded = folded_bias(weights, bias, x.zero_point)
-        return cls(weights, folded, factors, reaches_far(weights, bias, x, factors))
-
-
 def _write_dense(writer: ProgramWriter, operation: Operation, addition: Operation | None = None) -> None:
     kind, last = operation.kind, addition or operation
     assert isinstance(kind, kinds.Conv2D | kinds.FullyConnected)
@@ -89,7 +67,7 @@ def _write_dense(writer: ProgramWriter, operation: Operation, addition: Operatio
     stride, dilation, padding = (1, 1), (1, 1), NO_PADDING
     if isinstance(kind, kinds.Conv2D):
         stride, dilation, padding = kind.stride, kind.dilation, kind.padding
-    numbers, lanes = _Numbers.of(writer, operation), writer.isa.lanes
+    numbers, lanes = Numbers.of(writer, operation), writer.isa.lanes
     outputs, height, width, channels = numbers.weights.shape
     x, y = writer.storage(operation.inputs[0]), writer.declare(last)
     name = last.outputs[0]
@@ -133,7 +111,7 @@ def _write_dense(writer: ProgramWriter, operation: Operation, addition: Operatio
 
 
 def _write_depthwise(kind: kinds.Conv2D, writer: ProgramWriter, operation: Operation) -> None:
-    numbers = _Numbers.of(writer, operation)
+    numbers = Numbers.of(writer, operation)
     x, y = writer.storage(operation.inputs[0]), writer.declare(operation)
     images, rows, columns, _ = y.shape
     height, width = numbers.weights.shape[1:3]

@@ -14,6 +14,7 @@ from edgec.backends.tvm.kernels.base import Kernel, Word
 from edgec.backends.tvm.kernels.borders import Border as BorderKernel
 from edgec.backends.tvm.kernels.movement import Move
 from edgec.backends.tvm.lowering.ahead import looking_ahead
+from edgec.backends.tvm.phases import border_for
 from edgec.backends.tvm.program import Border, Place, Program, Step
 from edgec.backends.tvm.storage import SLACK, Storage, covering, image_shape, small_pixel, vector_pixel
 from edgec.errors import UnsupportedOp
@@ -126,7 +127,7 @@ class ProgramWriter:
         # Only dense products read 4 bytes at a time; all other kernels read whole vectors of channels.
         short = single_pixels and len(windows) == len(readers) and all(kind.groups == 1 for kind in windows)
         pixel = small_pixel(plain.shape[3]) if short else plain.pixel
-        storage = Storage(plain.shape, plain.dtype, pixel, covering([kind.padding for kind in windows]))
+        storage = Storage(plain.shape, plain.dtype, pixel, covering([*map(self._border_for, readers)]))
         self._storages[name] = storage
         if storage.border.any:
             size = pixel * storage.itemsize
@@ -143,8 +144,15 @@ class ProgramWriter:
 
     def is_padded(self, name: str) -> bool:
         """Whether somebody reads a value through a window that reaches beyond it."""
-        windows = (reader.kind for reader in self._all_readers(name) if isinstance(reader.kind, kinds.Conv2D))
-        return any(kind.padding.any for kind in windows)
+        return any(self._border_for(reader).any for reader in self._all_readers(name))
+
+    def _border_for(self, reader: Operation) -> Padding2D:
+        """How far a reader's windows reach beyond the image."""
+        kind = reader.kind
+        if isinstance(kind, kinds.TransposeConv2D):
+            x, weights = (self.type(name) for name in reader.inputs[:2])
+            return border_for(kind, x, weights, self.type(reader.outputs[0]))
+        return kind.padding if isinstance(kind, kinds.Conv2D) else NO_PADDING
 
     def _all_readers(self, name: str) -> Iterator[Operation]:
         """Who reads a value, also under another name."""

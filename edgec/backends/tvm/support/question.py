@@ -5,10 +5,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import singledispatch
 
+from edgec.ir import kinds
 from edgec.ir.graph import Graph, Operation, TensorType
 from edgec.ir.kinds import Kind
 
 EIGHT_BITS = ("int8", "uint8")
+
+_FLOAT_RESULTS = (kinds.Conv2D, kinds.TransposeConv2D, kinds.FullyConnected)
+"""Kinds whose products of integers may be told in float32: that rounds the exact sums once, to nothing coarser."""
 
 
 @dataclass(frozen=True)
@@ -30,7 +34,8 @@ class TVMKernels:
     ) -> str | None:
         """Why there is no kernel for an operation on integers; None where there is one."""
         x = inputs[0]
-        if x.dtype not in EIGHT_BITS or output.dtype not in EIGHT_BITS:
+        real = output.dtype == "float32" and isinstance(operation.kind, _FLOAT_RESULTS)
+        if x.dtype not in EIGHT_BITS or not (output.dtype in EIGHT_BITS or real):
             return f"there is no {operation.kind.label} kernel from {x.dtype} to {output.dtype}"
         return objection(operation.kind, Question(graph, operation, inputs, output))
 

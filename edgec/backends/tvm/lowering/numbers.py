@@ -1,0 +1,50 @@
+"""What a product of integers is computed with, as its kernel wants it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from edgec.backends.tvm.constants import folded_bias, reaches_far
+from edgec.backends.tvm.lowering.program_writer import ProgramWriter
+from edgec.ir.graph import Operation
+from edgec.ir.reference.dispatch import Tensor
+from edgec.ir.reference.grid import centred
+from edgec.ir.reference.products import multipliers
+
+
+@dataclass(frozen=True, eq=False)
+class Numbers:
+    """weights: int8 [O, KH, KW, C / groups], less their zero point. bias: int32 [O], with the zero point of x folded
+    in, for weights that see all of the window. factors: float32 [O]. far: whether sums may reach far."""
+
+    weights: np.ndarray
+    bias: np.ndarray
+    factors: np.ndarray
+    far: bool
+
+    @classmethod
+    def of(cls, writer: ProgramWriter, operation: Operation) -> Numbers:
+        weights = _centred(writer, operation.inputs[1])
+        bias = given_bias(writer, operation, len(weights))
+        x_type, weights_type = (writer.graph.type(name) for name in operation.inputs[:2])
+        factors = multipliers(x_type, weights_type, writer.graph.type(operation.outputs[0]), 0)
+        factors = np.broadcast_to(factors, (len(weights),)).astype(np.float32)
+        x = writer.stored(operation.inputs[0])
+        folded = folded_bias(weights, bias, x.zero_point)
+        return cls(weights, folded, factors, reaches_far(weights, bias, x, factors))
+
+
+def given_bias(writer: ProgramWriter, operation: Operation, outputs: int) -> np.ndarray:
+    """The bias of a product: int32 [O]."""
+    bias = writer.graph.constant(operation.inputs[2]) if len(operation.inputs) > 2 else None
+    return np.zeros(outputs, np.int32) if bias is None else bias
+
+
+def _centred(writer: ProgramWriter, name: str) -> np.ndarray:
+    """Constant weights less their zero point, which `support.products` has seen to fit into int8."""
+    data = writer.graph.constant(name)
+    assert data is not None, name
+    weights = centred(Tensor(data, writer.graph.type(name))).astype(np.int8)
+    return weights[:, None, None] if weights.ndim == 2 else weights
