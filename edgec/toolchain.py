@@ -46,10 +46,10 @@ _NAMES: Mapping[str, Mapping[str, tuple[str, str]]] = {
         "sve2": ("sve2", "sve2"),
     },
     "x86_64": {
-        "amx_int8": ("amx_int8", "amx-int8"),
+        "amx_int8": ("amx-int8", "amx-int8"),
         "avx512_vnni": ("avx512vnni", "avx512vnni"),
         "avx_vnni": ("avxvnni", "avxvnni"),
-        "sse4_2": ("sse4_2", "sse4.2"),
+        "sse4_2": ("sse4.2", "sse4.2"),
         **{name: (name, name) for name in ("avx", "avx2", "avx512bw", "avx512f", "fma")},
     },
 }
@@ -223,10 +223,15 @@ def _said(program: str, *arguments: str) -> str:
     return subprocess.run([program, *arguments], capture_output=True, text=True, timeout=60).stdout.strip()
 
 
+def llvm_features(target: Target) -> list[str]:
+    """The target's features by LLVM's names ("dotprod", "sse4.2"), those that compilers use unasked."""
+    names = _NAMES.get(target.arch, {})
+    return [names[feature][0] for feature in target.features if feature in names]
+
+
 def _llvm_core(target: Target) -> str:
     """As Zig writes it: "cortex_a72", "generic+dotprod"."""
-    names = _NAMES.get(target.arch, {})
-    features = [names[feature][0] for feature in target.features if feature in names]
+    features = [re.sub("[-.]", "_", name) for name in llvm_features(target)]
     core = target.cpu.replace("-", "_")
     if target.arch == "armv7l":
         return _armv7(target)[0] if core in ("", "generic") else core

@@ -23,7 +23,7 @@ def without_zig(monkeypatch):
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None if name == "ziglang" else known(name))
 
 
-@pytest.mark.parametrize("name", [*ARM, "x86-64-v3", "x86-64-vnni", "host"])
+@pytest.mark.parametrize("name", [*ARM, "x86-64-v3", "x86-64-avx-vnni", "x86-64-vnni", "host"])
 def test_every_built_in_target_gets_a_library_that_it_can_run(tmp_path, name):
     assert read(library(tmp_path, DOT, target(name))).arch == target(name).arch
 

@@ -6,6 +6,7 @@ import ctypes
 import re
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -148,8 +149,10 @@ def test_a_c_program_runs_it(library, tmp_path):
 
 
 def test_a_target_without_kernels_is_refused(model, tmp_path):
-    with pytest.raises(UsageError, match="no kernels for x86-64-v3"):
-        BACKEND.lower(LowerJob(model, load_target("x86-64-v3"), "int8", tmp_path))
+    old = replace(load_target("x86-64-v3"), name="old", features=("sse4_2",))
+    with pytest.raises(UsageError, match="no kernels for old") as error:
+        BACKEND.lower(LowerJob(model, old, "int8", tmp_path))
+    assert "x86_64 with avx2;" in error.value.why and "x86_64 with sse4_2." in error.value.why
 
 
 def test_what_there_is_no_kernel_for_is_named(tmp_path):

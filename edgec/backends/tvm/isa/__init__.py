@@ -10,6 +10,8 @@ if TYPE_CHECKING:
 
 NEEDED = {
     "avx512_vnni": ("x86_64", frozenset({"avx512f", "avx512bw", "avx512_vnni"})),
+    "avx_vnni": ("x86_64", frozenset({"avx2", "avx_vnni"})),
+    "avx2": ("x86_64", frozenset({"avx2"})),
     "neon_dotprod": ("aarch64", frozenset({"asimd", "asimddp"})),
 }
 """Instruction sets, the best of an architecture first: the architecture, and the features that a target must have."""
@@ -25,8 +27,10 @@ def name_for(target: Target) -> str | None:
 
 def named(name: str) -> InstructionSet:
     """The instruction set called `name`. Imports TVM: call it in a worker."""
-    from edgec.backends.tvm.isa.avx512_vnni import Avx512Vnni
+    from edgec.backends.tvm.isa.avx2 import AVX2
+    from edgec.backends.tvm.isa.avx512_vnni import AVX512_VNNI
+    from edgec.backends.tvm.isa.avx_vnni import AVX_VNNI
     from edgec.backends.tvm.isa.neon_dotprod import NeonDotprod
 
-    found: dict[str, InstructionSet] = {"avx512_vnni": Avx512Vnni(), "neon_dotprod": NeonDotprod()}
-    return found[name]
+    found: tuple[InstructionSet, ...] = (AVX512_VNNI, AVX_VNNI, AVX2, NeonDotprod())
+    return {item.name: item for item in found}[name]

@@ -1,0 +1,63 @@
+"""x86-64 with AVX2 but no VNNI (Intel since 2013, AMD since 2015): products of 16-bit integers.
+
+vpmaddubsw multiplies bytes, but its sums of two products saturate at 16 bits. vpmaddwd does not: it multiplies int16
+and adds up two products to an int32. So activations are widened as they are read: of the 4 bytes of a lane, those at
+even places are what a mask leaves of each half, those at odd places come from a shift. Weights are stored as int16.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from edgec.backends.tvm.emitter import Emitter, Expr, Pointer, broadcast, constant, intrinsic, reinterpret
+from edgec.backends.tvm.isa.x86 import X86
+from edgec.backends.tvm.tiles import even_width
+
+_LANES = 8
+_PAIRS = f"int16x{2 * _LANES}"
+
+Pairs = tuple[Expr, Expr]
+"""Bytes 0 and 2 of each lane, and bytes 1 and 3, as int16."""
+
+
+@dataclass(frozen=True)
+class Madd:
+    """vpmaddwd."""
+
+    weight_words: int = 2 * _LANES
+
+    def packed(self, weights: np.ndarray) -> np.ndarray:
+        pairs = weights.astype(np.int16).reshape(*weights.shape[:-1], 2, 2)  # [..., lane, pair, even or odd]
+        order = (*range(weights.ndim - 2), weights.ndim, weights.ndim - 2, weights.ndim - 1)
+        apart = np.ascontiguousarray(pairs.transpose(order)).view(np.int32)  # [..., even or odd, lane, 1]
+        return apart.reshape(*weights.shape[:-2], self.weight_words)
+
+    def weights(self, emitter: Emitter, pointer: Pointer, offset: Expr) -> Pairs:
+        even, odd = (
+            emitter.bind(reinterpret(_PAIRS, emitter.load(pointer, place, _LANES)), _PAIRS)
+            for place in (offset, offset + _LANES)
+        )
+        return even, odd
+
+    def operand(self, emitter: Emitter, activations: Expr) -> Pairs:
+        halves = emitter.bind(reinterpret(f"u{_PAIRS}", activations), f"u{_PAIRS}")
+        mask, byte = (broadcast(constant(value, "uint16"), 2 * _LANES) for value in (255, 8))
+        even, odd = (emitter.bind(reinterpret(_PAIRS, item), _PAIRS) for item in (halves & mask, halves >> byte))
+        return even, odd
+
+    def dot(self, sums: Expr, activations: Pairs, weights: Pairs) -> Expr:
+        for pair in zip(activations, weights, strict=True):
+            sums = sums + intrinsic(f"int32x{_LANES}", "llvm.x86.avx2.pmadd.wd", *pair)
+        return sums
+
+
+def _tile(vectors: int, rows: int, columns: int, taps: int) -> tuple[int, int]:
+    """There are 16 registers: 12 sums, 2 vectors of weights, a word of activations and a product."""
+    if rows * columns == 1:
+        return 1, min(vectors, 8)
+    return even_width(columns, 6), 2
+
+
+AVX2 = X86("avx2", lanes=_LANES, registers=16, products=Madd(), tile=_tile, without=("avx512",))
