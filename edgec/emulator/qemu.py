@@ -14,6 +14,10 @@ from edgec.toml_schema import did_you_mean
 
 INSTALL = "apt-get install qemu-user-static (Debian, Ubuntu), dnf install qemu-user-static (Fedora)"
 
+INSTALL_WITH_PLUGINS = (
+    "apt-get install qemu-user (Debian 12; that of Debian 13 has no plugins), or QEMU configured with --enable-plugins"
+)
+
 
 @dataclass(frozen=True)
 class Qemu:
@@ -42,8 +46,22 @@ def find(name: str) -> Qemu | None:
     Raises ToolMissing for a program of that name that does not run.
     """
     program = shutil.which(f"{name}-static") or shutil.which(name)
-    if program is None:
-        return None
+    return None if program is None else _examined(name, program)
+
+
+@cache
+def find_with_plugins(name: str) -> Qemu | None:
+    """The emulator called `name`, built with plugins; None where there is none on PATH.
+
+    Raises ToolMissing for a program of that name that does not run.
+    """
+    for program in (shutil.which(name), shutil.which(f"{name}-static")):
+        if program is not None and re.search(r"^-plugin\b", _said(program, "--help"), re.MULTILINE):
+            return _examined(name, program)
+    return None
+
+
+def _examined(name: str, program: str) -> Qemu:
     version = re.search(r"version (\d+(?:\.\d+)*)", _said(program, "--version"))
     listed = _said(program, "-cpu", "help").partition("\n")[2]
     cores = re.findall(r"^\s*([\w.-]+)(?:\s*\(.*\))?\s*$", listed, re.MULTILINE)
@@ -54,6 +72,20 @@ def find(name: str) -> Qemu | None:
             f"Install it anew: {INSTALL}.",
         )
     return Qemu(name, Path(program), version[1], frozenset(cores))
+
+
+def require_with_plugins(name: str) -> Qemu:
+    """The emulator called `name`, with plugins. Raises ToolMissing when there is none."""
+    found = find_with_plugins(name)
+    if found is None:
+        there = shutil.which(name) or shutil.which(f"{name}-static")
+        raise ToolMissing(
+            f"{name} can't count instructions: it has no plugins" if there else f"{name} is not installed",
+            (f"{there} was built without them. " if there else "")
+            + "Instructions are counted by a plugin of QEMU's, and a QEMU that is linked statically takes none.",
+            f"Install one that does: {INSTALL_WITH_PLUGINS}.",
+        )
+    return found
 
 
 def require(name: str, why: str) -> Qemu:
