@@ -137,6 +137,16 @@ class ProgramWriter:
             self.step(kernel, [zero_point, Place("arena", name)], *operations, result=name)
         return storage
 
+    def as_stored(self, name: str, data: np.ndarray) -> np.ndarray:
+        """Elements of a value as they lie in memory."""
+        if is_stored_by_grid(self.type(name)):
+            data = data.astype(np.int16) + self.stored(name).shift
+        return data.astype(self.stored_dtype(name))
+
+    def needs(self, name: str) -> bool:
+        """Whether anybody reads a value."""
+        return bool(self.readers[name]) or name in self.graph.outputs
+
     def plain(self, name: str) -> Storage:
         """How a value lies that nobody reads through a window."""
         shape, dtype = image_shape(self.graph.type(name)), self.stored_dtype(name)
@@ -265,8 +275,7 @@ class ProgramWriter:
         """A constant as a value lies: equal ones once."""
         data, storage = self.graph.constant(name), self.plain(name)
         assert data is not None
-        if is_stored_by_grid(self.type(name)):
-            data = (data.astype(np.int16) + self.stored(name).shift).astype(storage.dtype)
+        data = self.as_stored(name, data)
         laid = np.zeros((*storage.shape[:3], storage.pixel), storage.dtype)
         laid[..., : storage.shape[3]] = data.reshape(storage.shape)
         return self.block(laid.tobytes() + bytes(SLACK))
@@ -279,22 +288,22 @@ class ProgramWriter:
 @singledispatch
 def write_moved(kind: Kind, writer: ProgramWriter, operation: Operation) -> None:
     """Write the steps of an operation whose results are elements of its operands, of any dtype on one grid."""
-    raise _unsupported(operation)
+    raise unsupported(operation)
 
 
 @singledispatch
 def write_integer(kind: Kind, writer: ProgramWriter, operation: Operation) -> None:
     """Write the steps of an operation on quantized tensors."""
-    raise _unsupported(operation)
+    raise unsupported(operation)
 
 
 @singledispatch
 def write_float(kind: Kind, writer: ProgramWriter, operation: Operation) -> None:
     """Write the steps of an operation on float32, and on integers that stand for themselves."""
-    raise _unsupported(operation)
+    raise unsupported(operation)
 
 
-def _unsupported(operation: Operation) -> UnsupportedOp:
+def unsupported(operation: Operation) -> UnsupportedOp:
     nodes = ", ".join(operation.origin) or operation.outputs[0]
     return UnsupportedOp(
         f"The model can't be lowered through tvm: there is no kernel for {operation.kind.label}",
