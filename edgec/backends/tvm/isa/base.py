@@ -65,9 +65,12 @@ class InstructionSet(Protocol):
         """
         ...
 
-    def dot(self, sums: Expr, activations: Operand, weights: Operand) -> Expr:
+    def dot(self, sums: Expr, activations: Operand, weights: Operand, *, lowest: bool = True) -> Expr:
         """sums[i] + sum of the products of elements 4i ... 4i + 3: int32, wrapping around; activations are `stored`,
-        weights int8."""
+        weights int8.
+
+        lowest: a weight may be -128. Two products with any others fit into 16 bits, which some sets gain by.
+        """
         ...
 
     @property

@@ -134,7 +134,7 @@ class X86:
     def weights(self, emitter: Emitter, pointer: Pointer, offset: Expr) -> Operand:
         return self.products.weights(emitter, pointer, offset)
 
-    def dot(self, sums: Expr, activations: Operand, weights: Operand) -> Expr:
+    def dot(self, sums: Expr, activations: Operand, weights: Operand, *, lowest: bool = True) -> Expr:
         return self.products.dot(sums, activations, weights)
 
     def repeated(self, emitter: Emitter, pointer: Pointer, offset: Expr, words: int) -> list[Operand]:

@@ -68,8 +68,8 @@ class Dense:
     pixel's first, are words behind the weights. block: int32 words from the constants of a row of an image to those of
     the next row, where each has its own; then `start` is an operand of int32, one for each pixel, that sums begin with.
     real: elements of a pixel of the result where that is float32, activation(float32(sum) * M), and on no grid; else 0.
-    limited: an activation has narrower limits than the dtype. far: steps may be beyond int32. ahead: fetches constants
-    for a later layer, see `Fetching`.
+    limited: an activation has narrower limits than the dtype. far: steps may be beyond int32. lowest: a weight may be
+    -128. ahead: fetches constants for a later layer, see `Fetching`.
     """
 
     images: int
@@ -88,6 +88,7 @@ class Dense:
     real: int = 0
     limited: bool = False
     far: bool = False
+    lowest: bool = True
     ahead: bool = False
 
     @property
@@ -200,7 +201,7 @@ class _Tile:
                 loaded = [isa.weights(e, self.constants, first + v * isa.weight_words) for v in range(vectors)]
                 for activations, row in zip(seen, sums, strict=True):
                     for total, factor in zip(row, loaded, strict=True):
-                        total.set(isa.dot(total.get(), activations[word], factor))
+                        total.set(isa.dot(total.get(), activations[word], factor, lowest=k.lowest))
         return sums
 
     def _starts(self, bias: Sequence[Expr]) -> list[list[Expr]]:

@@ -89,8 +89,8 @@ class Depthwise:
     vector: bytes of a vector. pixel: bytes of a pixel, of both values. pixels: how many of the result's pixels a vector
     holds, 1 where a pixel is as long as a vector or longer. window: of kernel_rows rows. width: results of a tile, in
     vectors.
-    limited: an activation has narrower limits than the dtype. far: steps may be beyond int32. ahead: fetches constants
-    for a later layer, see `Fetching`.
+    limited: an activation has narrower limits than the dtype. far: steps may be beyond int32. lowest: a weight may be
+    -128. ahead: fetches constants for a later layer, see `Fetching`.
     """
 
     images: int
@@ -107,6 +107,7 @@ class Depthwise:
     width: int
     limited: bool = False
     far: bool = False
+    lowest: bool = True
     ahead: bool = False
 
     @property
@@ -213,7 +214,7 @@ class Depthwise:
                 for v in range(4):
                     factor = isa.weights(e, constants, offset + v * isa.weight_words)
                     total = sums[result][v]
-                    total.set(isa.dot(total.get(), mixed[v], factor))
+                    total.set(isa.dot(total.get(), mixed[v], factor, lowest=self.lowest))
 
 
 def blocks(pixel: int, size: int) -> list[int]:

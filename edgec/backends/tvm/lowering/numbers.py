@@ -24,6 +24,11 @@ class Numbers:
     factors: np.ndarray
     far: bool
 
+    @property
+    def lowest(self) -> bool:
+        """Whether a weight is -128, see `InstructionSet.dot`."""
+        return bool((self.weights == np.iinfo(np.int8).min).any())
+
     @classmethod
     def of(cls, writer: ProgramWriter, operation: Operation) -> Numbers:
         weights = _centred(writer, operation.inputs[1])

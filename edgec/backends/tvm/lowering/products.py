@@ -102,6 +102,7 @@ def _write_dense(writer: ProgramWriter, operation: Operation, addition: Operatio
         other=third.steps if third else None,
         limited=result.is_limited(last.kind.activation),
         far=far,
+        lowest=numbers.lowest,
     )
     deep = np.pad(numbers.weights, ((0, 0), (0, 0), (0, 0), (0, -channels % 4))).reshape(outputs, -1)
     packed, order = dense.packed(deep, kernel.tiles, writer.isa)
@@ -133,6 +134,7 @@ def _write_depthwise(kind: kinds.Conv2D, writer: ProgramWriter, operation: Opera
         width=results,
         limited=result.is_limited(kind.activation),
         far=numbers.far,
+        lowest=numbers.lowest,
     )
     packed, order = depthwise.packed(numbers.weights[..., 0], kernel, writer.isa)
     words = header(result_words(result, kind.activation))
