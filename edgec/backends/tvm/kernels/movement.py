@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -35,6 +35,7 @@ class Move:
 
     tables: for each dimension where its offsets in x begin in a table of int32, which then is the second operand; -1
     for one with a stride. tiled: x is contiguous along the last dimension but one, and y along the last.
+    flips: the highest bit of every byte changes, which is what tells int8 from uint8 with 128 added.
     """
 
     dtype: str
@@ -42,14 +43,15 @@ class Move:
     box: Box
     tables: tuple[int, ...] = ()
     tiled: bool = False
+    flips: bool = False
 
     @classmethod
-    def of(cls, dtype: str, shape: Sequence[int], x: Sequence[int], y: Sequence[int]) -> Move:
+    def of(cls, dtype: str, shape: Sequence[int], x: Sequence[int], y: Sequence[int], *, flips: bool = False) -> Move:
         """With strides only, in an order that suits vectors."""
         order = sorted(range(len(shape)), key=lambda axis: -y[axis])
         box = Box.of(*([steps[axis] for axis in order] for steps in (shape, x, y)))
         box, tiled = _ordered(box)
-        return cls(dtype, np.dtype(dtype).itemsize, box if tiled else box.divided(), tiled=tiled)
+        return cls(dtype, np.dtype(dtype).itemsize, box if tiled else box.divided(), tiled=tiled, flips=flips)
 
     @classmethod
     def by_tables(
@@ -103,7 +105,7 @@ class Move:
                 e.store(y, goes + i * self.box.strides[1][-1], value)
             return
         from_x, from_y = (steps[-1] for steps in self.box.strides)
-        copied(e, (x, source, from_x), (y, goes, from_y), size, self.itemsize)
+        copied(e, (x, source, from_x), (y, goes, from_y), size, self.itemsize, self._stored)
 
     def _tiles(self, e: Emitter, x: Pointer, y: Pointer, source: Expr, goes: Expr) -> None:
         """Tiles of x, whose rows become the columns of tiles of y."""
@@ -116,7 +118,14 @@ class Move:
             target = e.bind(goes + column * to_row + row, "int32")
             loaded = [e.bind(e.load(x, first + i * from_row, columns), f"{self.dtype}x{columns}") for i in range(rows)]
             for i, made in enumerate(transposed(e, loaded, self.dtype, columns, most)):
-                e.store(y, target + i * to_row, made, rows)
+                e.store(y, target + i * to_row, self._stored(made, rows), rows)
+
+    def _stored(self, value: Expr, lanes: int) -> Expr:
+        return (
+            value ^ broadcast(constant(-128 if self.dtype == "int8" else 128, self.dtype), lanes)
+            if self.flips
+            else value
+        )
 
 
 def _ordered(box: Box) -> tuple[Box, bool]:
@@ -136,15 +145,16 @@ def _ordered(box: Box) -> tuple[Box, bool]:
 
 
 def copied(
-    e: Emitter, source: tuple[Pointer, Expr, int], target: tuple[Pointer, Expr, int], size: int, itemsize: int
-) -> None:
-    """A line of elements: pointer, offset and stride of both sides."""
+    e: Emitter, source: tuple[Pointer, Expr, int], target: tuple[Pointer, Expr, int], size: int, itemsize: int,
+    function: Callable[[Expr, int], Expr] = lambda value, lanes: value,
+) -> None:  # fmt: skip
+    """A line of elements: pointer, offset and stride of both sides. function: of elements and how many they are."""
     (x, start, from_x), (y, goes, to_y) = source, target
     vectors = to_y == 1 and from_x in (0, 1)
     lanes = power_below(size, _LONGEST // itemsize) if vectors else 1
-    filler = broadcast(e.bind(e.load(x, start), x.dtype), lanes) if from_x == 0 else None
+    filler = broadcast(e.bind(function(e.load(x, start), 1), y.dtype), lanes) if from_x == 0 else None
     with line(e, size, lanes) as at:
-        value = e.load(x, start + at * from_x, lanes) if filler is None else filler
+        value = function(e.load(x, start + at * from_x, lanes), lanes) if filler is None else filler
         e.store(y, goes + at * to_y, value, lanes)
 
 

@@ -189,7 +189,7 @@ class ProgramWriter:
 
     def source(self, name: str) -> tuple[Place, Strides]:
         """A value to be read element by element: an input where the caller has it, all else where it lies."""
-        if name in self.graph.inputs and name not in self._storages:
+        if name in self.graph.inputs and name not in self._storages and not self._shifts(name):
             return Place("input", index=self.graph.inputs.index(name)), self.strides(name)
         steps = self.storage(name).steps
         return self.corner(name), (steps.image, steps.row, steps.column, 1)
@@ -198,7 +198,7 @@ class ProgramWriter:
         """Where a result of an operation is to be written element by element: to the caller where nobody else reads
         it, else to a place that it is given here."""
         name = operation.outputs[index]
-        if self.graph.outputs.count(name) == 1 and not self.readers[name]:
+        if self.graph.outputs.count(name) == 1 and not self.readers[name] and not self._shifts(name):
             self._delivered.add(name)
             return Place("output", index=self.graph.outputs.index(name)), self.strides(name)
         steps = self.declare(operation, index).steps
@@ -230,8 +230,9 @@ class ProgramWriter:
         self, name: str, shape: Sequence[int], source: tuple[Place, Sequence[int]], target: tuple[Place, Sequence[int]],
         *operations: Operation,
     ) -> None:  # fmt: skip
-        """Copy the elements of a box. name: whose dtype they have. shape: of the box; strides in elements, of both."""
-        kernel = Move.of(self.stored_dtype(name), shape, source[1], target[1])
+        """Copy the elements of a box between the caller and the arena. name: whose dtype they have. shape: of the box;
+        strides in elements, of both."""
+        kernel = Move.of(self.stored_dtype(name), shape, source[1], target[1], flips=self._shifts(name))
         self.step(kernel, [source[0], target[0]], *operations, result=name)
 
     # --- the caller's arrays ---
@@ -255,6 +256,11 @@ class ProgramWriter:
             return n, h, w, c
         _, rows, columns, channels = image_shape(of)
         return rows * columns * channels, columns * channels, channels, 1
+
+    def _shifts(self, name: str) -> bool:
+        """Whether a value's integers are stored otherwise than the caller has them: by 128 higher or lower, which is
+        the highest bit."""
+        return is_stored_by_grid(self.type(name)) and self.stored(name).shift != 0
 
     def _bring(self, name: str) -> None:
         """Copy an input into the arena."""

@@ -8,6 +8,7 @@ from functools import singledispatch
 from edgec.ir import kinds
 from edgec.ir.graph import Graph, Operation, TensorType
 from edgec.ir.kinds import Kind
+from edgec.ir.passes.integer_kinds import tied_operands
 
 EIGHT_BITS = ("int8", "uint8")
 
@@ -33,7 +34,7 @@ class TVMKernels:
         self, graph: Graph, operation: Operation, inputs: tuple[TensorType, ...], output: TensorType
     ) -> str | None:
         """Why there is no kernel for an operation on integers; None where there is one."""
-        x = inputs[0]
+        x = inputs[next(iter(tied_operands(operation)), 0)]  # the condition of a choice is no quantized tensor
         real = output.dtype == "float32" and isinstance(operation.kind, _FLOAT_RESULTS)
         if x.dtype not in EIGHT_BITS or not (output.dtype in EIGHT_BITS or real):
             return f"there is no {operation.kind.label} kernel from {x.dtype} to {output.dtype}"

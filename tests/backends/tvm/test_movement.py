@@ -1,0 +1,126 @@
+"""Elements that move arrive where the reference executor puts them, of every dtype and rank."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from edgec.ir import kinds
+from edgec.ir.builder import GraphBuilder
+from edgec.ir.graph import Graph, Quantization, TensorType
+from edgec.ir.kinds import Kind, Padding2D
+
+pytest.importorskip("tvm")
+
+from tests.backends.tvm.compiled import HOST_RUNS_IT, differences, engine_of
+
+pytestmark = pytest.mark.skipif(not HOST_RUNS_IT, reason="this machine lacks the instructions")
+
+DTYPES = ("int8", "uint8", "float32", "int32", "int64", "bool")
+GRIDS = (("int8", Quantization.per_tensor(0.11, -7)), ("uint8", Quantization.per_tensor(0.3, 201)))
+
+
+class Moving:
+    """Operations on arrays of many dtypes, each for itself in one graph. Integers on a grid cross the border as they
+    are: only what moves them is looked at."""
+
+    def __init__(self, seed: int) -> None:
+        self.rng = np.random.default_rng(seed)
+        self.builder = GraphBuilder()
+        self.outputs: list[str] = []
+        self.labels: dict[str, str] = {}
+        self.bounds: dict[str, int] = {}
+
+    def shape(self, rank: int, most: int = 9) -> tuple[int, ...]:
+        return tuple(int(size) for size in self.rng.integers(1, most + 1, rank))
+
+    def type(self, shape: tuple[int, ...], dtype: str = "", grid: Quantization | None = None) -> TensorType:
+        """Of a dtype, or of any."""
+        if dtype:
+            return TensorType(shape, dtype, grid)
+        choices = [*((name, None) for name in DTYPES), *GRIDS]
+        return TensorType(shape, *choices[int(self.rng.integers(len(choices)))])
+
+    def value(self, of: TensorType, where: str = "") -> str:
+        """An input, a constant, or something computed: all are read from other places."""
+        where = where or str(self.rng.choice(["input", "computed", "constant"], p=[0.45, 0.45, 0.1]))
+        if where == "constant":
+            return self.builder.constant("c", self.random(of), of.quantization)
+        name = self.builder.input(f"x{len(self.builder.graph.inputs)}", of)
+        if where == "input":
+            return name
+        turned = tuple(range(of.rank))
+        return self.builder.add(kinds.Reverse(turned), [name], f"{name}/turned", types=[of])
+
+    def indices(self, shape: tuple[int, ...], bound: int, dtype: str, where: str) -> str:
+        """Positions below a bound; those that are not constant may count from the end."""
+        if where == "constant":
+            return self.builder.constant("i", self.rng.integers(0, bound, shape).astype(dtype))
+        name = self.builder.input(f"x{len(self.builder.graph.inputs)}", TensorType(shape, dtype))
+        self.bounds[name] = bound
+        return name
+
+    def random(self, of: TensorType) -> np.ndarray:
+        if of.dtype == "bool":
+            return self.rng.integers(0, 2, of.shape).astype(bool)
+        if of.dtype == "float32":
+            return self.rng.normal(size=of.shape).astype(np.float32)
+        info = np.iinfo(of.dtype)
+        return self.rng.integers(info.min, info.max, of.shape, dtype=of.dtype, endpoint=True)
+
+    def result(self, kind: Kind, inputs: list[str], like: int = 0, then: str = "") -> None:
+        """A case: its results, which are on the grid of operand `like`, are outputs; or what is made of them."""
+        of = self.builder.type(inputs[like])
+        from edgec.ir.inference import result_types
+
+        types = [
+            TensorType(item.shape, of.dtype, of.quantization)
+            for item in result_types(kind, [self.builder.type(name) for name in inputs])
+        ]
+        names = [f"y{len(self.outputs) + at}" for at in range(len(types))]
+        self.builder.add(kind, inputs, names, types=types)
+        shapes = [self.builder.type(name).shape for name in inputs]
+        for name, item in zip(names, types, strict=True):
+            self.labels[name] = f"{kind} of {shapes} {of.dtype} as {name}"
+            if self.rng.integers(3) == 0:
+                back = self.builder.add(kinds.Reverse(tuple(range(item.rank))), [name], f"{name}/back", types=[item])
+                self.labels[back] = f"{self.labels[name]}, turned round"
+                name = back
+            self.outputs.append(name)
+
+    def finish(self) -> Graph:
+        return self.builder.finish(self.outputs)
+
+    def feeds(self, graph: Graph) -> dict[str, np.ndarray]:
+        made = {}
+        for name in graph.inputs:
+            of = graph.type(name)
+            if name in self.bounds:
+                bound = self.bounds[name]
+                made[name] = self.rng.integers(-bound, bound, of.shape).astype(of.dtype)
+            else:
+                made[name] = self.random(of)
+        return made
+
+
+def assert_moved(cases: Moving, folder, threads: int = 1) -> None:
+    graph = cases.finish()
+    found = differences(graph, engine_of(graph, folder, threads), cases.feeds(graph))
+    assert {cases.labels[name]: count for name, count in found.items() if count} == {}
+
+
+def of_any(cases: Moving, rank: int, most: int = 9) -> str:
+    return cases.value(cases.type(cases.shape(rank, most)))
+
+
+def test_reshapes(tmp_path):
+    cases = Moving(0)
+    pairs = [
+        ((4, 6), (3, 8)), ((2, 3, 4, 5), (120,)), ((120,), (2, 3, 4, 5)), ((7, 16), (2, 7, 8)), ((1, 7, 7, 16), (1, 784)),
+        ((2, 3, 4, 5, 6), (6, 4, 30)), ((1,), ()), ((), (1, 1, 1, 1)), ((5, 1, 3), (5, 3)), ((2, 2, 2, 2, 2), (32,)),
+        ((64, 3), (8, 8, 3)), ((1, 6, 4, 32), (1, 24, 32)), ((2, 24, 32), (2, 6, 4, 32)), ((48, 1), (1, 48)),
+    ]  # fmt: skip
+    for before, after in pairs:
+        for _ in range(3):
+            cases.result(kinds.Reshape(after), [cases.value(cases.type(before))])
+    assert_moved(cases, tmp_path)
