@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from edgec.backends.tvm.constants import header, product_block, result_words
+from edgec.backends.tvm.constants import header, is_stored_by_grid, product_block, result_words
 from edgec.backends.tvm.kernels import dense, depthwise
 from edgec.backends.tvm.kernels.base import Word
 from edgec.backends.tvm.lowering import convolutions
@@ -49,7 +49,9 @@ def sums_of_products(graph: Graph) -> dict[str, str]:
     """Sums that a dense product can compute with: the product's result by the sum's, each product once."""
     readers, writers, found = graph.consumers(), graph.producers(), {}
     for operation in graph.operations:
-        if not isinstance(operation.kind, kinds.Binary) or len(set(operation.inputs)) < 2:
+        quantized = all(is_stored_by_grid(graph.type(name)) for name in (*operation.inputs, *operation.outputs))
+        adds = isinstance(operation.kind, kinds.Binary) and operation.kind.function == "add"
+        if not adds or not quantized or len(set(operation.inputs)) < 2:
             continue
         for name in reversed(operation.inputs):
             writer = writers.get(name)
