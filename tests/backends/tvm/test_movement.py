@@ -124,3 +124,120 @@ def test_reshapes(tmp_path):
         for _ in range(3):
             cases.result(kinds.Reshape(after), [cases.value(cases.type(before))])
     assert_moved(cases, tmp_path)
+
+
+def test_transposes(tmp_path):
+    cases = Moving(1)
+    for rank in (1, 2, 3, 4, 5):
+        for _ in range(5):
+            order = tuple(int(axis) for axis in cases.rng.permutation(rank))
+            cases.result(kinds.Transpose(order), [of_any(cases, rank, 20 if rank < 4 else 7)])
+    for dtype in (*DTYPES, "int8"):
+        for shape in ((1, 33, 17, 3), (2, 5, 19, 40), (1, 16, 16, 16)):
+            for order in ((0, 3, 1, 2), (0, 2, 3, 1)):
+                of = cases.type(shape, dtype)
+                cases.result(kinds.Transpose(order), [cases.value(of)])
+    assert_moved(cases, tmp_path)
+
+
+def test_parts(tmp_path):
+    """Slices and splits: of leading rows, which are seen where they lie, and of anything else."""
+    cases = Moving(2)
+    for rank in (1, 2, 3, 4, 5):
+        for _ in range(5):
+            x = of_any(cases, rank)
+            begin, end, stride = [], [], []
+            for size in cases.builder.type(x).shape:
+                step = int(cases.rng.choice([-2, -1, 1, 1, 1, 2, 3]))
+                first, last = sorted(int(at) for at in cases.rng.integers(0, size, 2))
+                begin.append(first if step > 0 else last)
+                end.append(last + 1 if step > 0 else first - 1)
+                stride.append(step)
+            cases.result(kinds.Slice(tuple(begin), tuple(end), tuple(stride)), [x])
+            axis = int(cases.rng.integers(rank))
+            sizes = (2, 1, 5)
+            shape = tuple(8 if at == axis else size for at, size in enumerate(cases.shape(rank)))
+            cases.result(kinds.Split(axis, sizes), [cases.value(cases.type(shape))])
+            axes = tuple(axis for axis in range(rank) if cases.rng.integers(2))
+            cases.result(kinds.Reverse(axes), [of_any(cases, rank)])
+    for where in ("input", "computed", "constant"):
+        x = cases.value(cases.type((1, 8, 6, 20), "float32"), where)
+        cases.result(kinds.Slice((0, 2, 0, 0), (1, 6, 6, 20), (1, 1, 1, 1)), [x])
+        cases.result(kinds.Split(1, (3, 1, 4)), [x])
+    assert_moved(cases, tmp_path)
+
+
+def test_what_is_put_together(tmp_path):
+    cases = Moving(3)
+    for rank in (1, 2, 3, 4, 5):
+        for _ in range(4):
+            axis, of = int(cases.rng.integers(rank)), cases.type(cases.shape(rank))
+            names = []
+            for _ in range(int(cases.rng.integers(1, 4))):
+                size = int(cases.rng.integers(1, 20))
+                shape = tuple(size if at == axis else length for at, length in enumerate(of.shape))
+                names.append(cases.value(of.of_shape(shape)))
+            cases.result(kinds.Concat(axis), [*names, names[0]])
+    assert_moved(cases, tmp_path)
+
+
+def test_padding(tmp_path):
+    cases = Moving(4)
+    for mode in ("constant", "reflect", "symmetric", "edge"):
+        for rank in (1, 2, 3, 4, 5):
+            for _ in range(2):
+                x = cases.value(cases.type(tuple(size + 1 for size in cases.shape(rank, 7))))
+                before, after = (tuple(int(n) for n in cases.rng.integers(0, 4, rank)) for _ in range(2))
+                of = cases.builder.type(x)
+                value = 1.0 if of.quantization is None else of.quantization.scale[0] * 9
+                cases.result(kinds.Pad(before, after, mode, value), [x])  # type: ignore[arg-type]
+    assert_moved(cases, tmp_path)
+
+
+def test_repetitions(tmp_path):
+    cases = Moving(5)
+    for rank in (1, 2, 3, 4, 5):
+        for _ in range(3):
+            repeats = tuple(int(times) for times in cases.rng.integers(1, 4, rank))
+            cases.result(kinds.Tile(repeats), [of_any(cases, rank, 6)])
+            shape = cases.shape(rank, 6)
+            own = tuple(size if cases.rng.integers(2) else 1 for size in shape)[int(cases.rng.integers(rank)) :]
+            cases.result(kinds.BroadcastTo(shape), [cases.value(cases.type(own))])
+    cases.result(kinds.BroadcastTo((3, 4)), [cases.value(cases.type(()))])
+    for align, half in ((False, False), (False, True), (True, False)):
+        for channels in (3, 20):
+            for size in ((7, 9), (8, 6), (2, 1)):
+                x = cases.value(cases.type((2, 4, 3, channels)))
+                cases.result(kinds.ResizeNearest(size, align, half), [x])
+    for block in (2, 3):
+        for channels in (1, 5, 16):
+            cases.result(kinds.DepthToSpace(block), [cases.value(cases.type((2, 3, 4, channels * block**2)))])
+            cases.result(kinds.SpaceToDepth(block), [cases.value(cases.type((2, 3 * block, 4 * block, channels)))])
+    assert_moved(cases, tmp_path)
+
+
+@pytest.mark.parametrize("dtype", ["int32", "int64"])
+def test_indices(tmp_path, dtype):
+    cases = Moving(6)
+    for where in ("input", "constant"):
+        for rank in (1, 2, 3, 4):
+            for count in (0, 1, 2, 3):
+                axis = int(cases.rng.integers(rank))
+                x = of_any(cases, rank)
+                bound = cases.builder.type(x).shape[axis]
+                index = cases.indices(cases.shape(count, 4), bound, dtype, where)
+                cases.result(kinds.Gather(axis), [x, index])
+            x = of_any(cases, rank)
+            shape = cases.builder.type(x).shape
+            depth = int(cases.rng.integers(1, rank + 1))
+            index = cases.indices((*cases.shape(2, 4), depth), min(shape[:depth]), dtype, where)
+            cases.result(kinds.GatherND(), [x, index])
+            of = cases.builder.type(x)
+            index = cases.indices((3, depth), min(shape[:depth]), dtype, where)
+            cases.result(kinds.ScatterND(), [x, index, cases.value(of.of_shape((3, *shape[depth:])))])
+        for axis in (2, 3):
+            index = cases.indices((2, 3, 4), 5, dtype, where)
+            cases.result(kinds.Gather(axis, 2), [cases.value(cases.type((2, 3, 5, 5))), index])
+        table = cases.value(cases.type((50, 24)), "constant")
+        cases.result(kinds.Gather(0), [table, cases.indices((2, 7), 50, dtype, where)])
+    assert_moved(cases, tmp_path)
