@@ -29,6 +29,7 @@ from edgec.targets import TRIPLES, Target
 from edgec.toml_schema import did_you_mean
 
 _TIMEOUT = 600.0  # seconds: Zig builds its part of the C library before the first file for a target
+_NOT_RUN = 126  # and above: exit codes of a shell or a loader that could not start the program
 _DEBIAN = {"aarch64-linux-gnu": "gcc-aarch64-linux-gnu", "arm-linux-gnueabihf": "gcc-arm-linux-gnueabihf"}
 
 _NAMES: Mapping[str, Mapping[str, tuple[str, str]]] = {
@@ -45,6 +46,7 @@ _NAMES: Mapping[str, Mapping[str, tuple[str, str]]] = {
         "sve": ("sve", "sve"),
         "sve2": ("sve2", "sve2"),
     },
+    "armv7l": {"idiva": ("hwdiv-arm", "idiv"), "neon": ("neon", "neon"), "vfpv4": ("vfp4", "vfpv4")},
     "x86_64": {
         "amx_int8": ("amx-int8", "amx-int8"),
         "avx512_vnni": ("avx512vnni", "avx512vnni"),
@@ -167,7 +169,10 @@ def find(target: Target) -> Toolchain:
 
 
 def for_triple(triple: str) -> Toolchain | None:
-    """What compiles for `triple` (without a vendor) on this machine, the one that is preferred; None for nothing."""
+    """What compiles for `triple` (without a vendor) on this machine, the one that is preferred; None for nothing.
+
+    Raises ToolMissing for one that is there and does not run.
+    """
     return _zig(triple) or _gcc(f"{triple}-gcc", triple) or (_gcc("gcc", triple) if triple == _own_triple() else None)
 
 
@@ -220,7 +225,22 @@ def _gcc(name: str, triple: str) -> Toolchain | None:
 
 
 def _said(program: str, *arguments: str) -> str:
-    return subprocess.run([program, *arguments], capture_output=True, text=True, timeout=60).stdout.strip()
+    """What a compiler says of itself. Raises ToolMissing for one that does not run."""
+    try:
+        done = subprocess.run([program, *arguments], capture_output=True, text=True, errors="replace", timeout=60)
+    except subprocess.TimeoutExpired:
+        why = "It did not answer within 60 seconds."
+    except OSError as error:
+        why = f"The system says: {error.strerror}."
+    else:
+        if 0 <= done.returncode < _NOT_RUN:
+            return done.stdout.strip()
+        why = done.stderr.strip()[-1000:] or f"It ended with {done.returncode}."
+    raise ToolMissing(
+        f"The compiler {program} is there and does not run",
+        why,
+        "Install it again, or take it out of PATH. Zig is looked for first: pip install 'edgec[cross]'.",
+    )
 
 
 def llvm_features(target: Target) -> list[str]:

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from edgec import toolchain
+from edgec.cli.doctor import _compilers
 from edgec.elf.reading import read
 from edgec.errors import DeviceError, InternalError, ToolMissing, UsageError
 from tests.compiled import DOT, RANDOM, compilers_cache, library, target
@@ -109,6 +110,24 @@ def test_a_compiler_without_a_c_library_can_not_link_and_is_passed_over(monkeypa
     monkeypatch.setenv("PATH", str(tmp_path))
     _stand_in(tmp_path, "aarch64-linux-gnu-gcc", "libc.so.6")
     assert toolchain.for_triple("aarch64-linux-gnu") is None
+
+
+@pytest.mark.parametrize(
+    ("content", "why"),
+    [("\0not a program", "Exec format error"), ("#!/bin/sh\necho libmpc.so.3: not found >&2\nexit 127", "libmpc")],
+)
+def test_a_compiler_that_does_not_run_is_told_from_one_that_is_missing(
+    monkeypatch, tmp_path, without_zig, content, why
+):
+    monkeypatch.setenv("PATH", str(tmp_path))
+    program = tmp_path / "aarch64-linux-gnu-gcc"
+    program.write_text(content)
+    program.chmod(0o755)
+    with pytest.raises(ToolMissing) as caught:
+        toolchain.find(target("rpi4"))
+    assert f"{program} is there and does not run" in caught.value.what
+    assert why in caught.value.why
+    assert str(program) in _compilers()["aarch64-linux-gnu"]["install"]
 
 
 def test_this_machines_own_compiler_is_for_machines_like_it_only(monkeypatch, tmp_path, without_zig, libc):

@@ -11,6 +11,7 @@ import click
 
 from edgec.backends import BACKENDS, load_backend
 from edgec.emulator import inventory
+from edgec.errors import ToolMissing
 from edgec.store import Store
 from edgec.targets import TRIPLES, host_features
 from edgec.version import __version__
@@ -60,12 +61,16 @@ def _compilers() -> dict[str, Any]:
 
     found: dict[str, Any] = {}
     for triple in sorted(TRIPLES.values()):
-        tools = toolchain.for_triple(triple)
+        install = toolchain.install(triple)
+        try:
+            tools = toolchain.for_triple(triple)
+        except ToolMissing as error:
+            tools, install = None, f"{error.what}: {error.why} {error.fix}"
         found[triple] = {
             "name": tools.name if tools else None,
             "version": tools.version if tools else None,
             "glibc": tools.glibc or None if tools else None,
-            "install": "" if tools else toolchain.install(triple),
+            "install": "" if tools else install,
         }
     return found
 
