@@ -19,6 +19,7 @@ from edgec.emulator.machine import command
 from edgec.emulator.recipe import EMPTY, RECIPES, SUITE, Recipe
 from edgec.emulator.roots import FILES, RECORD, Root
 from edgec.errors import OutputError, ToolMissing, as_edgec_errors
+from edgec.store import cache_folder
 from edgec.targets import EMULATORS
 
 _PROOF = Path(__file__).with_name("proof.py")
@@ -35,14 +36,17 @@ def make(arch: str, mirror: str = "", *, force: bool = False, say: Callable[[str
 
     A killed call leaves nothing that would be taken for a root. Of two calls at once, the second waits for the first.
 
-    Raises UsageError for a mirror that is none; ToolMissing when a tool, the network or a permission is missing, or a
-    root is there and broken; OutputError when the disk is full or the folder can't be written.
+    Raises UsageError for a mirror that is none, and for a folder that an emulated Python can't be told; ToolMissing
+    when a tool, the network or a permission is missing, or a root is there and broken; OutputError when the disk is
+    full or the folder can't be written.
     """
     recipe = RECIPES[arch]
     if not force and (root := roots.find(arch)) is not None:
         return root
-    qemu = programs.require(EMULATORS[arch], "A root is only good if it runs.")
     here = roots.place(arch)
+    for used in (here, cache_folder()):  # views of the root will be in edgec's cache
+        cores.require_takeable(str(used))
+    qemu = programs.require(EMULATORS[arch], "A root is only good if it runs.")
     with as_edgec_errors(), _locked(here):
         if not force and (root := roots.find(arch)) is not None:
             return root  # another process has made it meanwhile

@@ -166,11 +166,14 @@ def test_an_emulator_that_hangs(programs, monkeypatch, limit):
     assert left(roots.folder()) == []
 
 
-def test_a_folder_with_a_colon(programs, tmp_path, monkeypatch):
+@pytest.mark.parametrize("variable", ["EDGEC_ROOTS_DIR", "EDGEC_CACHE_DIR"])
+def test_a_folder_with_a_colon_is_refused_before_anything_is_fetched(programs, tmp_path, monkeypatch, variable):
     programs.put_all()
-    monkeypatch.setenv("EDGEC_ROOTS_DIR", str(tmp_path / "a:b"))
+    monkeypatch.setenv(variable, str(tmp_path / "a:b"))
     with pytest.raises(UsageError, match="a:b"):
         make("aarch64")
+    assert programs.count("mmdebstrap") == 0
+    assert not (tmp_path / "a:b").exists()
 
 
 def test_a_disk_that_is_full(programs, monkeypatch):
