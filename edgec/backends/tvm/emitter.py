@@ -37,7 +37,7 @@ class Register:
     def __init__(self, emitter: Emitter, buffer: Any, lanes: int) -> None:
         self._emitter = emitter
         self._buffer = buffer
-        self._index = [tirx.Ramp(integer(0), integer(1), lanes)]
+        self._index = [_index(0, lanes)]
 
     def get(self) -> Expr:
         return tirx.BufferLoad(self._buffer, self._index)
@@ -152,6 +152,11 @@ def constant(value: float, dtype: str) -> Expr:
 
 def broadcast(value: Expr, lanes: int) -> Expr:
     return tirx.Broadcast(value, lanes) if lanes > 1 else value
+
+
+def ramp(lanes: int) -> Expr:
+    """The int32 0, 1, 2 ... of so many lanes."""
+    return _index(0, lanes)
 
 
 def vector(dtype: str, lanes: int) -> str:
