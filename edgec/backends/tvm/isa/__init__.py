@@ -14,6 +14,7 @@ NEEDED = {
     "avx2": ("x86_64", frozenset({"avx2"})),
     "neon_dotprod": ("aarch64", frozenset({"asimd", "asimddp"})),
     "neon": ("aarch64", frozenset({"asimd"})),
+    "neon32": ("armv7l", frozenset({"neon"})),
 }
 """Instruction sets, the best of an architecture first: the architecture, and the features that a target must have."""
 
@@ -32,7 +33,8 @@ def named(name: str) -> InstructionSet:
     from edgec.backends.tvm.isa.avx512_vnni import AVX512_VNNI
     from edgec.backends.tvm.isa.avx_vnni import AVX_VNNI
     from edgec.backends.tvm.isa.neon import Neon
+    from edgec.backends.tvm.isa.neon32 import Neon32
     from edgec.backends.tvm.isa.neon_dotprod import NeonDotprod
 
-    found: tuple[InstructionSet, ...] = (AVX512_VNNI, AVX_VNNI, AVX2, NeonDotprod(), Neon())
+    found: tuple[InstructionSet, ...] = (AVX512_VNNI, AVX_VNNI, AVX2, NeonDotprod(), Neon(), Neon32())
     return {item.name: item for item in found}[name]

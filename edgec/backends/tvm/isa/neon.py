@@ -17,18 +17,18 @@ from typing import Any
 import numpy as np
 
 from edgec.backends.tvm.emitter import Emitter, Expr, Pointer, intrinsic, reinterpret, shuffle
-from edgec.backends.tvm.isa import arm
-from edgec.backends.tvm.isa.base import StoredGrid
+from edgec.backends.tvm.isa import arm, lookups
+from edgec.backends.tvm.isa.base import Lookup, StoredGrid
 from edgec.backends.tvm.tiles import even_width
 from edgec.targets import Target
 
-_PAIRS = [(lane, which) for half in (0, 2) for lane in range(4) for which in (half, half + 1)]
+PAIRS = [(lane, which) for half in (0, 2) for lane in range(4) for which in (half, half + 1)]
 """Where a vector's bytes come from: which lane, and which of its 4 bytes. First two of each lane, then the others."""
 
 
 @dataclass(frozen=True)
 class Neon:
-    """128-bit vectors. An operand of `dot` is a vector of bytes in the order of `_PAIRS`."""
+    """128-bit vectors. An operand of `dot` is a vector of bytes in the order of `PAIRS`."""
 
     name: str = "neon"
     lanes: int = 4
@@ -57,7 +57,7 @@ class Neon:
         return sums + _added(first + second)
 
     def packed(self, weights: np.ndarray) -> np.ndarray:
-        lanes, bytes_ = zip(*_PAIRS, strict=True)
+        lanes, bytes_ = zip(*PAIRS, strict=True)
         return np.ascontiguousarray(weights[..., lanes, bytes_]).view(np.int32)
 
     def weights(self, emitter: Emitter, pointer: Pointer, offset: Expr) -> Expr:
@@ -65,7 +65,7 @@ class Neon:
 
     def repeated(self, emitter: Emitter, pointer: Pointer, offset: Expr, words: int) -> list[Expr]:
         loaded = emitter.bind(reinterpret("int8x16", arm.words_loaded(emitter, pointer, offset, words)), "int8x16")
-        taken = [[4 * word + which for _, which in _PAIRS] for word in range(words)]
+        taken = [[4 * word + which for _, which in PAIRS] for word in range(words)]
         return [emitter.bind(shuffle([loaded], lanes), "int8x16") for lanes in taken]
 
     def interleaved(self, emitter: Emitter, columns: Sequence[Expr]) -> list[Expr]:
@@ -78,6 +78,9 @@ class Neon:
 
     def loaded(self, emitter: Emitter, pointer: Pointer, offset: Expr, vectors: int) -> list[Expr]:
         return arm.widened(emitter, pointer, offset, vectors)
+
+    def lookup(self, emitter: Emitter, table: Pointer) -> Lookup | None:
+        return lookups.by_registers(emitter, table)
 
     def narrowed(
         self, emitter: Emitter, group: Sequence[Expr], grid: StoredGrid, pointer: Pointer, offset: Expr, size: int = 0
