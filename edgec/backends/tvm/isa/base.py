@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -13,6 +13,10 @@ from edgec.targets import Target
 
 Operand = Any
 """What `dot` multiplies: a vector, or some where the instruction set has to widen bytes before."""
+
+
+Lookup = Callable[[Expr], Expr]
+"""A vector of 4 * lanes bytes to the entries of a table at them. Indices count as uint8, whatever their dtype."""
 
 
 @dataclass(frozen=True)
@@ -106,6 +110,10 @@ class InstructionSet(Protocol):
 
     def loaded(self, emitter: Emitter, pointer: Pointer, offset: Expr, vectors: int) -> list[Expr]:
         """A group of stored integers, widened to int32."""
+        ...
+
+    def lookup(self, emitter: Emitter, table: Pointer) -> Lookup | None:
+        """Load a table of 256 bytes, for whole vectors of indices; None where they are looked up one by one."""
         ...
 
     def narrowed(

@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 
 from edgec.backends.tvm.emitter import Emitter, Expr, Pointer, intrinsic, reinterpret, shuffle
-from edgec.backends.tvm.isa import arm
-from edgec.backends.tvm.isa.base import StoredGrid
+from edgec.backends.tvm.isa import arm, lookups
+from edgec.backends.tvm.isa.base import Lookup, StoredGrid
 from edgec.backends.tvm.tiles import even_width
 from edgec.targets import Target
 
@@ -66,6 +66,9 @@ class NeonDotprod:
 
     def loaded(self, emitter: Emitter, pointer: Pointer, offset: Expr, vectors: int) -> list[Expr]:
         return arm.widened(emitter, pointer, offset, vectors)
+
+    def lookup(self, emitter: Emitter, table: Pointer) -> Lookup | None:
+        return lookups.by_registers(emitter, table)
 
     def narrowed(
         self, emitter: Emitter, group: Sequence[Expr], grid: StoredGrid, pointer: Pointer, offset: Expr, size: int = 0

@@ -29,7 +29,8 @@ from edgec.backends.tvm.emitter import (
     reinterpret,
     shuffle,
 )
-from edgec.backends.tvm.isa.base import Operand, StoredGrid
+from edgec.backends.tvm.isa import lookups
+from edgec.backends.tvm.isa.base import Lookup, Operand, StoredGrid
 from edgec.targets import Target
 from edgec.toolchain import llvm_features
 
@@ -170,6 +171,9 @@ class X86:
             halves = [self._unpacked(emitter, stored, zero, 1, half) for half in (0, 1)]
         made = [self._unpacked(emitter, item, zero, 2, half) for item in halves for half in (0, 1)]
         return [reinterpret(words, item) for item in made]
+
+    def lookup(self, emitter: Emitter, table: Pointer) -> Lookup | None:
+        return lookups.by_nibbles(emitter, table, self.bytes)
 
     def narrowed(
         self, emitter: Emitter, group: Sequence[Expr], grid: StoredGrid, pointer: Pointer, offset: Expr, size: int = 0
