@@ -152,28 +152,6 @@ def test_a_sum_whose_operand_has_a_border(tmp_path):
     assert_exact(cases, tmp_path)
 
 
-@few
-@given(seeds)
-def test_pooling(tmp_path_factory, seed):
-    cases = Cases(seed)
-    rng = cases.rng
-    for _ in range(8):
-        shape = tuple(
-            int(n) for n in (rng.integers(1, 3), rng.integers(3, 12), rng.integers(3, 12), rng.integers(1, 90))
-        )
-        window = tuple(int(n) for n in rng.integers(1, 4, 2))
-        padding = Padding2D(*(int(rng.integers(0, size)) for size in (window[0], window[0], window[1], window[1])))
-        stride = tuple(int(n) for n in rng.integers(1, 4, 2))
-        x = cases.activations(shape)
-        kind = kinds.MaxPool2D(window, stride, (1, 1), padding)
-        grid = cases.builder.type(x).quantization
-        cases.result(cases.builder.add(kind, [x], "pool", dtype="int8", quantization=grid), f"{kind} of {shape}")
-        mean = kinds.Reduce("mean", (1, 2), bool(rng.integers(2)))
-        grid = cases.grid("int8", grid.scale[0] * float(rng.uniform(0.2, 1)))
-        cases.result(cases.builder.add(mean, [x], "mean", dtype="int8", quantization=grid), f"mean of {shape}")
-    assert_exact(cases, tmp_path_factory.mktemp("pooling"))
-
-
 @pytest.mark.parametrize("threads", [2, 3])
 def test_threads_change_nothing(tmp_path, threads):
     cases = Cases(threads)

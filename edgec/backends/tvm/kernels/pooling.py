@@ -1,4 +1,4 @@
-"""Windows that keep the largest, and means of whole images, on 8-bit integers."""
+"""Windows that keep the largest or the mean, on 8-bit integers."""
 
 from __future__ import annotations
 
@@ -9,7 +9,6 @@ from edgec.backends.tvm.emitter import (
     Expr,
     broadcast,
     cast,
-    constant,
     divided,
     integer,
     maximum,
@@ -25,10 +24,8 @@ from edgec.backends.tvm.kernels.base import (
     split,
     steps_rounded,
 )
+from edgec.backends.tvm.kernels.lanes import extreme
 from edgec.backends.tvm.storage import Steps
-
-_CHANNELS = 16
-"""Of a unit of `GlobalMean`: pixels are multiples of it."""
 
 
 @dataclass(frozen=True)
@@ -81,8 +78,7 @@ class MaxPool:
                 done = 0
                 for group in split(self.pixel, isa.lanes):
                     size = group * isa.lanes
-                    lowest = constant(-128 if isa.stored == "int8" else 0, isa.stored)
-                    found = e.register(size, isa.stored, broadcast(lowest, size))
+                    found = e.register(size, isa.stored, broadcast(extreme(isa.stored, True), size))
                     with e.loop(first_row, last_row) as i, e.loop(first, last) as j:
                         tap = i * (self.dilation[0] * self.x.row) + j * (self.dilation[1] * self.x.column)
                         found.set(maximum(found.get(), e.load(x, start + tap + done, size)))
@@ -99,50 +95,60 @@ def _seen(e: Emitter, at: Expr, stride: int, padding: int, dilation: int, taps: 
 
 
 @dataclass(frozen=True)
-class GlobalMean:
-    """y[c] = clamp(round(float32(sum of (x - zx)) / float32(pixels) * (sx / sy)) + zy), each operation in float32.
+class AveragePool:
+    """y = clamp(round(float32(sum of (x - zx)) / float32(count) * (sx / sy)) + zy), each operation in float32.
 
-    images: of x. rows, columns: of x. x: its steps. y: bytes from one image's result to the next. pixel: bytes of a
-    pixel.
+    Both are of what lies inside of the image. The fields are those of `MaxPool`. far: steps may be beyond int32.
     """
 
     images: int
     rows: int
     columns: int
+    height: int
+    width: int
     x: Steps
-    y: int
+    y: Steps
+    kernel: tuple[int, int]
+    stride: tuple[int, int]
+    top: int
+    left: int
     pixel: int
     far: bool = False
 
     @property
     def family(self) -> str:
-        return "global_mean"
+        return f"average_pool_{self.kernel[0]}x{self.kernel[1]}"
 
     @property
     def units(self) -> int:
-        """A unit is 16 channels of an image."""
-        return self.images * (self.pixel // _CHANNELS)
+        """A unit is a row."""
+        return self.images * self.rows
 
     def emit(self, emitter: Emitter, isa: InstructionSet) -> None:
         e, lanes = emitter, isa.lanes
-        floats = f"float32x{lanes}"
-        x = e.pointer("x", isa.stored)
-        constants = e.pointer("constants", "int32")
-        y = e.pointer("y", isa.stored)
+        x, constants, y = e.pointer("x", isa.stored), e.pointer("constants", "int32"), e.pointer("y", isa.stored)
         begin, end = e.scalar("begin"), e.scalar("end")
-        vectors = _CHANNELS // lanes
         with e.loop(begin, end) as unit:
-            image = divided(unit, self.pixel // _CHANNELS)
-            channel = e.bind(remainder(unit, self.pixel // _CHANNELS) * _CHANNELS, "int32")
-            shift = integer(0) - number(e, constants, Word.A_ZERO_POINT) * (self.rows * self.columns)
-            sums = [e.register(lanes, "int32", broadcast(shift, lanes)) for _ in range(vectors)]
-            start = e.bind(image * self.x.image + channel, "int32")
-            with e.loop(0, self.rows) as row, e.loop(0, self.columns) as column:
-                seen = isa.loaded(e, x, start + row * self.x.row + column * self.x.column, vectors)
-                for total, item in zip(sums, seen, strict=True):
-                    total.set(total.get() + item)
-            factor = broadcast(real_number(e, constants, Word.FACTOR), lanes)
-            count = broadcast(constant(float(self.rows * self.columns), "float32"), lanes)
-            steps = [cast(floats, total.get()) / count * factor for total in sums]
-            rounded = [steps_rounded(e, isa, item, self.far) for item in steps]
-            isa.narrowed(e, rounded, result_grid(e, constants, False), y, image * self.y + channel)
+            image, row = divided(unit, self.rows), remainder(unit, self.rows)
+            rows = _seen(e, row, self.stride[0], self.top, 1, self.kernel[0], self.height)
+            with e.loop(0, self.columns) as column:
+                columns = _seen(e, column, self.stride[1], self.left, 1, self.kernel[1], self.width)
+                count = e.bind((rows[1] - rows[0]) * (columns[1] - columns[0]), "int32")
+                begins = e.bind(integer(0) - number(e, constants, Word.A_ZERO_POINT) * count, "int32")
+                corner = row * (self.stride[0] * self.x.row) + column * (self.stride[1] * self.x.column)
+                before = self.top * self.x.row + self.left * self.x.column
+                start = e.bind(image * self.x.image + corner - before, "int32")
+                goes = e.bind(image * self.y.image + row * self.y.row + column * self.y.column, "int32")
+                done = 0
+                for group in split(self.pixel, lanes):
+                    sums = [e.register(lanes, "int32", broadcast(begins, lanes)) for _ in range(group)]
+                    with e.loop(*rows) as i, e.loop(*columns) as j:
+                        seen = isa.loaded(e, x, start + i * self.x.row + j * self.x.column + done, group)
+                        for total, item in zip(sums, seen, strict=True):
+                            total.set(total.get() + item)
+                    divisor = broadcast(cast("float32", count), lanes)
+                    factor = broadcast(real_number(e, constants, Word.FACTOR), lanes)
+                    steps = [cast(f"float32x{lanes}", total.get()) / divisor * factor for total in sums]
+                    rounded = [steps_rounded(e, isa, item, self.far) for item in steps]
+                    isa.narrowed(e, rounded, result_grid(e, constants, False), y, goes + done)
+                    done += group * lanes

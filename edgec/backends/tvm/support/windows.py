@@ -1,18 +1,45 @@
-"""Pooling, reductions, resizing."""
+"""Pooling, resizing, reductions, softmax."""
 
 from __future__ import annotations
+
+import numpy as np
 
 from edgec.backends.tvm.support.question import Question, objection
 from edgec.ir import kinds
 from edgec.ir.passes.integer_kinds import same_grid
 
+_MOST = 2**31 // 255
+"""Elements whose sum is surely within int32."""
+
+_SAME_GRID = "its result is on another grid than what it is chosen from"
+
 
 @objection.register
 def _(kind: kinds.MaxPool2D, asked: Question) -> str | None:
-    return None if same_grid(asked.inputs[0], asked.output) else "its result is on another grid"
+    return None if same_grid(asked.inputs[0], asked.output) else _SAME_GRID
+
+
+@objection.register
+def _(kind: kinds.AveragePool2D, asked: Question) -> str | None:
+    return None
+
+
+@objection.register
+def _(kind: kinds.ResizeBilinear, asked: Question) -> str | None:
+    return None
+
+
+@objection.register
+def _(kind: kinds.Softmax, asked: Question) -> str | None:
+    return None if asked.output.size else "it is empty"
 
 
 @objection.register
 def _(kind: kinds.Reduce, asked: Question) -> str | None:
-    whole = kind.function == "mean" and kind.axes == (1, 2) and asked.inputs[0].rank == 4
-    return None if whole else "there is a kernel for means of whole images only"
+    x = asked.inputs[0]
+    if kind.function in ("max", "min"):
+        return None if same_grid(x, asked.output) else _SAME_GRID
+    if kind.function not in ("mean", "sum"):
+        return f"there is no {kind.label} kernel"
+    count = int(np.prod([x.shape[axis] for axis in kind.axes], dtype=np.int64))
+    return None if 0 < count <= _MOST else f"it takes {count} elements to one"
