@@ -5,7 +5,14 @@ program_writer.py   values that get a place, constants, steps
 ahead.py            fetching the next layer's weights
 products.py         convolutions and fully-connected layers, and the sums that they compute with
 sums.py             sums of two values
-windows.py          pooling
+numbers.py          what a product of integers is computed with
+convolutions.py     those with groups, transposed, or with a float32 result
+windows.py          pooling, resizing
+reductions.py       sums and the like along axes, softmax
+float_fusion.py     which operations on float32 are computed together
+float_products.py   convolutions and fully-connected layers of float32, and what follows them
+float_elementwise.py  expressions of float32
+float_reductions.py reductions of float32
 conversion.py       between the caller's floats and integers
 movement.py         what moves elements
 """
@@ -15,13 +22,37 @@ from __future__ import annotations
 import onnx
 
 from edgec.backends.tvm.isa.base import InstructionSet
-from edgec.backends.tvm.lowering import conversion, movement, products, sums, windows
+from edgec.backends.tvm.lowering import (
+    conversion,
+    float_elementwise,
+    float_fusion,
+    float_products,
+    float_reductions,
+    movement,
+    products,
+    reductions,
+    sums,
+    windows,
+)
 from edgec.backends.tvm.lowering.graph import lowered_graph
 from edgec.backends.tvm.lowering.program_writer import ProgramWriter, write
 from edgec.backends.tvm.program import Program
 from edgec.ir.graph import Graph
 
-__all__ = ["conversion", "lower", "lowered_graph", "movement", "products", "program_of", "sums", "windows"]
+__all__ = [
+    "conversion",
+    "float_elementwise",
+    "float_products",
+    "float_reductions",
+    "lower",
+    "lowered_graph",
+    "movement",
+    "products",
+    "program_of",
+    "reductions",
+    "sums",
+    "windows",
+]
 
 
 def lower(model: onnx.ModelProto, isa: InstructionSet) -> Program:
@@ -33,10 +64,15 @@ def program_of(graph: Graph, isa: InstructionSet) -> Program:
     """The program of a graph of operations. Raises UnsupportedOp naming what there is no kernel for."""
     writer = ProgramWriter(graph, isa)
     fused = products.sums_of_products(graph)
+    groups = float_fusion.groups(graph)
+    inside = {item.outputs[0] for group in groups.values() for item in group[:-1]}
     for operation in graph.operations:
         name = operation.outputs[0]
-        if name in fused.values():
-            continue  # computed where it is added to something
+        if name in fused.values() or name in inside:
+            continue  # computed where it is added to something, or at the end of its group
+        if name in groups:
+            float_products.write_group(writer, groups[name])
+            continue
         if name in fused:
             products.write_with_sum(writer, writer.writers[fused[name]], operation)
         else:

@@ -1,0 +1,220 @@
+"""Products of float32: convolutions, fully-connected layers, products of matrices, and expressions of their results."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from edgec.backends.tvm.kernels import float_dense, float_depthwise
+from edgec.backends.tvm.kernels.float_dense import Channels, Epilogue, FloatDense, Strides, tile_of
+from edgec.backends.tvm.kernels.float_depthwise import FloatDepthwise, width_of
+from edgec.backends.tvm.kernels.float_expression import Expression
+from edgec.backends.tvm.lowering.float_elementwise import spread_view, write_expression
+from edgec.backends.tvm.lowering.float_fusion import PRODUCTS, activated, expression_of
+from edgec.backends.tvm.lowering.program_writer import ProgramWriter, unsupported, write_float
+from edgec.backends.tvm.phases import phases_of
+from edgec.backends.tvm.program import Place
+from edgec.backends.tvm.storage import Steps
+from edgec.ir import kinds
+from edgec.ir.graph import Operation
+from edgec.ir.kinds import Activation
+from edgec.ir.kinds.windows import NO_PADDING, Padding2D
+
+
+@write_float.register
+def _(kind: kinds.Conv2D, writer: ProgramWriter, operation: Operation) -> None:
+    write_product(writer, [operation])
+
+
+@write_float.register
+def _(kind: kinds.FullyConnected, writer: ProgramWriter, operation: Operation) -> None:
+    write_product(writer, [operation])
+
+
+@write_float.register
+def _(kind: kinds.TransposeConv2D, writer: ProgramWriter, operation: Operation) -> None:
+    """A convolution for each phase, see `phases.py`."""
+    source, name = operation.inputs[0], operation.outputs[0]
+    weights, bias = _weights(writer, operation)
+    x, y = writer.storage(source), writer.declare(operation)
+    for row, column in phases_of(kind, writer.type(operation.inputs[1]), writer.type(name)):
+        reached = row.taps and column.taps
+        chosen = weights[:, row.taps][:, :, column.taps] if reached else np.zeros_like(weights[:, :1, :1])
+        start = Padding2D(top=-row.start, left=-column.start) if reached else NO_PADDING
+        geometry = _Geometry(
+            (y.shape[0], row.count, column.count),
+            Steps(x.steps.image, x.steps.row, x.pixel),
+            Steps(y.steps.image, y.steps.row * kind.stride[0], y.pixel * kind.stride[1]),
+            Steps(0, x.steps.row * row.step, x.pixel * column.step),
+        )
+        places = writer.corner(source, start), writer.corner(name, Padding2D(top=-row.first, left=-column.first))
+        epilogue = _plain_epilogue(kind.activation)
+        _write_dense(writer, [operation], (chosen, bias), kind.groups, geometry, y.pixel, places, epilogue, [])
+
+
+def write_group(writer: ProgramWriter, operations: Sequence[Operation]) -> None:
+    """Write one step for operations that are computed together (`float_fusion.groups`)."""
+    if any(isinstance(operation.kind, PRODUCTS) for operation in operations):
+        write_product(writer, operations)
+    else:
+        write_expression(writer, operations)
+
+
+def write_product(writer: ProgramWriter, operations: Sequence[Operation]) -> None:
+    """Write one step for a convolution or a fully-connected layer and the operations on its result: the last one's is
+    the only result that others read."""
+    product = next(item for item in operations if isinstance(item.kind, kinds.Conv2D | kinds.FullyConnected))
+    kind, last = product.kind, operations[-1]
+    assert isinstance(kind, kinds.Conv2D | kinds.FullyConnected)
+    stride, dilation, padding, groups = (1, 1), (1, 1), NO_PADDING, 1
+    if isinstance(kind, kinds.Conv2D):
+        stride, dilation, padding, groups = kind.stride, kind.dilation, kind.padding, kind.groups
+    weights, bias = _weights(writer, product)
+    source, name = product.inputs[0], last.outputs[0]
+    epilogue, others = _epilogue(writer, product, operations)
+    x, y = writer.storage(source), writer.declare(last)
+    geometry = _Geometry(
+        (y.shape[0], y.shape[1], y.shape[2]),
+        Steps(x.steps.image, x.steps.row * stride[0], x.pixel * stride[1]),
+        y.steps,
+        Steps(0, x.steps.row * dilation[0], x.pixel * dilation[1]),
+    )
+    places = writer.corner(source, padding), writer.corner(name)
+    if groups > 1 and groups == len(weights) == x.shape[3]:
+        _write_depthwise(writer, operations, (weights, bias), kind, geometry, y.pixel, places, epilogue, others)
+    else:
+        _write_dense(writer, operations, (weights, bias), groups, geometry, y.pixel, places, epilogue, others)
+
+
+@dataclass(frozen=True)
+class _Geometry:
+    """shape: images, rows, columns of the result. x, y: from one of its pixels to the next, where the window starts and
+    where the result goes. taps: between those of the window."""
+
+    shape: tuple[int, int, int]
+    x: Steps
+    y: Steps
+    taps: Steps
+
+
+def _write_dense(
+    writer: ProgramWriter, operations: Sequence[Operation], numbers: tuple[np.ndarray, np.ndarray], groups: int,
+    geometry: _Geometry, pixel: int, places: tuple[Place, Place], epilogue: Epilogue, others: Sequence[Place],
+) -> None:  # fmt: skip
+    weights, bias = numbers
+    count, height, width, depth = weights.shape
+    # The padding of a pixel may be written, but not the channels of the next group.
+    size = pixel if groups == 1 else count // groups
+    if (height, width) == (1, 1):
+        geometry, epilogue = _in_one_row(geometry, epilogue)
+    images, rows, columns = geometry.shape
+    outputs, pixels = tile_of(writer.isa, size, columns, images * rows * columns)
+    kernel = FloatDense(
+        images,
+        rows,
+        columns,
+        geometry.x,
+        geometry.y,
+        window=(height, width),
+        taps=geometry.taps,
+        depth=depth,
+        outputs=outputs,
+        width=pixels,
+        epilogue=epilogue,
+        groups=groups,
+    )
+    block = writer.block(float_dense.packed(weights.reshape(count, -1), bias, outputs, groups))
+    writer.step(kernel, [places[0], *others, block, places[1]], *operations)
+
+
+def _write_depthwise(
+    writer: ProgramWriter, operations: Sequence[Operation], numbers: tuple[np.ndarray, np.ndarray],
+    kind: kinds.Conv2D | kinds.FullyConnected, geometry: _Geometry, pixel: int, places: tuple[Place, Place],
+    epilogue: Epilogue, others: Sequence[Place],
+) -> None:  # fmt: skip
+    assert isinstance(kind, kinds.Conv2D)
+    weights, bias = numbers
+    images, rows, columns = geometry.shape
+    window = (weights.shape[1], weights.shape[2])
+    outputs = Channels.of(pixel, writer.isa.lanes, 1)
+    kernel = FloatDepthwise(
+        images,
+        rows,
+        columns,
+        geometry.x,
+        geometry.taps,
+        geometry.y,
+        window,
+        stride=kind.stride[1],
+        dilation=kind.dilation[1],
+        pixel=pixel,
+        outputs=outputs,
+        width=width_of(writer.isa, window, columns),
+        epilogue=epilogue,
+    )
+    block = writer.block(float_depthwise.packed(weights[..., 0], bias, outputs))
+    writer.step(kernel, [places[0], *others, block, places[1]], *operations)
+
+
+def _weights(writer: ProgramWriter, operation: Operation) -> tuple[np.ndarray, np.ndarray]:
+    """float32 [O, KH, KW, C / groups] and [O]. Raises UnsupportedOp where they are computed."""
+    weights = writer.graph.constant(operation.inputs[1])
+    bias = writer.graph.constant(operation.inputs[2]) if len(operation.inputs) > 2 else None
+    if weights is None or (bias is None and len(operation.inputs) > 2):
+        raise unsupported(operation)
+    if weights.ndim == 2:
+        weights = weights[:, None, None]
+    return weights, np.zeros(len(weights), np.float32) if bias is None else bias
+
+
+def _epilogue(
+    writer: ProgramWriter, product: Operation, operations: Sequence[Operation]
+) -> tuple[Epilogue, list[Place]]:
+    """What follows a product, and where its other operands are."""
+    assert isinstance(product.kind, kinds.Conv2D | kinds.FullyConnected)
+    name, last = product.outputs[0], operations[-1].outputs[0]
+    rest = [item for item in operations if item is not product]
+    if not rest:
+        return _plain_epilogue(product.kind.activation), []
+    expression, operands = expression_of(writer.graph, rest, name)
+    views = [spread_view(writer, operand, writer.type(last).shape) for operand in operands[1:]]
+    strides = tuple(_of_image(view.strides) for view in views)
+    return Epilogue(activated(expression, product.kind.activation), strides), [view.place for view in views]
+
+
+def _plain_epilogue(activation: Activation) -> Epilogue:
+    return Epilogue(activated(Expression(("float32",)), activation))
+
+
+def _of_image(strides: Sequence[int]) -> Strides:
+    """The strides of a value of at most 4 dimensions, along those of its image."""
+    if len(strides) == 2:
+        return strides[0], 0, 0, strides[1]
+    n, h, w, c = (0, 0, 0, 0, *strides)[-4:]
+    return n, h, w, c
+
+
+def _in_one_row(geometry: _Geometry, epilogue: Epilogue) -> tuple[_Geometry, Epilogue]:
+    """All pixels as one long row, where they lie like that everywhere: no tile ends before it has to."""
+    images, rows, columns = geometry.shape
+    values = [(item.image, item.row, item.column) for item in (geometry.x, geometry.y)]
+    values += [(n, h, w) for n, h, w, _ in epilogue.others]
+    merged_steps = [_merged_step((images, rows, columns), value) for value in values]
+    if any(step is None for step in merged_steps):
+        return geometry, epilogue
+    steps = [step for step in merged_steps if step is not None]
+    x, y, *others = (Steps(0, 0, step) for step in steps)
+    shape = (1, 1, images * rows * columns)
+    strides = tuple((0, 0, step.column, own[3]) for step, own in zip(others, epilogue.others, strict=True))
+    return _Geometry(shape, x, y, geometry.taps), replace(epilogue, others=strides)
+
+
+def _merged_step(shape: tuple[int, int, int], steps: tuple[int, int, int]) -> int | None:
+    """The step from one pixel to the next, where it is the same from each to the next one; None where it is not."""
+    sizes = [(size, step) for size, step in zip(shape, steps, strict=True) if size > 1]
+    for (_, outer), (size, inner) in zip(sizes, sizes[1:], strict=False):
+        if outer != size * inner:
+            return None
+    return sizes[-1][1] if sizes else 0
