@@ -70,6 +70,8 @@ static enum kind kind_of(uint32_t word) {
         return MULTIPLY;
     if ((word & 0x9F200400) == 0x0E200400) /* three same: (f)mla, (f)mul, sq(r)dmulh, fmls */
         return opcode == 0x12 || opcode == 0x13 || opcode == 0x16 || opcode == 0x19 || opcode == 0x1B ? MULTIPLY : VECTOR;
+    if ((word & 0x9F60C400) == 0x0E400400) /* three same, FP16: fmla, fmls, fmul */
+        return (word >> 11 & 0x7) == 0x1 || (word >> 11 & 0x7) == 0x3 ? MULTIPLY : VECTOR;
     return VECTOR;
 }
 

@@ -13,5 +13,7 @@ def programs(tmp_path, monkeypatch):
     monkeypatch.setenv("EDGEC_ROOTS_DIR", str(tmp_path / "roots"))
     monkeypatch.setattr(wheels, "_own_pip", lambda: None)
     qemu.find.cache_clear()
+    qemu.find_with_plugins.cache_clear()
     yield Programs(tmp_path / "bin")
     qemu.find.cache_clear()
+    qemu.find_with_plugins.cache_clear()
