@@ -2,11 +2,11 @@
 
     python benchmarks/masked_cpu.py x86-64-v3 -- python benchmarks/tvm_peers.py --target x86-64-v3
 
-Engines choose their kernels when they are loaded, by what the instruction `cpuid` says. oneDNN (in OpenVINO) can be told
-otherwise (ONEDNN_MAX_CPU_ISA); MLAS (in ONNX Runtime) and XNNPACK with cpuinfo (in LiteRT) can not. So those packages are
-copied, with every `cpuid` in their libraries replaced by an instruction that no processor has, and a library is loaded
-before all others whose signal handler does what `cpuid` would, without AVX-512, VNNI and AMX as the target lacks them.
-Nothing else of them is changed, and kernels are as fast as ever.
+Engines choose their kernels when they are loaded, by what the instruction `cpuid` says. oneDNN (in OpenVINO) can be
+told otherwise (ONEDNN_MAX_CPU_ISA); MLAS (in ONNX Runtime) and XNNPACK with cpuinfo (in LiteRT) can not. So those
+packages are copied, with every `cpuid` in their libraries replaced by an instruction that no processor has, and a
+library is loaded before all others whose signal handler does what `cpuid` would, without those of AVX-512, VNNI and AMX
+that the target lacks. Nothing else of them is changed, and kernels are as fast as ever.
 
 Not masked: the C library (copies of memory may use longer vectors), NumPy, Python.
 """
