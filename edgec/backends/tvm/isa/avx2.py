@@ -41,6 +41,11 @@ class Madd:
         )
         return even, odd
 
+    def repacked(self, emitter: Emitter, words: Expr) -> list[Expr]:
+        halves = emitter.bind(reinterpret(_PAIRS, words), _PAIRS)
+        byte = broadcast(constant(8, "int16"), 2 * _LANES)
+        return [reinterpret(f"int32x{_LANES}", item) for item in ((halves << byte) >> byte, halves >> byte)]
+
     def operand(self, emitter: Emitter, activations: Expr) -> Pairs:
         halves = emitter.bind(reinterpret(f"u{_PAIRS}", activations), f"u{_PAIRS}")
         mask, byte = (broadcast(constant(value, "uint16"), 2 * _LANES) for value in (255, 8))

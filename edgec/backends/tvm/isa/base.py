@@ -90,6 +90,13 @@ class InstructionSet(Protocol):
         """A vector's weights for `dot`, from words of int32."""
         ...
 
+    def repacked(self, emitter: Emitter, words: Expr) -> list[Expr]:
+        """What `packed` makes of a vector's weights, computed when the model runs: int32 vectors, `weight_words` in all.
+
+        words: the 4 weights of each lane.
+        """
+        ...
+
     @property
     def words(self) -> tuple[int, ...]:
         """How many times 4 activations `repeated` takes at once, the best number first; 1 is the last one."""

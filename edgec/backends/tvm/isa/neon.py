@@ -60,6 +60,10 @@ class Neon:
         lanes, bytes_ = zip(*PAIRS, strict=True)
         return np.ascontiguousarray(weights[..., lanes, bytes_]).view(np.int32)
 
+    def repacked(self, emitter: Emitter, words: Expr) -> list[Expr]:
+        bytes_ = emitter.bind(reinterpret("int8x16", words), "int8x16")
+        return [reinterpret("int32x4", shuffle([bytes_], [4 * lane + which for lane, which in PAIRS]))]
+
     def weights(self, emitter: Emitter, pointer: Pointer, offset: Expr) -> Expr:
         return emitter.bind(reinterpret("int8x16", emitter.load(pointer, offset, 4)), "int8x16")
 

@@ -46,6 +46,9 @@ class NeonDotprod:
     def packed(self, weights: np.ndarray) -> np.ndarray:
         return np.ascontiguousarray(weights).view(np.int32)[..., 0]
 
+    def repacked(self, emitter: Emitter, words: Expr) -> list[Expr]:
+        return [words]
+
     def weights(self, emitter: Emitter, pointer: Pointer, offset: Expr) -> Expr:
         return emitter.bind(reinterpret("int8x16", emitter.load(pointer, offset, self.lanes)), "int8x16")
 

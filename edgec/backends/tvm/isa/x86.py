@@ -57,6 +57,10 @@ class Products(Protocol):
         """As in `InstructionSet`."""
         ...
 
+    def repacked(self, emitter: Emitter, words: Expr) -> list[Expr]:
+        """As in `InstructionSet`."""
+        ...
+
     def operand(self, emitter: Emitter, activations: Expr) -> Operand:
         """A vector of stored activations, 4 neighbours in each lane, for `dot`."""
         ...
@@ -86,6 +90,9 @@ class Vnni:
     def operand(self, emitter: Emitter, activations: Expr) -> Expr:
         dtype = f"int8x{4 * self.lanes}"  # to LLVM; the instruction takes them as uint8
         return emitter.bind(reinterpret(dtype, activations), dtype)
+
+    def repacked(self, emitter: Emitter, words: Expr) -> list[Expr]:
+        return [words]
 
     def dot(self, sums: Expr, activations: Expr, weights: Expr) -> Expr:
         name = f"llvm.x86.avx512.vpdpbusd.{32 * self.lanes}"  # of 256 bits it is AVX-VNNI's where AVX-512 is not there
@@ -137,6 +144,9 @@ class X86:
 
     def dot(self, sums: Expr, activations: Operand, weights: Operand, *, lowest: bool = True) -> Expr:
         return self.products.dot(sums, activations, weights)
+
+    def repacked(self, emitter: Emitter, words: Expr) -> list[Expr]:
+        return self.products.repacked(emitter, words)
 
     def repeated(self, emitter: Emitter, pointer: Pointer, offset: Expr, words: int) -> list[Operand]:
         made = []
