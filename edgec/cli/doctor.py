@@ -11,6 +11,7 @@ import click
 
 from edgec.backends import BACKENDS, load_backend
 from edgec.emulator import inventory
+from edgec.emulator.qemu import INSTALL_WITH_PLUGINS
 from edgec.errors import ToolMissing
 from edgec.store import Store
 from edgec.targets import TRIPLES, host_features
@@ -115,5 +116,8 @@ def _show_compiler(triple: str, tools: dict[str, Any]) -> None:
 def _show_emulator(each: dict[str, Any]) -> None:
     held = ", ".join(f"{name} {version}" for name, version in each["versions"].items()) or each["state"]
     click.echo(f"  {each['qemu']:<14} {each['qemu_version'] or 'not installed'}, root for {each['arch']}: {held}")
+    if each["qemu_version"] and each["counter"] is None:
+        click.echo(f"  {'':<14} instructions can't be counted (`edgec bench --emulate`): it has no plugins")
+        click.echo(f"  {'':<14} {INSTALL_WITH_PLUGINS}")
     for fault in each["faults"]:
         click.echo(f"  {'':<14} {fault['why']}\n  {'':<14} {fault['fix']}")

@@ -7,6 +7,7 @@
     cores.py       what a device's system says of its core: the files that libraries choose their kernels by
     machine.py     an emulator, a core and a root as one thing that runs Python programs
     artifact.py    an artifact's own commands on such a machine
+    counting.py    executed instructions of such programs, by a plugin of QEMU's (counting.c)
     inventory.py   what there is, and what is missing
 
 No privileges are needed to run anything here: QEMU opens the root's files in the place of the machine's own.

@@ -32,7 +32,8 @@ def run(machine: Machine, artifact: Path, arguments: Sequence[str]) -> int:
             "An emulated device is not timed",
             f"A program on an emulated {machine.core} takes many times as long as on a real one, and not in "
             "proportion: its times say nothing about the device.",
-            f"Run it on the device: python3 {artifact.name} bench.",
+            f"Run it on the device: python3 {artifact.name} bench. What it executes here is counted by "
+            f"`edgec bench --emulate {artifact.name}`.",
         )
     command, environment = machine.python([str(artifact.absolute()), *arguments])
     code = subprocess.run(command, env=environment, preexec_fn=_no_core_dump).returncode

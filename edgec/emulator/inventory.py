@@ -25,7 +25,7 @@ class Architecture:
 
     qemu: the emulator's name; version: its version, None where it is not installed or does not run.
     state: of the root. root: None unless it is ready. cores: of each target that it serves, by the target's name.
-    faults: what is wrong, and what to do about it.
+    faults: what is wrong, and what to do about it. counter: the QEMU that counts instructions, None where none can.
     """
 
     arch: str
@@ -36,6 +36,7 @@ class Architecture:
     root: Root | None
     cores: Mapping[str, str]
     faults: tuple[tuple[str, str], ...] = field(default=())
+    counter: Path | None = None
 
     def to_json(self) -> dict[str, Any]:
         root = self.root
@@ -43,6 +44,7 @@ class Architecture:
             "arch": self.arch,
             "qemu": self.qemu,
             "qemu_version": self.version,
+            "counter": str(self.counter) if self.counter else None,
             "state": self.state,
             "path": str(self.path),
             "bytes": root.bytes if root else None,
@@ -70,11 +72,11 @@ def _examine(arch: str, cores: Mapping[str, str], verify: bool) -> Architecture:
     name = EMULATORS[arch]
     faults: list[tuple[str, str]] = []
     try:
-        qemu = programs.find(name)
+        qemu, counter = programs.find(name), programs.find_with_plugins(name)
         if qemu is None:
             faults.append((f"{name} is not installed", programs.INSTALL))
     except ToolMissing as error:
-        qemu = None
+        qemu = counter = None
         faults.append((error.what, error.fix))
     here = roots.place(arch)
     root: Root | None = None
@@ -93,7 +95,17 @@ def _examine(arch: str, cores: Mapping[str, str], verify: bool) -> Architecture:
     for target, core in cores.items():
         if qemu is not None and core not in qemu.cores:
             faults.append((f"{name} {qemu.version} can't be a {core} (for {target})", "Install a newer QEMU."))
-    return Architecture(arch, name, qemu.version if qemu else None, state, here, root, cores, tuple(faults))
+    return Architecture(
+        arch,
+        name,
+        qemu.version if qemu else None,
+        state,
+        here,
+        root,
+        cores,
+        tuple(faults),
+        counter.program if counter else None,
+    )
 
 
 def _served() -> dict[str, dict[str, str]]:

@@ -142,7 +142,18 @@ def test_run_passes_the_exit_code_and_warns_of_times(rpi4_machine, artifact):
 @pytest.mark.parametrize(("target", "machine"), [("rpi4", "rpi4_machine"), ("rpi2", "rpi2_machine")])
 def test_run_proves_the_file_that_is_shipped(target, machine, request, digits, tmp_path):
     request.getfixturevalue(machine)
-    options = ["--calib", digits.calibration, "--preprocess", digits.recipe, "--target", target, "-o", tmp_path]
+    options = [
+        "--calib",
+        digits.calibration,
+        "--preprocess",
+        digits.recipe,
+        "--target",
+        target,
+        "--backend",
+        "tflite",
+        "-o",
+        tmp_path,
+    ]
     assert edgec("build", digits.model, *options).returncode == 0
     (artifact,) = tmp_path.glob("*.edgec")
     result = edgec("emulator", "run", target, artifact, "selftest")
@@ -214,4 +225,7 @@ def test_doctor_tells_of_emulators(programs):
     assert "qemu-aarch64   7.2.22, root for aarch64: missing" in text
     assert "edgec emulator setup rpi4" in text
     assert "apt-get install qemu-user-static" in text
+    assert arm64["counter"] is None
+    assert "instructions can't be counted" in text
+    assert "apt-get install qemu-user (Debian 12" in text
     assert os.environ["EDGEC_ROOTS_DIR"] not in text
