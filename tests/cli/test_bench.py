@@ -1,0 +1,124 @@
+"""`edgec bench --emulate`: instructions per inference, side by side; and what can't be counted."""
+
+import json
+
+import pytest
+
+import edgec as package
+from edgec.cli.bench import lines
+from edgec.emulator import qemu
+from tests.bundle.artifacts import cnn  # noqa: F401 (fixture)
+from tests.cli.test_command_line import edgec
+
+
+@pytest.fixture
+def digits_for_rpi4(digits, tmp_path):
+    """An artifact that LiteRT runs, not executed so far."""
+    (built,) = package.build(
+        digits.model,
+        calibration=digits.calibration,
+        preprocess=digits.recipe,
+        targets="rpi4",
+        backend="tflite",
+        emulate=False,
+        search_seconds=1.0,
+        output=tmp_path / "dist",
+    ).builds
+    return built.artifact.path
+
+
+def row(**changes):
+    """What is counted of one artifact."""
+    kinds = {"multiply": 200, "vector": 100, "memory": 400, "branch": 100, "other": 434}
+    counts = {"total": 1234, "least": 1234, "most": 1234, "kinds": kinds}
+    whole = {"path": "dist/a.edgec", "precision": "int8", "engine": "tvm", "engine_version": "1", "ratio": 1.0}
+    core = {"core": "cortex-a72", "emulator": "qemu-aarch64", "emulator_version": "7.2.22"}
+    return {**whole, **core, "instructions": counts, "engine_instructions": {**counts, "total": 1000}, **changes}
+
+
+def test_it_explains_itself():
+    result = edgec("bench", "--help")
+    assert result.returncode == 0
+    assert "--emulate" in result.stdout
+
+
+def test_it_does_not_time():
+    result = edgec("bench", "model.edgec")
+    assert result.returncode == 2
+    assert "does nothing without --emulate yet" in result.stderr
+    assert "python3 model.edgec bench" in result.stderr
+
+
+@pytest.mark.slow
+def test_digits_are_counted_the_same_every_time(rpi4_machine, digits_for_rpi4):
+    if qemu.find_with_plugins("qemu-aarch64") is None:
+        pytest.skip("there is no qemu-aarch64 with plugins")
+    result = edgec("bench", "--emulate", digits_for_rpi4, digits_for_rpi4, "--json")
+    assert result.returncode == 0, result.stdout
+    first, second = json.loads(result.stdout)["artifacts"]
+    assert first == second
+    assert first["core"] == "cortex-a72"
+    assert first["engine"] == "tflite"
+    assert first["ratio"] == 1.0
+    run, engine = first["instructions"], first["engine_instructions"]
+    assert engine["total"] < run["total"] < 1_000_000
+    assert run["least"] <= run["total"] <= run["most"]
+    assert sum(run["kinds"].values()) == run["total"]
+    least = 230_880 / 8  # the model's multiply-accumulates, and the most that one instruction of that core does
+    assert least < engine["kinds"]["multiply"] < 4 * least
+
+
+def test_the_table_puts_artifacts_side_by_side():
+    two = row(path="dist/b.edgec", ratio=1.5, engine="tflite", engine_version="2.3.0")
+    two["instructions"] = {**two["instructions"], "total": 1851, "most": 1900, "least": 1850}
+    shown = lines([row(), two])
+    assert shown[1].split() == ["a.edgec", "1,234", "1.000", "1,000", "nothing"]
+    assert shown[2].split() == ["b.edgec", "1,851", "1.500", "1,000", "50", "(2.70%)"]
+    assert shown[4].split() == ["of", "these", "multiply", "vector", "memory", "branch", "other"]
+    assert shown[5].split() == ["a.edgec", "200", "100", "400", "100", "434"]
+    text = "\n".join(shown)
+    assert "a.edgec: int8 through tvm 1, one thread, on an emulated cortex-a72 (qemu-aarch64 7.2.22)" in text
+    assert "work, not time" in text
+    assert " ms" not in text
+
+
+def test_files_of_one_name_are_told_apart():
+    shown = lines([row(path="dist/tvm/a.edgec"), row(path="dist/tflite/a.edgec")])
+    assert [line.split()[0] for line in shown[1:3]] == ["tvm/a.edgec", "tflite/a.edgec"]
+
+
+def test_of_32_bit_arm_no_kinds_are_shown():
+    assert "multiply" not in "\n".join(lines([row(emulator="qemu-arm", core="cortex-a7")]))
+
+
+def test_without_the_file(tmp_path):
+    result = edgec("bench", "--emulate", tmp_path / "no.edgec", "--json")
+    assert result.returncode == 2
+    assert "can't be read" in json.loads(result.stdout)["error"]["what"]
+
+
+def test_a_file_that_is_no_artifact(tmp_path):
+    (tmp_path / "x.edgec").write_text("no artifact")
+    result = edgec("bench", "--emulate", tmp_path / "x.edgec")
+    assert result.returncode == 9
+
+
+def test_an_engine_that_emulated_devices_lack(cnn):  # noqa: F811
+    result = edgec("bench", "--emulate", cnn.path, "--target", "rpi4")
+    assert result.returncode == 2
+    assert "Instructions of the engine openvino can't be counted" in result.stderr
+
+
+def test_a_target_without_an_emulator(digits_for_rpi4):
+    result = edgec("bench", "--emulate", digits_for_rpi4, "--target", "host")
+    assert result.returncode == 2
+    assert "host has no emulator" in result.stderr
+
+
+@pytest.mark.slow
+def test_a_device_of_another_architecture(rpi2_machine, digits_for_rpi4):
+    if qemu.find_with_plugins("qemu-arm") is None:
+        pytest.skip("there is no qemu-arm with plugins")
+    result = edgec("bench", "--emulate", digits_for_rpi4, "--target", "rpi2")
+    assert result.returncode == 10
+    assert "this machine is armv7l" in result.stderr
