@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 
 from edgec.ir import kinds
@@ -45,11 +47,13 @@ class Cases:
     # --- operations ---
 
     def product(
-        self, kind: kinds.Conv2D | kinds.FullyConnected, x: str, window: tuple[int, ...], outputs: int,
+        self, kind: kinds.Kind, x: str, window: tuple[int, ...], outputs: int,
         *, per_channel: bool = True, bias: bool = True, dtype: str = "int8", gain: float = 1.0,
+        of: Sequence[int] = range(-127, 128),
     ) -> str:  # fmt: skip
-        """window: of the weights behind [O]. gain: how far results reach beyond what their grid holds."""
-        weights = self.rng.integers(-127, 128, (outputs, *window)).astype(np.int8)
+        """window: of the weights behind [O]. gain: how far results reach beyond what their grid holds. of: weights to
+        choose from."""
+        weights = self.rng.choice(of, (outputs, *window)).astype(np.int8)
         count = outputs if per_channel else 1
         scales = np.exp(self.rng.uniform(-5, 0, count)).astype(np.float32)
         axis = 0 if per_channel else None
@@ -62,7 +66,8 @@ class Cases:
             steps = tuple(float(np.float32(grid_of_x.scale[0]) * scale) for scale in scales)
             operands.append(self.builder.constant("b", numbers, Quantization(steps, (0,) * count, axis)))
         scale = float(np.median(scales)) * grid_of_x.scale[0] * typical / 60 / gain
-        return self.builder.add(kind, operands, "product", dtype=dtype, quantization=self.grid(dtype, scale))
+        grid = None if dtype == "float32" else self.grid(dtype, scale)
+        return self.builder.add(kind, operands, "product", dtype=dtype, quantization=grid)
 
     def sum(self, a: str, b: str, activation: str = "none", dtype: str = "int8") -> str:
         scales = [self.builder.type(name).quantization.scale[0] for name in (a, b)]  # type: ignore[union-attr]
@@ -83,7 +88,8 @@ class Cases:
             assert of.quantization is not None
             low, high = limits(of.dtype)
             integers = self.rng.integers(low - 3, high + 4, of.shape)
-            made[name] = ((integers - of.quantization.zero_point[0]) * of.quantization.scale[0]).astype(np.float32)
+            numbers = (integers - of.quantization.zero_point[0]) * of.quantization.scale[0]
+            made[name] = np.asarray(numbers, np.float32)
         return made
 
 

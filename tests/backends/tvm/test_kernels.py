@@ -69,27 +69,34 @@ def convolution(cases: Cases, depthwise: bool) -> None:
     cases.result(name, f"{kind} of {(images, height, width, channels)} {dtype}, {window} to {outputs}, {settings}")
 
 
+def dense_convolutions_of_any_shape(cases: Cases) -> None:
+    for _ in range(12):
+        convolution(cases, depthwise=False)
+
+
 @few
 @given(seeds)
 def test_dense_convolutions_of_any_shape(tmp_path_factory, seed):
     cases = Cases(seed)
-    for _ in range(12):
-        convolution(cases, depthwise=False)
+    dense_convolutions_of_any_shape(cases)
     assert_exact(cases, tmp_path_factory.mktemp("dense"))
+
+
+def depthwise_convolutions_of_any_shape(cases: Cases) -> None:
+    for _ in range(16):
+        convolution(cases, depthwise=True)
 
 
 @few
 @given(seeds)
 def test_depthwise_convolutions_of_any_shape(tmp_path_factory, seed):
     cases = Cases(seed)
-    for _ in range(16):
-        convolution(cases, depthwise=True)
+    depthwise_convolutions_of_any_shape(cases)
     assert_exact(cases, tmp_path_factory.mktemp("depthwise"))
 
 
-def test_the_shapes_of_mobile_networks(tmp_path):
+def shapes_of_mobile_networks(cases: Cases) -> None:
     """Those that the tiles were chosen for, and windows that are a loop."""
-    cases = Cases(0)
     for channels, side, window, stride in (
         (32, 14, 3, 1),
         (96, 15, 3, 2),
@@ -104,13 +111,15 @@ def test_the_shapes_of_mobile_networks(tmp_path):
     for channels, outputs, side in ((16, 96, 14), (144, 24, 14), (40, 240, 7), (672, 112, 5)):
         x = cases.activations((1, side, side, channels))
         cases.result(cases.product(kinds.Conv2D(), x, (1, 1, channels), outputs), f"{channels} to {outputs}")
+
+
+def test_the_shapes_of_mobile_networks(tmp_path):
+    cases = Cases(0)
+    shapes_of_mobile_networks(cases)
     assert_exact(cases, tmp_path)
 
 
-@few
-@given(seeds)
-def test_fully_connected_layers_of_any_size(tmp_path_factory, seed):
-    cases = Cases(seed)
+def fully_connected_layers_of_any_size(cases: Cases) -> None:
     for _ in range(8):
         rows, depth, outputs = (
             int(n) for n in (cases.rng.integers(1, 40), cases.rng.integers(1, 300), cases.rng.integers(1, 200))
@@ -118,13 +127,32 @@ def test_fully_connected_layers_of_any_size(tmp_path_factory, seed):
         kind = kinds.FullyConnected(str(cases.rng.choice(ACTIVATIONS)))  # type: ignore[arg-type]
         x = cases.activations((rows, depth))
         cases.result(cases.product(kind, x, (depth,), outputs), f"{kind} {rows} x {depth} to {outputs}")
-    assert_exact(cases, tmp_path_factory.mktemp("full"))
 
 
 @few
 @given(seeds)
-def test_sums_alone_and_with_the_product_before(tmp_path_factory, seed):
+def test_fully_connected_layers_of_any_size(tmp_path_factory, seed):
     cases = Cases(seed)
+    fully_connected_layers_of_any_size(cases)
+    assert_exact(cases, tmp_path_factory.mktemp("full"))
+
+
+def lowest_weights(cases: Cases) -> None:
+    """Two products of -128 by -128 are the only ones whose sum does not fit into 16 bits."""
+    x = cases.activations((1, 24, 24, 64))
+    for window, depthwise in (((1, 1), False), ((2, 3), True)):
+        kind = kinds.Conv2D(groups=64 if depthwise else 1)
+        weights = (*window, 1 if depthwise else 64)
+        cases.result(cases.product(kind, x, weights, 64, of=(-128, -127, 127)), f"weights of -128: {kind}")
+
+
+def test_the_lowest_weights(tmp_path):
+    cases = Cases(3)
+    lowest_weights(cases)
+    assert_exact(cases, tmp_path)
+
+
+def sums_alone_and_with_the_product_before(cases: Cases) -> None:
     for activation in ACTIVATIONS:
         for channels in (3, 24, 72, 200):
             shape = (
@@ -137,6 +165,13 @@ def test_sums_alone_and_with_the_product_before(tmp_path_factory, seed):
             cases.result(cases.sum(a, b, activation), f"sum {shape} {activation}")
             product = cases.product(kinds.Conv2D(), a, (1, 1, channels), channels)
             cases.result(cases.sum(b, product, activation), f"sum with a product {shape} {activation}")
+
+
+@few
+@given(seeds)
+def test_sums_alone_and_with_the_product_before(tmp_path_factory, seed):
+    cases = Cases(seed)
+    sums_alone_and_with_the_product_before(cases)
     assert_exact(cases, tmp_path_factory.mktemp("sums"))
 
 
