@@ -124,10 +124,12 @@ class InstructionSet(Protocol):
         ...
 
     def narrowed(
-        self, emitter: Emitter, group: Sequence[Expr], grid: StoredGrid, pointer: Pointer, offset: Expr, size: int = 0
-    ) -> None:
+        self, emitter: Emitter, group: Sequence[Expr], grid: StoredGrid, pointer: Pointer, offset: Expr,
+        size: int = 0, pixels: int = 1,
+    ) -> None:  # fmt: skip
         """Store a group: integers + zero point, saturated to the limits.
 
         size: bytes to be stored, a multiple of `lanes`; 0 for all of them.
+        pixels: how many neighbouring pixels the vectors are of, each a smaller group of its own.
         """
         ...

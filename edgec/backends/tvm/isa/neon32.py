@@ -110,8 +110,9 @@ class Neon32:
         return None
 
     def narrowed(
-        self, emitter: Emitter, group: Sequence[Expr], grid: StoredGrid, pointer: Pointer, offset: Expr, size: int = 0
-    ) -> None:
+        self, emitter: Emitter, group: Sequence[Expr], grid: StoredGrid, pointer: Pointer, offset: Expr,
+        size: int = 0, pixels: int = 1,
+    ) -> None:  # fmt: skip
         arm.narrowed(emitter, arm.ARMV7, group, grid, pointer, offset, size)
 
 

@@ -74,6 +74,7 @@ class NeonDotprod:
         return lookups.by_registers(emitter, table)
 
     def narrowed(
-        self, emitter: Emitter, group: Sequence[Expr], grid: StoredGrid, pointer: Pointer, offset: Expr, size: int = 0
-    ) -> None:
+        self, emitter: Emitter, group: Sequence[Expr], grid: StoredGrid, pointer: Pointer, offset: Expr,
+        size: int = 0, pixels: int = 1,
+    ) -> None:  # fmt: skip
         arm.narrowed(emitter, arm.AARCH64, group, grid, pointer, offset, size)

@@ -186,8 +186,9 @@ class X86:
         return lookups.by_nibbles(emitter, table, self.bytes)
 
     def narrowed(
-        self, emitter: Emitter, group: Sequence[Expr], grid: StoredGrid, pointer: Pointer, offset: Expr, size: int = 0
-    ) -> None:
+        self, emitter: Emitter, group: Sequence[Expr], grid: StoredGrid, pointer: Pointer, offset: Expr,
+        size: int = 0, pixels: int = 1,
+    ) -> None:  # fmt: skip
         """The zero point is added to 16-bit integers, saturating: what was beyond them stays beyond 8 bits."""
         lanes = self.lanes * len(group)
         if len(group) == 1:
@@ -213,6 +214,10 @@ class X86:
             packed = maximum(packed, broadcast(cast("uint8", grid.low), lanes))
         if grid.high is not None:
             packed = minimum(packed, broadcast(cast("uint8", grid.high), lanes))
+        if pixels > 1:
+            in_words = f"int32x{lanes // 4}"
+            packed = emitter.bind(reinterpret(in_words, packed), in_words)
+            packed = reinterpret(f"uint8x{lanes}", shuffle([packed], self._apart(len(group), pixels)))
         if size in (0, lanes):
             emitter.store(pointer, offset, packed, lanes)
             return
@@ -222,6 +227,17 @@ class X86:
             if size - done >= part:
                 emitter.store(pointer, offset + done, shuffle([packed], range(done, done + part)), part)
                 done += part
+
+    def _apart(self, vectors: int, pixels: int) -> list[int]:
+        """Words of a packed group of several pixels' vectors, in the order in which each pixel would be packed alone:
+        packing puts those of all pixels into each 128-bit part."""
+        of_pixel, parts = vectors // pixels, self.lanes // 4
+        return [
+            part * vectors + pixel * of_pixel + vector
+            for pixel in range(pixels)
+            for part in range(parts)
+            for vector in range(of_pixel)
+        ]
 
     def _intrinsic(self, name: str) -> str:
         """One of those that AVX-512 took over from AVX2."""

@@ -66,8 +66,10 @@ class Dense:
     other: steps of the value that is added; None where none is.
     offsets: each tile reads channels of its own, of a convolution with groups: where they begin, in bytes from the
     pixel's first, are words behind the weights. block: int32 words from the constants of a row of an image to those of
-    the next row, where each has its own; then `start` is an operand of int32, one for each pixel, that sums begin with.
+    the next row, where each has its own. starts: an operand of int32, one for each pixel, that sums begin with.
     real: elements of a pixel of the result where that is float32, activation(float32(sum) * M), and on no grid; else 0.
+    wrap: pixels of a row of the result and of what is added, where x is one long row (of one image) and they are not;
+    else 0.
     limited: an activation has narrower limits than the dtype. far: steps may be beyond int32. lowest: a weight may be
     -128. ahead: fetches constants for a later layer, see `Fetching`.
     """
@@ -85,7 +87,9 @@ class Dense:
     other: Steps | None = None
     offsets: bool = False
     block: int = 0
+    starts: bool = False
     real: int = 0
+    wrap: int = 0
     limited: bool = False
     far: bool = False
     lowest: bool = True
@@ -120,7 +124,7 @@ class Dense:
     def emit(self, emitter: Emitter, isa: InstructionSet) -> None:
         x = emitter.pointer("x", isa.stored)
         other = emitter.pointer("other", isa.stored) if self.other else None
-        begins = emitter.pointer("start", "int32") if self.block else None
+        begins = emitter.pointer("starts", "int32") if self.starts else None
         constants = emitter.pointer("constants", "int32")
         y = emitter.pointer("y", "float32" if self.real else isa.stored)
         begin, end = emitter.scalar("begin"), emitter.scalar("end")
@@ -217,26 +221,41 @@ class _Tile:
         k, e, isa = self.kernel, self.emitter, self.isa
         lanes, done = isa.lanes, 0
         floats = f"float32x{lanes}"
-        place = e.bind(self._place(k.y) + vector * lanes, "int32")
-        if k.other:
-            other_place = e.bind(self._place(k.other) + vector * lanes, "int32")
+        first = vector * lanes
         for group in tile:
             offset = self.block + HEADER + k.vectors * lanes + (vector + done) * lanes
             factors = [
                 e.bind(reinterpret(floats, e.load(self.constants, offset + v * lanes, lanes)), floats)
                 for v in range(group)
             ]
-            for pixel, row in enumerate(sums):
-                steps = [cast(floats, row[done + v].get()) * factors[v] for v in range(group)]
-                if k.real:
-                    self._real(steps, place + pixel * k.y.column, done)
-                    continue
-                rounded = [steps_rounded(e, isa, item, k.far) for item in steps]
-                if k.other:
-                    rounded = self._with_other(rounded, other_place + done * lanes + pixel * k.other.column)
-                grid = result_grid(e, self.constants, k.limited)
-                isa.narrowed(e, rounded, grid, self.y, place + done * lanes + pixel * k.y.column)
+            grid = result_grid(e, self.constants, k.limited)
+            for pixels in self._together(tile):
+                rounded: list[Expr] = []
+                for pixel in pixels:
+                    row = sums[pixel]
+                    steps = [cast(floats, row[done + v].get()) * factors[v] for v in range(group)]
+                    if k.real:
+                        self._real(steps, self._pixel(k.y, pixel) + first, done)
+                        continue
+                    found = [steps_rounded(e, isa, item, k.far) for item in steps]
+                    if k.other:
+                        found = self._with_other(found, self._pixel(k.other, pixel) + first + done * lanes)
+                    rounded += found
+                if rounded:
+                    place = self._pixel(k.y, pixels[0]) + first + done * lanes
+                    isa.narrowed(e, rounded, grid, self.y, place, pixels=len(pixels))
             done += group
+
+    def _together(self, tile: Tile) -> list[list[int]]:
+        """The tile's pixels, in groups that are stored at once: several where they are shorter than the longest group
+        of vectors and lie side by side."""
+        k = self.kernel
+        beside = k.y.column == sum(tile) * self.isa.lanes and not k.real and not k.wrap and len(tile) == 1
+        sizes, made = [size for size in (4, 2, 1) if beside and size >= tile[0]], list[list[int]]()
+        while (done := sum(map(len, made))) < k.width:
+            size = next((size // tile[0] for size in sizes if size // tile[0] <= k.width - done), 1)
+            made.append(list(range(done, done + size)))
+        return made
 
     def _real(self, numbers: Sequence[Expr], place: Expr, done: int) -> None:
         """Store a group of vectors of float32, in order: `done` of the tile's are stored already."""
@@ -273,6 +292,14 @@ class _Tile:
             b = exactly(floats, real_of(isa, other, zero_point, factor))
             made.append(steps_rounded(e, isa, (a + b) / scale(Word.SCALE), self.kernel.far))
         return made
+
+    def _pixel(self, steps: Steps, pixel: int) -> Expr:
+        """Where a pixel of the tile is in the result, or in what is added."""
+        if not self.kernel.wrap:
+            return self._place(steps) + pixel * steps.column
+        at = self.column + pixel
+        row, column = divided(at, self.kernel.wrap), remainder(at, self.kernel.wrap)
+        return self.emitter.bind(row * steps.row + column * steps.column, "int32")
 
     def _place(self, steps: Steps) -> Expr:
         """Where the tile's first pixel is in a value."""

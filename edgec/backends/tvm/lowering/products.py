@@ -87,8 +87,12 @@ def _write_dense(writer: ProgramWriter, operation: Operation, addition: Operatio
         words |= {Word.INNER_LOW: low - inner.zero_point, Word.INNER_HIGH: high - inner.zero_point}
         far = far or sum_reaches_far(writer, product, other, result)
     images, rows, columns, _ = y.shape
-    if (height, width) == (1, 1) and stride == (1, 1) and all(item is None or item.is_flat for item in (x, y, third)):
-        images, rows, columns = 1, 1, images * rows * columns  # one long row: no tile ends before it has to
+    wrap = 0
+    if (height, width) == (1, 1) and stride == (1, 1) and x.is_flat:
+        flat = all(item is None or item.is_flat for item in (y, third))
+        if flat or images == 1:  # one long row: no tile ends before it has to
+            wrap = 0 if flat else columns
+            images, rows, columns = 1, 1, images * rows * columns
     pixels, most = writer.isa.dense_tile(dense.vectors_of(outputs, lanes), images * rows, columns, height * width)
     kernel = dense.Dense(
         images,
@@ -102,6 +106,7 @@ def _write_dense(writer: ProgramWriter, operation: Operation, addition: Operatio
         tiles=dense.channel_tiles(outputs, lanes, most),
         width=pixels,
         other=third.steps if third else None,
+        wrap=wrap,
         limited=result.is_limited(last.kind.activation),
         far=far,
         lowest=numbers.lowest,
