@@ -4,7 +4,7 @@ graph.py            import and passes: a graph of integer operations
 program_writer.py   values that get a place, constants, steps
 ahead.py            fetching the next layer's weights
 products.py         convolutions and fully-connected layers, and the sums that they compute with
-sums.py             sums of two values
+elementwise.py      functions of each element for itself, on integers
 numbers.py          what a product of integers is computed with
 convolutions.py     those with groups, transposed, or with a float32 result
 windows.py          pooling, resizing
@@ -24,6 +24,7 @@ import onnx
 from edgec.backends.tvm.isa.base import InstructionSet
 from edgec.backends.tvm.lowering import (
     conversion,
+    elementwise,
     float_elementwise,
     float_fusion,
     float_products,
@@ -31,7 +32,6 @@ from edgec.backends.tvm.lowering import (
     movement,
     products,
     reductions,
-    sums,
     windows,
 )
 from edgec.backends.tvm.lowering.graph import lowered_graph
@@ -41,6 +41,7 @@ from edgec.ir.graph import Graph
 
 __all__ = [
     "conversion",
+    "elementwise",
     "float_elementwise",
     "float_products",
     "float_reductions",
@@ -50,7 +51,6 @@ __all__ = [
     "products",
     "program_of",
     "reductions",
-    "sums",
     "windows",
 ]
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from edgec.backends.tvm.constants import is_stored_by_grid, result_words
 from edgec.backends.tvm.kernels import conversion
 from edgec.backends.tvm.kernels.base import Word
+from edgec.backends.tvm.lowering.elementwise import write_table
 from edgec.backends.tvm.lowering.program_writer import ProgramWriter, write_integer
 from edgec.ir import kinds
 from edgec.ir.graph import Operation
@@ -13,7 +14,9 @@ from edgec.ir.graph import Operation
 @write_integer.register
 def _(kind: kinds.Quantize, writer: ProgramWriter, operation: Operation) -> None:
     source, name = operation.inputs[0], operation.outputs[0]
-    assert not is_stored_by_grid(writer.type(source)), "integers on another grid have no rule yet"
+    if is_stored_by_grid(writer.type(source)):
+        write_table(writer, operation)
+        return
     storage, result = writer.declare(operation, single_pixels=True), writer.stored(name)
     place, strides = writer.source(source)
     kernel = conversion.Quantize(storage.shape, strides, storage.steps)

@@ -241,8 +241,7 @@ def _(kind: kinds.Gather, writer: ProgramWriter, operation: Operation) -> None:
     if known is not None and not lead and known.size == 1:
         begin = [int(known.item()) if at == axis else 0 for at in range(len(x.shape))]
         part = x.part(begin, [1 if at == axis else size for at, size in enumerate(x.shape)])
-        inner = (0,) * known.ndim
-        strides = (*part.strides[:axis], *inner, *part.strides[axis + 1 :])
+        strides = (*part.strides[:axis], *(0,) * known.ndim, *part.strides[axis + 1 :])
         _take(writer, operation, part.of(writer.type(operation.outputs[0]).shape, strides))
         return
     y = written(writer, operation)
@@ -250,8 +249,7 @@ def _(kind: kinds.Gather, writer: ProgramWriter, operation: Operation) -> None:
         pick(writer, x, y, [known if at == axis else None for at in range(len(x.shape))], operation)
         return
     index = read(writer, positions)
-    inner = len(index.shape) - lead
-    zeros = (0,) * inner
+    zeros = (0,) * (len(index.shape) - lead)
     moved = x.of(y.shape, (*x.strides[:axis], *zeros, *x.strides[axis + 1 :]))
     entries = (*index.strides[:lead], *(0,) * (axis - lead), *index.strides[lead:], *(0,) * (len(x.shape) - axis - 1))
     _indexed(writer, operation, (moved, index, entries, y), [Component(0, x.strides[axis], x.shape[axis])])

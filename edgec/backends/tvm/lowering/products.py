@@ -8,9 +8,9 @@ from edgec.backends.tvm.constants import header, is_stored_by_grid, product_bloc
 from edgec.backends.tvm.kernels import dense, depthwise
 from edgec.backends.tvm.kernels.base import Word
 from edgec.backends.tvm.lowering import convolutions
+from edgec.backends.tvm.lowering.elementwise import sum_reaches_far, words_of_operands
 from edgec.backends.tvm.lowering.numbers import Numbers
 from edgec.backends.tvm.lowering.program_writer import ProgramWriter, write_integer
-from edgec.backends.tvm.lowering.sums import sum_reaches_far, words_of_operands
 from edgec.backends.tvm.program import Place
 from edgec.backends.tvm.storage import Steps, Storage
 from edgec.backends.tvm.support.products import is_depthwise
@@ -51,7 +51,8 @@ def sums_of_products(graph: Graph) -> dict[str, str]:
     for operation in graph.operations:
         quantized = all(is_stored_by_grid(graph.type(name)) for name in (*operation.inputs, *operation.outputs))
         adds = isinstance(operation.kind, kinds.Binary) and operation.kind.function == "add"
-        if not adds or not quantized or len(set(operation.inputs)) < 2:
+        shapes = {graph.type(name).shape for name in (*operation.inputs, *operation.outputs)}
+        if not adds or not quantized or len(set(operation.inputs)) < 2 or len(shapes) > 1:
             continue
         for name in reversed(operation.inputs):
             writer = writers.get(name)

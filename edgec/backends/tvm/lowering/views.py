@@ -62,6 +62,18 @@ def read(writer: ProgramWriter, name: str) -> View:
     return View(place, writer.stored_dtype(name), shape, element_strides(shape, strides), _pixel(writer, name, place))
 
 
+def here(writer: ProgramWriter, name: str) -> View:
+    """A value in the arena or among the constants, where pixels may be read in whole vectors. Inputs are brought in."""
+    writer.storage(name)
+    return read(writer, name)
+
+
+def made(writer: ProgramWriter, operation: Operation, index: int = 0) -> View:
+    """A result of an operation, which gets its place in the arena, where pixels may be written in whole vectors."""
+    writer.declare(operation, index)
+    return read(writer, operation.outputs[index])
+
+
 def written(writer: ProgramWriter, operation: Operation, index: int = 0) -> View:
     """A result of an operation, which gets its place here: the caller's array where nobody else reads it."""
     name = operation.outputs[index]

@@ -1,0 +1,129 @@
+"""Functions of quantized elements give the integers that the reference executor defines, over shapes that broadcast."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from edgec.ir import kinds
+from edgec.ir.graph import Quantization
+from edgec.ir.kinds import Kind
+from tests.backends.tvm.cases import Cases
+
+pytest.importorskip("tvm")
+
+from tests.backends.tvm.compiled import HOST_RUNS_IT, differences, engine_of
+
+pytestmark = pytest.mark.skipif(not HOST_RUNS_IT, reason="this machine lacks the instructions")
+
+Shape = tuple[int, ...]
+DTYPES = ("int8", "uint8")
+UNARY = sorted(kinds.UNARY_FUNCTIONS - {"logical_not"})
+BINARY = ("add", "sub", "mul", "div", "pow", "maximum", "minimum", "squared_difference")
+SPREAD: list[tuple[Shape, Shape]] = [
+    ((2, 5, 6, 20), (2, 1, 1, 20)), ((1, 4, 7, 3), (1, 4, 7, 1)), ((1, 7, 5, 64), (64,)), ((3, 1, 5, 33), (1, 4, 5, 1)),
+    ((5, 40), (40,)), ((5, 1), (1, 70)), ((17,), (1,)), ((), ()), ((2, 3, 4, 5, 6), (3, 1, 5, 6)),
+    ((2, 3, 130), (3, 130)), ((1, 9, 9, 100), (1, 9, 9, 100)), ((2, 1, 3, 1, 18), (4, 1, 5, 1)),
+]  # fmt: skip
+
+
+def assert_exact(cases: Cases, folder, threads: int = 1) -> None:
+    graph = cases.finish()
+    found = differences(graph, engine_of(graph, folder, threads), cases.feeds(graph))
+    assert {cases.labels[name]: count for name, count in found.items() if count} == {}
+
+
+def constant(cases: Cases, shape: Shape, dtype: str, grid: Quantization | None = None) -> str:
+    low, high = np.iinfo(dtype).min, np.iinfo(dtype).max
+    integers = cases.rng.integers(low, high + 1, shape).astype(dtype)
+    return cases.builder.constant("c", integers, grid or cases.grid(dtype))
+
+
+def computed(cases: Cases, kind: Kind, operands: list[str], scale: float | None = None, grid: str = "") -> None:
+    """A case: a result of any dtype on a grid of its own, or on that of the value called `grid`."""
+    dtype = str(cases.rng.choice(DTYPES))
+    of = cases.builder.type(grid) if grid else None
+    quantization = cases.grid(dtype, scale) if of is None else of.quantization
+    made = cases.builder.add(
+        kind, operands, "y", dtype=dtype if of is None else of.dtype, quantization=quantization
+    )  # fmt: skip
+    label = f"{kind} of {[cases.builder.type(name) for name in operands]} on {cases.builder.type(made)}"
+    cases.result(made, label)
+
+
+def test_functions_of_one(tmp_path):
+    """All of them are tables, or limits, or nothing at all."""
+    cases = Cases(0)
+    shapes: list[Shape] = [(2, 3, 5, 20), (1, 8, 8, 16), (300,), (3, 7), (), (2, 2, 3, 4, 5), (1, 4, 4, 3)]
+    others: list[Kind] = [
+        kinds.HardSigmoid(0.2, 0.5), kinds.LeakyRelu(0.1), kinds.LeakyRelu(-0.3), kinds.Clip(-1.0, 2.0),
+        kinds.Clip(float("-inf"), 3.0), kinds.Quantize(),
+    ]  # fmt: skip
+    for number, kind in enumerate([*map(kinds.Unary, UNARY), *others]):  # type: ignore[arg-type]
+        for dtype in DTYPES:
+            shape = shapes[(number + (dtype == "int8")) % len(shapes)]
+            computed(cases, kind, [cases.activations(shape, dtype, cases.grid(dtype, 0.05))], 0.02)
+    for kind in (kinds.Unary("relu"), kinds.Clip(-2.0, 1.5), kinds.Clip(-1e9, 1e9), kinds.Unary("relu6")):
+        x = cases.activations((1, 5, 5, 20), grid=Quantization.per_tensor(0.04, -20))
+        computed(cases, kind, [x], grid=x)
+    assert_exact(cases, tmp_path)
+
+
+def test_functions_of_two(tmp_path):
+    """Everything with everything: other dtypes, other grids, shapes that spread."""
+    cases = Cases(1)
+    for number, function in enumerate(BINARY):
+        for turn in range(5):
+            shapes = SPREAD[(number * 5 + turn) % len(SPREAD)]
+            a, b = (cases.activations(shape, str(cases.rng.choice(DTYPES))) for shape in shapes)
+            activation = str(cases.rng.choice(["none", "relu", "relu6"]))
+            kind = kinds.Binary(function, activation)  # type: ignore[arg-type]
+            computed(cases, kind, [a, b] if turn % 2 else [b, a])
+    assert_exact(cases, tmp_path)
+
+
+def test_constants_as_operands(tmp_path):
+    cases = Cases(2)
+    for number, function in enumerate(BINARY):
+        for turn, shape in enumerate([(), (1, 1, 1, 1), (20,), (1, 5, 1, 20), (1, 5, 6, 20)]):
+            x = cases.activations((2, 5, 6, 20), str(cases.rng.choice(DTYPES)))
+            c = constant(cases, shape, str(cases.rng.choice(DTYPES)))
+            computed(cases, kinds.Binary(function), [x, c] if (number + turn) % 2 else [c, x])  # type: ignore[arg-type]
+    small = cases.activations((7,))
+    computed(cases, kinds.Binary("add"), [small, constant(cases, (2, 3, 1), "int8")])
+    for shape in ((20,), (1, 1, 20), (1,), ()):
+        x = cases.activations((1, 4, 6, 20), str(cases.rng.choice(DTYPES)))
+        computed(cases, kinds.PRelu(), [x, constant(cases, shape, "int8", cases.grid("int8", 0.01))])
+    assert_exact(cases, tmp_path)
+
+
+def test_the_larger_and_the_smaller_on_one_grid(tmp_path):
+    cases = Cases(3)
+    for shapes in SPREAD:
+        grid = cases.grid()
+        a, b = (cases.activations(shape, grid=grid) for shape in shapes)
+        for function in ("maximum", "minimum"):
+            computed(cases, kinds.Binary(function), [a, b], grid=a)  # type: ignore[arg-type]
+    x = cases.activations((1, 5, 6, 20))
+    computed(cases, kinds.Binary("mul"), [x, x])
+    computed(cases, kinds.Binary("maximum"), [x, x], grid=x)
+    assert_exact(cases, tmp_path)
+
+
+def test_steps_beyond_32_bits_saturate(tmp_path):
+    cases = Cases(4)
+    for function in ("add", "sub", "mul", "squared_difference", "div"):
+        a, b = (cases.activations((1, 4, 4, 40), grid=cases.grid("int8", 1e3)) for _ in range(2))
+        computed(cases, kinds.Binary(function), [a, b], scale=1e-6)  # type: ignore[arg-type]
+    assert_exact(cases, tmp_path)
+
+
+@pytest.mark.parametrize("threads", [2])
+def test_threads_change_nothing(tmp_path, threads):
+    cases = Cases(5)
+    x, y = (cases.activations((1, 40, 40, 24)) for _ in range(2))
+    computed(cases, kinds.Unary("sigmoid"), [x])
+    computed(cases, kinds.Binary("mul"), [x, y])
+    computed(cases, kinds.Binary("mul"), [x, cases.activations((1, 1, 1, 24))])
+    computed(cases, kinds.Binary("pow"), [x, y])
+    assert_exact(cases, tmp_path, threads)
