@@ -11,6 +11,7 @@ from __future__ import annotations
 import tempfile
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import tvm
 from tvm import tirx
@@ -23,6 +24,19 @@ from edgec.targets import Target
 
 def object_file(kernels: Mapping[str, Kernel], isa: InstructionSet, target: Target) -> bytes:
     """Machine code of all kernels, by their symbols. May crash the process: call it in a worker."""
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "kernels.o"
+        _built(kernels, isa, target).write_to_file(str(path))
+        return path.read_bytes()
+
+
+def assembly(kernels: Mapping[str, Kernel], isa: InstructionSet, target: Target) -> str:
+    """The same for readers, as LLVM writes it."""
+    return str(_built(kernels, isa, target).inspect_source("asm"))
+
+
+def _built(kernels: Mapping[str, Kernel], isa: InstructionSet, target: Target) -> Any:
+    """TVM's module of machine code."""
     functions = {}
     for symbol, kernel in kernels.items():
         emitter = Emitter()
@@ -33,8 +47,4 @@ def object_file(kernels: Mapping[str, Kernel], isa: InstructionSet, target: Targ
     passes = (tirx.transform.StmtSimplify(), tirx.transform.LowerTVMBuiltin(), tirx.transform.LowerIntrin())
     for step in passes:
         module = step(module)
-    built = tvm.get_global_func("target.build.llvm")(module, machine)
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / "kernels.o"
-        built.write_to_file(str(path))
-        return path.read_bytes()
+    return tvm.get_global_func("target.build.llvm")(module, machine)
