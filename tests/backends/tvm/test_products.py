@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 from hypothesis import given
 
 from edgec.ir import kinds
+from edgec.ir.graph import Quantization
 from edgec.ir.kinds import Padding2D
 from tests.backends.tvm.cases import Cases, padded
 
@@ -40,14 +42,18 @@ def grouped(cases: Cases, groups: int, depth: int, each: int) -> None:
     cases.result(name, f"{kind} of {shape} {dtype}, {window} to {groups * each}, {settings}")
 
 
-@few
-@given(seeds)
-def test_convolutions_with_groups(tmp_path_factory, seed):
-    cases = Cases(seed)
+def convolutions_with_groups(cases: Cases) -> None:
     for groups, depth, each in ((2, 3, 5), (32, 4, 4), (3, 20, 20), (5, 16, 32), (3, 80, 80), (7, 5, 1), (2, 64, 96)):
         grouped(cases, groups, depth, each)
     for groups, each in ((1, 8), (3, 2), (24, 4), (40, 2), (9, 16)):  # depthwise, with a multiplier
         grouped(cases, groups, 1, each)
+
+
+@few
+@given(seeds)
+def test_convolutions_with_groups(tmp_path_factory, seed):
+    cases = Cases(seed)
+    convolutions_with_groups(cases)
     assert_exact(cases, tmp_path_factory.mktemp("groups"))
 
 
@@ -75,10 +81,91 @@ def transposed(cases: Cases, real: bool = False) -> None:
     cases.result(name, f"{kind} of {shape} {dtype}, {window} to {groups * each}, {settings}")
 
 
+def transposed_convolutions_of_any_shape(cases: Cases) -> None:
+    for _ in range(10):
+        transposed(cases)
+
+
 @few
 @given(seeds)
 def test_transposed_convolutions_of_any_shape(tmp_path_factory, seed):
     cases = Cases(seed)
-    for _ in range(10):
-        transposed(cases)
+    transposed_convolutions_of_any_shape(cases)
     assert_exact(cases, tmp_path_factory.mktemp("transposed"))
+
+
+@few
+@given(seeds)
+def test_products_of_two_activations(tmp_path_factory, seed):
+    cases = Cases(seed)
+    rng = cases.rng
+    shapes = (
+        ((5, 9), (9, 7)),
+        ((1, 64), (64, 50)),
+        ((3, 20, 33), (3, 33, 40)),
+        ((2, 3, 49, 32), (2, 3, 32, 49)),
+        ((2, 3, 10, 21), (21, 17)),
+        ((7, 40), (2, 2, 40, 65)),
+        ((2, 1, 6, 8), (3, 8, 20)),
+        ((1, 3, 6, 80), (2, 1, 80, 16)),
+        ((2, 1, 2, 4, 9), (1, 3, 1, 9, 100)),
+        ((3, 1, 2, 4, 9), (1, 3, 1, 9, 33)),
+    )
+    for a_shape, b_shape in shapes:
+        turned = [bool(rng.integers(2)) for _ in range(2)]
+        operands, grids = [], []
+        for shape, swap in zip((a_shape, b_shape), turned, strict=True):
+            dtype = str(rng.choice(["int8", "uint8"]))
+            grid = cases.grid(dtype)
+            if rng.integers(3) == 0:
+                grid = Quantization.per_tensor(grid.scale[0], 0 if dtype == "int8" else 128)
+            shape = (*shape[:-2], shape[-1], shape[-2]) if swap else shape
+            operands.append(cases.activations(shape, dtype, grid))
+            grids.append(grid)
+        result, depth = str(rng.choice(["int8", "uint8"])), a_shape[-1]
+        typical = grids[0].scale[0] * grids[1].scale[0] * 100 * 100 * np.sqrt(depth) / 60
+        grid = cases.grid(result, typical / float(rng.choice([1, 3, 1e9])))
+        name = cases.builder.add(kinds.BatchMatMul(*turned), operands, "product", dtype=result, quantization=grid)
+        cases.result(name, f"{a_shape} @ {b_shape}, {turned}, on {grids} to {result} {grid}")
+    assert_exact(cases, tmp_path_factory.mktemp("matmul"))
+
+
+@few
+@given(seeds)
+def test_products_whose_result_is_float(tmp_path_factory, seed):
+    """Equal to the last bit: the exact sum is rounded once, and multiplied once."""
+    cases = Cases(seed)
+    rng = cases.rng
+    for shape, outputs in (((1, 100), 10), ((3, 40), 33), ((2, 5, 17), 100), ((2, 2, 3, 4, 9), 16), ((30,), 7)):
+        x = cases.activations(shape, str(rng.choice(["int8", "uint8"])))
+        kind = kinds.FullyConnected(str(rng.choice(ACTIVATIONS)))  # type: ignore[arg-type]
+        real_product(cases, kind, x, (shape[-1],), outputs)
+    for groups, depth, each in ((1, 20, 21), (2, 8, 16), (5, 1, 1)):
+        x = cases.activations((2, 7, 9, groups * depth))
+        kind = kinds.Conv2D((2, 1), (1, 1), padded(rng, 2), groups, str(rng.choice(ACTIVATIONS)))  # type: ignore
+        real_product(cases, kind, x, (3, 2, depth), groups * each)
+    kind = kinds.TransposeConv2D((2, 2), (1, 1), Padding2D(1, 1, 1, 1))
+    real_product(cases, kind, cases.activations((1, 5, 6, 12)), (3, 3, 12), 20)
+    assert_exact(cases, tmp_path_factory.mktemp("real"))
+
+
+@few
+@given(seeds)
+def test_fully_connected_layers_of_any_rank(tmp_path_factory, seed):
+    cases = Cases(seed)
+    rng = cases.rng
+    for rank in (1, 2, 3, 4, 5):
+        shape = (*(int(n) for n in rng.integers(1, 6, rank - 1)), int(rng.integers(1, 100)))
+        kind = kinds.FullyConnected(str(rng.choice(ACTIVATIONS)))  # type: ignore[arg-type]
+        dtype, outputs = str(rng.choice(["int8", "uint8"])), int(rng.integers(1, 100))
+        x = cases.activations(shape, dtype)
+        name = cases.product(kind, x, shape[-1:], outputs, dtype=dtype, **settings_of(cases))  # type: ignore[arg-type]
+        cases.result(name, f"{kind} of {shape} {dtype} to {outputs}")
+    assert_exact(cases, tmp_path_factory.mktemp("ranks"))
+
+
+def real_product(cases: Cases, kind: kinds.Kind, x: str, window: tuple[int, ...], outputs: int) -> None:
+    """A product of integers whose result is an output, in float32."""
+    name = cases.product(kind, x, window, outputs, dtype="float32")  # type: ignore[arg-type]
+    cases.outputs.append(name)
+    cases.labels[name] = f"{kind} of {cases.builder.type(x)} to {outputs}, in float32"

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
+from operator import add
 
 from edgec.backends.tvm.emitter import (
     Emitter,
@@ -11,13 +13,14 @@ from edgec.backends.tvm.emitter import (
     broadcast,
     cast,
     constant,
+    integer,
     maximum,
     minimum,
     shuffle,
     vector,
 )
 from edgec.backends.tvm.isa.base import InstructionSet
-from edgec.backends.tvm.kernels.base import Word, number, steps_rounded
+from edgec.backends.tvm.kernels.base import Word, number, split, steps_rounded
 
 
 def over_lanes(e: Emitter, value: Expr, dtype: str, lanes: int, combine: Callable[[Expr, Expr], Expr]) -> Expr:
@@ -28,6 +31,26 @@ def over_lanes(e: Emitter, value: Expr, dtype: str, lanes: int, combine: Callabl
         low, high = shuffle([value], range(lanes)), shuffle([value], range(lanes, 2 * lanes))
         value = e.bind(combine(low, high), vector(dtype, lanes))
     return value
+
+
+def channel_sum(
+    e: Emitter, isa: InstructionSet, x: Pointer, places: AbstractContextManager[Expr], channels: int
+) -> Expr:
+    """The sum of stored integers, of `channels` from each place on: int32."""
+    lanes = isa.lanes
+    whole, rest = divmod(channels, lanes)
+    sums, total = e.register(lanes, "int32", broadcast(integer(0), lanes)), e.register(1, "int32", integer(0))
+    with places as place:
+        done = 0
+        for group, count in repeated(split(whole * lanes, lanes)):
+            with e.loop(0, count) as i:
+                for item in isa.loaded(e, x, place + done + i * (group * lanes), group):
+                    sums.set(sums.get() + item)
+            done += count * group * lanes
+        if rest:
+            with e.loop(0, rest) as i:
+                total.set(total.get() + cast("int32", e.load(x, place + whole * lanes + i)))
+    return total.get() + over_lanes(e, sums.get(), "int32", lanes, add)
 
 
 def store_one(

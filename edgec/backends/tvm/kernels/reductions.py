@@ -13,7 +13,6 @@ import math
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
-from operator import add
 from typing import Literal
 
 from edgec.backends.tvm.emitter import (
@@ -30,8 +29,8 @@ from edgec.backends.tvm.emitter import (
     remainder,
 )
 from edgec.backends.tvm.isa.base import InstructionSet
-from edgec.backends.tvm.kernels.base import Word, number, real_number, result_grid, split, steps_rounded
-from edgec.backends.tvm.kernels.lanes import extreme, over_lanes, repeated, store_one
+from edgec.backends.tvm.kernels.base import Word, number, real_number, result_grid, steps_rounded
+from edgec.backends.tvm.kernels.lanes import channel_sum, extreme, over_lanes, store_one
 
 Function = Literal["mean", "sum", "max", "min"]
 
@@ -138,7 +137,7 @@ class Reduce:
         """All channels, to one number."""
         x, constants, y = memory
         if self._adds:
-            total = self._sum(e, isa, x, source, self._shift(e, constants))
+            total = self._shift(e, constants) + channel_sum(e, isa, x, self._elements(e, source), self.channels)
             store_one(e, isa, self._steps(e, constants, total, 1), self.far, constants, y, goes)
             return
         lowest, combine = extreme(isa.stored, self.function == "max"), self._extreme
@@ -153,23 +152,6 @@ class Reduce:
         for size, register in found.items():
             best = combine(best, over_lanes(e, register.get(), isa.stored, size, combine))
         e.store(y, goes, best)
-
-    def _sum(self, e: Emitter, isa: InstructionSet, x: Pointer, source: Expr, begin: Expr) -> Expr:
-        lanes = isa.lanes
-        total = e.register(1, "int32", begin)
-        whole, rest = divmod(self.channels, lanes)
-        sums = e.register(lanes, "int32", broadcast(integer(0), lanes))
-        with self._elements(e, source) as place:
-            done = 0
-            for group, count in repeated(split(whole * lanes, lanes)):
-                with e.loop(0, count) as i:
-                    for item in isa.loaded(e, x, place + done + i * (group * lanes), group):
-                        sums.set(sums.get() + item)
-                done += count * group * lanes
-            if rest:
-                with e.loop(0, rest) as i:
-                    total.set(total.get() + cast("int32", e.load(x, place + whole * lanes + i)))
-        return total.get() + over_lanes(e, sums.get(), "int32", lanes, add)
 
 
 _UNIT = 16

@@ -86,11 +86,10 @@ class Bilinear:
                     sides = []
                     for side in columns:
                         seen = [isa.loaded(e, x, source + at + side + done, group) for at in rows]
-                        centred = [[cast(f"float32x{lanes}", item - zero_point) for item in part] for part in seen]
-                        sides.append(
-                            [_between(e, *pair, from_above, from_below, lanes) for pair in zip(*centred, strict=True)]
-                        )
-                    values = [_between(e, *pair, from_left, from_right, lanes) for pair in zip(*sides, strict=True)]
+                        above, below = ([cast(f"float32x{lanes}", item - zero_point) for item in part] for part in seen)
+                        pairs = zip(above, below, strict=True)
+                        sides.append([_between(e, a, b, from_above, from_below, lanes) for a, b in pairs])
+                    values = [_between(e, a, b, from_left, from_right, lanes) for a, b in zip(*sides, strict=True)]
                     rounded = [steps_rounded(e, isa, value * factor, self.far) for value in values]
                     isa.narrowed(e, rounded, grid, y, goes + done)
                     done += group * lanes

@@ -32,7 +32,8 @@ def looking_ahead(steps: Sequence[Step]) -> tuple[Step, ...]:
                 found.append(replace(step, kernel=replace(kernel, ahead=True), ahead=Ahead(following, lines)))
             else:
                 found.append(step)
-            following = next(place for place in step.operands if place.memory == "constants")
+            constants = [place for place in step.operands if place.memory == "constants"]
+            following = constants[0] if constants else None  # a product of activations has none
         else:
             found.append(step)
     return tuple(reversed(found))

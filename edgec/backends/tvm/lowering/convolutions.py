@@ -127,6 +127,7 @@ def _step(
         real=real,
         limited=limited,
         far=numbers.far and not real,
+        lowest=numbers.lowest,
     )
     deep = _spread(numbers.weights, cut, groups, writer.isa.lanes)
     packed, order = dense.packed(deep.reshape(outputs, -1), cut.tiles, writer.isa, real > 0)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from edgec.backends.tvm.support.question import Question, objection
+from edgec.backends.tvm.support.question import EIGHT_BITS, Question, objection
 from edgec.ir import kinds
 from edgec.ir.graph import TensorType
 from edgec.ir.reference.dispatch import Tensor
@@ -26,13 +26,22 @@ def _(kind: kinds.FullyConnected, asked: Question) -> str | None:
     return _against_weights(asked)
 
 
+@objection.register
+def _(kind: kinds.BatchMatMul, asked: Question) -> str | None:
+    b = asked.inputs[1]
+    if b.dtype not in EIGHT_BITS:
+        return f"its second operand is {b.dtype}"
+    empty = not asked.output.size or not asked.inputs[0].size
+    return "it is empty" if empty else None
+
+
 def _against_weights(asked: Question) -> str | None:
     """Weights are packed when the model is compiled, and multiplied as int8."""
     name, of = asked.operation.inputs[1], asked.inputs[1]
     data = asked.graph.constant(name)
     if data is None:
         return "its weights are computed"
-    if of.dtype not in ("int8", "uint8"):
+    if of.dtype not in EIGHT_BITS:
         return f"its weights are {of.dtype}"
     wide = centred(Tensor(data, of))
     fits = wide.min(initial=0) >= np.iinfo(np.int8).min and wide.max(initial=0) <= np.iinfo(np.int8).max
