@@ -169,7 +169,7 @@ def _absolute(at: _Context, x: Expr) -> Expr:
 def _cast(at: _Context, x: Expr) -> Expr:
     to = at.term.dtype
     if to == "bool":
-        return at.truth(x != at.number(0))
+        return _differ(at, x, at.number(0))
     if at.is_real and to in ("int8", "uint8", "int16", "uint16"):
         x = at.math.as_type(x, "int32")
     return at.math.as_type(x, to)
@@ -222,6 +222,11 @@ def _maximum(at: _Context, a: Expr, b: Expr) -> Expr:
 
 def _minimum(at: _Context, a: Expr, b: Expr) -> Expr:
     return at.math.smaller(a, b) if at.is_real else minimum(a, b)
+
+
+def _differ(at: _Context, a: Expr, b: Expr) -> Expr:
+    """NaN differs from everything: TVM's != says otherwise."""
+    return select(a == b, at.math.number(0, "uint8"), at.math.number(1, "uint8"))
 
 
 def _squared_difference(at: _Context, a: Expr, b: Expr) -> Expr:
@@ -278,7 +283,7 @@ FUNCTIONS: dict[str, Function] = {
     "squared_difference": _squared_difference,
     "prelu": _leaky,
     "equal": lambda at, a, b: at.truth(a == b),
-    "not_equal": lambda at, a, b: at.truth(a != b),
+    "not_equal": _differ,
     "less": lambda at, a, b: at.truth(a < b),
     "less_equal": lambda at, a, b: at.truth(a <= b),
     "greater": lambda at, a, b: at.truth(a > b),

@@ -23,7 +23,9 @@ from edgec.backends.tvm.kernels.float_math import FloatMath
 ACCUMULATORS = 4
 """Independent sums: as many additions are under way at once, and sums of many numbers lose less to rounding."""
 
-Combine = Callable[[Expr, Expr], Expr]
+Combine = Callable[[FloatMath, Expr, Expr], Expr]
+"""Of two vectors, or two numbers: with functions of as many lanes."""
+
 Element = Callable[[Expr], Expr]
 """The vector of what is reduced, at an offset into the line. Lanes behind the line's end may hold anything."""
 
@@ -56,18 +58,18 @@ def reduced(
         with e.loop(0, whole // count) as part:
             for number, total in enumerate(totals):
                 at = e.bind((part * count + number) * lanes, "int32")
-                total.set(combine(functions.bind(total.get(), dtype), functions.bind(element(at), dtype)))
+                total.set(combine(functions, functions.bind(total.get(), dtype), functions.bind(element(at), dtype)))
     for number in range(whole % count):
         at = integer((whole - whole % count + number) * lanes)
         total = totals[number]
-        total.set(combine(functions.bind(total.get(), dtype), functions.bind(element(at), dtype)))
+        total.set(combine(functions, functions.bind(total.get(), dtype), functions.bind(element(at), dtype)))
     if rest:
         inside = ramp(lanes) < broadcast(integer(rest), lanes)
         last = functions.bind(select(inside, element(integer(whole * lanes)), neutral), dtype)
-        totals[-1].set(combine(functions.bind(totals[-1].get(), dtype), last))
+        totals[-1].set(combine(functions, functions.bind(totals[-1].get(), dtype), last))
     made = functions.bind(totals[0].get(), dtype)
     for total in totals[1:]:
-        made = functions.bind(combine(made, functions.bind(total.get(), dtype)), dtype)
+        made = functions.bind(combine(functions, made, functions.bind(total.get(), dtype)), dtype)
     return across(functions, made, combine, dtype)
 
 
@@ -79,7 +81,7 @@ def across(functions: FloatMath, value: Expr, combine: Combine, dtype: str = "fl
         half = FloatMath(functions.emitter, lanes)
         low = half.bind(shuffle([value], range(lanes)), dtype)
         high = half.bind(shuffle([value], range(lanes, 2 * lanes)), dtype)
-        value = half.bind(combine(low, high), dtype)
+        value = half.bind(combine(half, low, high), dtype)
     return value
 
 

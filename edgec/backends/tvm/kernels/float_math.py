@@ -5,7 +5,7 @@ with Lawson's weights towards the smallest largest relative error (`exp`, `log`,
 series (what is computed in float64: its rounding is far below a float32's). `tests/backends/tvm/test_float_math.py`
 measures them against float64 all over their ranges; errors, in units of the last place (ulp), are said at each.
 
-NaN gives NaN, and infinities what IEEE 754 says of the function. A comparison with NaN is false, and
+NaN gives NaN, and infinities what IEEE 754 says of the function. Every comparison with NaN is false, TVM's a != b too, and
 `maximum(limit, x)` is `limit > x ? limit : x`: with the limit first, NaN comes through.
 """
 
@@ -130,11 +130,16 @@ class FloatMath:
 
     def larger(self, a: Expr, b: Expr) -> Expr:
         """NaN where either is."""
-        return select(a != a, a, maximum(a, b))
+        return self.intrinsic("llvm.maximum", a, b)
 
     def smaller(self, a: Expr, b: Expr) -> Expr:
         """NaN where either is."""
-        return select(a != a, a, minimum(a, b))
+        return self.intrinsic("llvm.minimum", a, b)
+
+    def is_nan(self, x: Expr) -> Expr:
+        """By its bits: TVM's simplifier knows that x == x."""
+        size = self.bits(x) & self.number(0x7FFFFFFF, "int32")
+        return size > self.number(0x7F800000, "int32")
 
     def square_root(self, x: Expr) -> Expr:
         return self.intrinsic("llvm.sqrt", x)

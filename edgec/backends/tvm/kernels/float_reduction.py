@@ -76,17 +76,17 @@ class FloatReduction:
                 many,
                 self.size,
                 self._neutral(many),
-                self._combine(many),
+                self._combine(),
                 lambda at: e.load(x, place + at, self.lanes),
                 dtype,
             )
-            total.set(self._combine(one)(one.bind(total.get(), dtype), found))
+            total.set(self._combine()(one, one.bind(total.get(), dtype), found))
         return self._finished(one, total.get())
 
     def _of_vectors(self, e: Emitter, x: Pointer, source: Expr) -> Expr:
         """One vector of channels, of all pixels."""
         functions, dtype, lanes = FloatMath(e, self.lanes), in_memory(self.dtype), self.lanes
-        combine = self._combine(functions)
+        combine = self._combine()
         rows = Box(self.inner.sizes[:-1], tuple(steps[:-1] for steps in self.inner.strides))
         columns, step = (self.inner.sizes[-1], self.inner.strides[0][-1]) if self.inner.sizes else (1, 0)
         total = e.register(lanes, dtype, self._neutral(functions))
@@ -99,12 +99,12 @@ class FloatReduction:
                 with e.loop(0, whole) as i:
                     for number, part in enumerate(parts):
                         seen = e.load(x, place + (i * ACCUMULATORS + number) * step, lanes)
-                        part.set(combine(functions.bind(part.get(), dtype), functions.bind(seen, dtype)))
+                        part.set(combine(functions, functions.bind(part.get(), dtype), functions.bind(seen, dtype)))
             for number in range(whole * ACCUMULATORS, columns):
                 seen, part = e.load(x, place + number * step, lanes), parts[number % len(parts)]
-                part.set(combine(functions.bind(part.get(), dtype), functions.bind(seen, dtype)))
+                part.set(combine(functions, functions.bind(part.get(), dtype), functions.bind(seen, dtype)))
             for part in parts:
-                total.set(combine(functions.bind(total.get(), dtype), functions.bind(part.get(), dtype)))
+                total.set(combine(functions, functions.bind(total.get(), dtype), functions.bind(part.get(), dtype)))
         return self._finished(functions, total.get())
 
     def _finished(self, functions: FloatMath, total: Expr) -> Expr:
@@ -122,12 +122,12 @@ class FloatReduction:
         info = np.iinfo(dtype)
         return functions.number(int(info.min if self.function == "max" else info.max), dtype)
 
-    def _combine(self, functions: FloatMath) -> Combine:
+    def _combine(self) -> Combine:
         real = self.dtype == "float32"
         if self.function in ("sum", "mean"):
-            return lambda a, b: a + b
+            return lambda functions, a, b: a + b
         if self.function == "product":
-            return lambda a, b: a * b
+            return lambda functions, a, b: a * b
         if self.function in ("max", "any"):
-            return functions.larger if real else maximum
-        return functions.smaller if real else minimum
+            return FloatMath.larger if real else lambda functions, a, b: maximum(a, b)
+        return FloatMath.smaller if real else lambda functions, a, b: minimum(a, b)

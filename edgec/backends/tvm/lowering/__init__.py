@@ -7,12 +7,17 @@ products.py         convolutions and fully-connected layers, and the sums that t
 elementwise.py      functions of each element for itself, on integers
 numbers.py          what a product of integers is computed with
 convolutions.py     those with groups, transposed, or with a float32 result
+matmul.py           products of two activations
 windows.py          pooling, resizing
 reductions.py       sums and the like along axes, softmax
 float_fusion.py     which operations on float32 are computed together
 float_products.py   convolutions and fully-connected layers of float32, and what follows them
 float_elementwise.py  expressions of float32
 float_reductions.py reductions of float32
+float_normalization.py  softmax, LayerNorm
+float_matmul.py     products of two matrices
+float_scans.py      positions of limits, running sums
+float_windows.py    pooling and resizing of float32
 conversion.py       between the caller's floats and integers
 movement.py         what moves elements
 """
@@ -27,8 +32,13 @@ from edgec.backends.tvm.lowering import (
     elementwise,
     float_elementwise,
     float_fusion,
+    float_matmul,
+    float_normalization,
     float_products,
     float_reductions,
+    float_scans,
+    float_windows,
+    matmul,
     movement,
     products,
     reductions,
@@ -43,10 +53,15 @@ __all__ = [
     "conversion",
     "elementwise",
     "float_elementwise",
+    "float_matmul",
+    "float_normalization",
     "float_products",
     "float_reductions",
+    "float_scans",
+    "float_windows",
     "lower",
     "lowered_graph",
+    "matmul",
     "movement",
     "products",
     "program_of",

@@ -186,7 +186,7 @@ def _functions(graph: Graph, operation: Operation) -> list[_Function]:
         dtype = "bool" if kind.function in COMPARISONS else dtype
         found: list[_Function] = [(kind.function, (), dtype, every)]
         exponent = _uniform(graph, operation.inputs[1]) if kind.function == "pow" else None
-        if exponent in _POWERS and graph.type(operation.inputs[0]).dtype == "float32":
+        if exponent is not None and exponent in _POWERS and graph.type(operation.inputs[0]).dtype == "float32":
             found = [(_POWERS[exponent], (), dtype, (0,))]
         return found if kind.activation == "none" else [*found, (kind.activation, (), dtype, (-1,))]
     if isinstance(kind, kinds.HardSigmoid):
