@@ -63,7 +63,7 @@ class Row:
     failure: str = ""
 
     def to_json(self) -> dict[str, Any]:
-        counts = {"run": self.found.run.to_json(), "engine": self.found.engine.to_json()} if self.found else {}
+        counts = self.found.to_json() if self.found else {}
         named = {"model": self.model, "target": self.target, "contender": self.contender}
         return {
             **named,

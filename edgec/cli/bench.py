@@ -106,8 +106,7 @@ def _counted(path: Path, target: str | None, runs: int) -> dict[str, Any]:
         "threads": 1,
         "warm_ups": counted.WARM_UPS,
         "runs": runs,
-        "instructions": found.run.to_json(),
-        "engine_instructions": found.engine.to_json(),
+        **found.to_json(),
     }
 
 
@@ -127,11 +126,10 @@ def lines(rows: Sequence[dict[str, Any]]) -> list[str]:
         shown.append(
             f"{name:<{wide}}  {whole['total']:>13,}  {row['ratio']:>6.3f}  {engine['total']:>13,}  {_spread(whole)}"
         )
-    if any(row["emulator"] != "qemu-arm" for row in rows):
+    if any(row["instructions"]["kinds"] for row in rows):
         shown += ["", f"{'of these':<{wide}}" + "".join(f"  {kind:>13}" for kind in _KINDS)]
     for name, row in zip(names, rows, strict=True):
-        if row["emulator"] != "qemu-arm":
-            kinds = row["instructions"]["kinds"]
+        if kinds := row["instructions"]["kinds"]:
             shown.append(f"{name:<{wide}}" + "".join(f"  {kinds[kind]:>13,}" for kind in _KINDS))
     shown.append("")
     for name, row in zip(names, rows, strict=True):

@@ -7,7 +7,7 @@
  * EDGEC_MARK_2): it returns EINVAL, and a line is written with the sums up to there. The last line is that of the end.
  *
  * Declared here is the small part of QEMU's interface for plugins (include/qemu/qemu-plugin.h, docs/devel/tcg-plugins)
- * that this needs. It is the same in all versions of the interface from 1 on (QEMU 7.2 to 10); versions differ in what
+ * that this needs. It is the same in all versions of the interface from 1 on (tried: QEMU 7.2 and 10.0); versions differ in what
  * is not used here: inline operations and qemu_plugin_insn_data.
  */
 #include <fcntl.h>

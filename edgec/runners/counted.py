@@ -58,9 +58,10 @@ class Spread:
     def total(self) -> int:
         return self.middle.total
 
-    def to_json(self) -> dict[str, Any]:
-        kinds = {kind: getattr(self.middle, kind) for kind in Counts.__dataclass_fields__}
-        return {"total": self.total, "least": self.least, "most": self.most, "kinds": kinds}
+    def to_json(self, *, kinds: bool) -> dict[str, Any]:
+        """kinds: whether they were told apart; else they are null."""
+        told = {kind: getattr(self.middle, kind) for kind in Counts.__dataclass_fields__} if kinds else None
+        return {"total": self.total, "least": self.least, "most": self.most, "kinds": told}
 
 
 @dataclass(frozen=True)
@@ -75,6 +76,10 @@ class Counted:
     engine: Spread
     version: str
     machine: Machine
+
+    def to_json(self) -> dict[str, Any]:
+        told = self.machine.qemu.name == "qemu-aarch64"
+        return {"instructions": self.run.to_json(kinds=told), "engine_instructions": self.engine.to_json(kinds=told)}
 
 
 def inferences(
