@@ -73,22 +73,19 @@ class TVMEngine:
         self._pool = library.edgec_pool_create(threads) if threads > 1 else None
         # What every run needs is made once: small models take some microseconds.
         self._run = library.edgec_model_run
-        self._names = [border.name for border in self._outputs]
         self._given = (ctypes.c_void_p * len(self._inputs))()
         self._made = (ctypes.c_void_p * len(self._outputs))()
         self._arguments = (ctypes.addressof(self._given), ctypes.addressof(self._made), self._arena, self._pool)
 
     def run(self, feeds: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
         """Run once; see `Engine.run`."""
-        given = [_fitting(feeds[border.name], border) for border in self._inputs]
-        made = [np.empty(border.shape, border.dtype) for border in self._outputs]
-        for slot, array in enumerate(given):
-            self._given[slot] = _address(array)
-        for slot, array in enumerate(made):
-            self._made[slot] = _address(array)
+        given = [_fitting(feeds[border.name], border.dtype) for border in self._inputs]
+        made = {border.name: np.empty(border.shape, border.dtype) for border in self._outputs}
+        self._given[:] = [_address(array) for array in given]
+        self._made[:] = [_address(array) for array in made.values()]
         failure = self._run(*self._arguments)
         assert failure == 0, failure
-        return dict(zip(self._names, made))
+        return made
 
     def __del__(self) -> None:
         if getattr(self, "_pool", None):
@@ -123,15 +120,18 @@ def _declared(library: ctypes.CDLL) -> ctypes.CDLL:
     return library
 
 
-def _fitting(array: np.ndarray, border: Border) -> np.ndarray:
+def _fitting(array: np.ndarray, dtype: np.dtype) -> np.ndarray:
     """The array as the library reads it: itself, in most cases."""
-    if array.dtype == border.dtype and array.flags.c_contiguous:
+    if array.dtype == dtype and array.flags.c_contiguous:
         return array
-    return np.ascontiguousarray(array, border.dtype)
+    return np.ascontiguousarray(array, dtype)
 
 
 def _address(array: np.ndarray) -> int:
-    """Where an array begins. array.ctypes.data says the same and takes three times as long."""
+    """Where an array begins. Through the buffer protocol, which takes a sixth of the time that array.ctypes.data or
+    array.__array_interface__ do; ctypes takes no buffer that is read-only."""
+    if array.flags.writeable:
+        return ctypes.addressof(ctypes.c_char.from_buffer(array))  # type: ignore[arg-type]  # told from Python 3.12 on
     address: int = array.__array_interface__["data"][0]
     return address
 
