@@ -1,0 +1,43 @@
+"""What marks amount to: the runs that count, without what the marks cost."""
+
+from edgec.emulator.counting import Counts
+from edgec.runners.counted import Spread, _spreads
+
+BEFORE, INSIDE, AFTER = 5, 3, 7  # instructions of the marks themselves, between the first two, the second, and the last
+
+
+def marks_of(runs, start):
+    """Marks of runs, each of (Python before, machine code, Python after)."""
+    marks, at = [], start
+    for run in runs:
+        at += 100  # between two runs
+        marks.append(Counts(other=at))
+        for work, cost in zip(run, (BEFORE, INSIDE, AFTER), strict=True):
+            at += work + cost
+            marks.append(Counts(other=at))
+    return marks
+
+
+def test_what_marks_cost_is_subtracted():
+    model, nothing = marks_of([(40, 1000, 60)], 0), marks_of([(0, 0, 0)], 5000)
+    run, engine = _spreads([*model, *nothing], 1)
+    assert (run.total, engine.total) == (1100, 1000)
+
+
+def test_warm_ups_do_not_count_and_the_middle_run_is_told():
+    runs = [(400, 9000, 60), (40, 1000, 60), (40, 1003, 60), (40, 1001, 60)]
+    model, nothing = marks_of(runs, 0), marks_of([(90, 90, 90), *[(0, 0, 0)] * 3], 50_000)
+    run, engine = _spreads([*model, *nothing], 3)
+    assert (run.least, run.total, run.most) == (1100, 1101, 1103)
+    assert (engine.least, engine.total, engine.most) == (1000, 1001, 1003)
+
+
+def test_a_spread_holds_the_kinds_of_the_run_in_the_middle():
+    spread = Spread.of([Counts(multiply=9, other=1), Counts(multiply=1, other=1), Counts(multiply=2, branch=3)])
+    assert spread.to_json(kinds=True) == {
+        "total": 5,
+        "least": 2,
+        "most": 10,
+        "kinds": {"multiply": 2, "vector": 0, "memory": 0, "branch": 3, "other": 0},
+    }
+    assert spread.to_json(kinds=False)["kinds"] is None
