@@ -119,8 +119,9 @@ class Channels:
 class FloatDense:
     """images, rows, columns: of the result. x, y: from one of its pixels to the next, where the window starts and where
     the result goes. window: rows and columns of the kernel; taps: between those, in elements of x (image is 0).
-    depth: input channels of a group; channel: from one to the next. outputs: channels of a group's result. width: pixels
-    of a tile. groups: of channels that are multiplied with each other only; depth and outputs.size apart in x and y.
+    depth: input channels of a group; channel: from one to the next. outputs: channels of a group's result. width:
+    pixels of a tile. groups: of channels that are multiplied with each other only; depth and outputs.size apart in x
+    and y.
     """
 
     images: int

@@ -41,8 +41,8 @@ class Term:
 
 @dataclass(frozen=True)
 class Expression:
-    """operands: their dtypes. terms: in the order of computation; the last one is the result, which is the first operand
-    where there is none."""
+    """operands: their dtypes. terms: in the order of computation; the last one is the result, which is the first
+    operand where there is none."""
 
     operands: tuple[str, ...]
     terms: tuple[Term, ...] = ()
@@ -198,8 +198,7 @@ def _floor_mod(at: _Context, a: Expr, b: Expr) -> Expr:
     rest = at.math.as_type(x - _floored(at, x / y) * y, "float32")
     # Of an infinite b nothing is taken; where the signs differ, all of it.
     infinite, finite = at.math.absolute(b) == at.number(math.inf), at.math.absolute(a) < at.number(math.inf)
-    same = (a == at.number(0)) | ((a < at.number(0)) == (b < at.number(0)))
-    return select(finite, select(infinite, select(same, a, b), rest), at.number(math.nan))
+    return select(finite, select(infinite, select(a * b < at.number(0), b, a), rest), at.number(math.nan))
 
 
 def _floored(at: _Context, x: Expr) -> Expr:
@@ -302,7 +301,7 @@ FUNCTIONS: dict[str, Function] = {
 """What each term computes."""
 
 _REAL_ONLY = frozenset({
-    "ceil", "cos", "elu", "erf", "exp", "floor", "gelu", "gelu_tanh", "hard_swish", "log", "reciprocal", "round", "rsqrt",
-    "sigmoid", "sin", "softplus", "sqrt", "tan", "tanh", "hard_sigmoid", "leaky_relu", "prelu", "pow",
+    "ceil", "cos", "elu", "erf", "exp", "floor", "gelu", "gelu_tanh", "hard_swish", "log", "reciprocal", "round",
+    "rsqrt", "sigmoid", "sin", "softplus", "sqrt", "tan", "tanh", "hard_sigmoid", "leaky_relu", "prelu", "pow",
 })  # fmt: skip
 """Functions of float32 only."""

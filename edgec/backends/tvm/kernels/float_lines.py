@@ -49,7 +49,7 @@ def writing_lanes(isa: InstructionSet, size: int) -> int:
 def reduced(
     functions: FloatMath, size: int, neutral: Expr, combine: Combine, element: Element, dtype: str = "float32"
 ) -> Expr:
-    """One number of all elements of a line: all lanes of the last vector combined. neutral: combined, changes nothing."""
+    """One number of all elements of a line. neutral: changes nothing when it is combined."""
     e, lanes = functions.emitter, functions.lanes
     whole, rest = divmod(size, lanes)
     count = ACCUMULATORS if whole >= 2 * ACCUMULATORS else 1

@@ -1,12 +1,12 @@
 """Functions of float32 vectors, computed without a call of the C library.
 
-Each reduces its argument to a short interval and evaluates a polynomial there. Coefficients were fitted by least squares
-with Lawson's weights towards the smallest largest relative error (`exp`, `log`, `tanh`, `erf`), or are those of Taylor's
-series (what is computed in float64: its rounding is far below a float32's). `tests/backends/tvm/test_float_math.py`
-measures them against float64 all over their ranges; errors, in units of the last place (ulp), are said at each.
+Each reduces its argument to a short interval and evaluates a polynomial there. Coefficients were fitted by least
+squares with Lawson's weights towards the smallest largest relative error (`exp`, `log`, `tanh`, `erf`), or are those of
+Taylor's series (what is computed in float64: its rounding is far below a float32's). Errors are said at each, in units
+of the last place (ulp); `tests/backends/tvm/test_float_math.py` measures them against float64 all over their ranges.
 
-NaN gives NaN, and infinities what IEEE 754 says of the function. Every comparison with NaN is false, TVM's a != b too, and
-`maximum(limit, x)` is `limit > x ? limit : x`: with the limit first, NaN comes through.
+NaN gives NaN, and infinities what IEEE 754 says of the function. Every comparison with NaN is false, TVM's a != b too,
+and `maximum(limit, x)` is `limit > x ? limit : x`: with the limit first, NaN comes through.
 """
 
 from __future__ import annotations
@@ -90,8 +90,8 @@ class FloatMath:
     def bind(self, value: Expr, dtype: str = "float32") -> Expr:
         """Compute a vector here, once, and exactly as it is written.
 
-        Through a register, because TVM's simplifier puts an expression that only has a name wherever the name is, copies
-        and all, and takes (x + c) - c for x.
+        Through a register, because TVM's simplifier puts an expression that only has a name wherever the name is,
+        copies and all, and takes (x + c) - c for x.
         """
         made = self.emitter.register(self.lanes, dtype, value)
         return self.emitter.bind(made.get(), vector(dtype, self.lanes))
@@ -280,7 +280,8 @@ class FloatMath:
         half = self.bind(b * self.number(0.5))
         odd = self.intrinsic("llvm.floor", half) != half
         whole = self.intrinsic("llvm.floor", b) == b
-        of_negative = select(whole, select(odd, -made, made), self.number(math.nan))
+        of_none = select(size < infinite, self.number(math.nan), made)  # -inf has a size in any power
+        of_negative = select(whole, select(odd, -made, made), of_none)
         negative = a < zero
         made = self.bind(select(negative, of_negative, made))
         return self.bind(select(b == zero, one, made))

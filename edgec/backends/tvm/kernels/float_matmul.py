@@ -1,7 +1,7 @@
 """Products of two matrices that are both computed, of float32: y[m, n] = sum over k of a[m, k] * b[k, n].
 
-Tiles of rows of a and vectors of columns of b, as in `float_dense`. Exactly K elements are read of a row of a; rows of b
-are read with their padding, which reaches the padding of y only.
+Tiles of rows of a and vectors of columns of b, as in `float_dense`. Exactly K elements are read of a row of a; rows of
+b are read with their padding, which reaches the padding of y only.
 """
 
 from __future__ import annotations
@@ -16,8 +16,8 @@ from edgec.backends.tvm.kernels.float_lines import Box
 
 @dataclass(frozen=True)
 class FloatMatMul:
-    """batch: strides of a, b and y from one product to the next. rows, depth: M and K. a: strides along M and K. b: from
-    one k to the next. y: from one m to the next. columns: N, padding and all. width: rows of a tile."""
+    """batch: strides of a, b and y from one product to the next. rows, depth: M and K. a: strides along M and K.
+    b: from one k to the next. y: from one m to the next. columns: N, padding and all. width: rows of a tile."""
 
     batch: Box
     rows: int

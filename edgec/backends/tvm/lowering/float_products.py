@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from itertools import pairwise
 
 import numpy as np
 
@@ -214,7 +215,7 @@ def _in_one_row(geometry: _Geometry, epilogue: Epilogue) -> tuple[_Geometry, Epi
 def _merged_step(shape: tuple[int, int, int], steps: tuple[int, int, int]) -> int | None:
     """The step from one pixel to the next, where it is the same from each to the next one; None where it is not."""
     sizes = [(size, step) for size, step in zip(shape, steps, strict=True) if size > 1]
-    for (_, outer), (size, inner) in zip(sizes, sizes[1:], strict=False):
+    for (_, outer), (size, inner) in pairwise(sizes):
         if outer != size * inner:
             return None
     return sizes[-1][1] if sizes else 0
