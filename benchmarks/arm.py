@@ -163,11 +163,15 @@ def table(rows: Sequence[Row]) -> list[str]:
         peer, run, engine = peers[row.model, row.target], row.found.run, row.found.engine
         ratios = [f"{a.total / b.total:.3f}" for a, b in ((run, peer.run), (engine, peer.engine))] if peer else ["", ""]
         lines.append(
-            f"| {row.model} | {core} | {row.contender} {row.found.version if row.contender != 'edgec TVM' else ''} | "
+            f"| {row.model} | {core} | {_versioned(row, row.found)} | "
             f"{run.total / 1e6:.3f} | {ratios[0]} | {engine.total / 1e6:.3f} | {ratios[1]} | "
             f"{engine.middle.multiply / 1e6:.3f} |"
         )
     return [*lines, "", *verdicts(rows)]
+
+
+def _versioned(row: Row, found: counted.Counted) -> str:
+    return row.contender if row.contender == "edgec TVM" else f"{row.contender} {found.version}"
 
 
 def verdicts(rows: Sequence[Row]) -> list[str]:
