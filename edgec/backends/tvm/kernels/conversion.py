@@ -1,4 +1,4 @@
-"""Between the caller's float32 and stored integers. The caller's arrays are in the model's order of dimensions.
+"""Between float32 and stored integers.
 
 quantize:   y = clamp(round(x / sy) + zy)
 dequantize: y = float32(x - zx) * sx
@@ -23,24 +23,26 @@ from edgec.backends.tvm.emitter import (
     minimum,
     reinterpret,
     remainder,
+    shuffle,
+    vector,
 )
 from edgec.backends.tvm.isa.base import InstructionSet
-from edgec.backends.tvm.kernels.base import Word, number, real_number
+from edgec.backends.tvm.kernels.base import Word, number, real_number, result_grid
+from edgec.backends.tvm.kernels.boxes import Box, line, power_below
 from edgec.backends.tvm.storage import Steps
 
 Strides = tuple[int, int, int, int]
 """Elements from one image, row, column, channel of an array to the next."""
 
 _FAR = 65536.0
+_BLOCK = 16  # elements: bytes of the shortest group that every instruction set narrows
 
 
 @dataclass(frozen=True)
 class Quantize:
-    """shape: [N, H, W, C] of the result. x: of the caller's array. y: steps of the result."""
+    """Of lines. box: of x and y, both contiguous along the last dimension."""
 
-    shape: tuple[int, int, int, int]
-    x: Strides
-    y: Steps
+    box: Box
 
     @property
     def family(self) -> str:
@@ -48,71 +50,48 @@ class Quantize:
 
     @property
     def units(self) -> int:
-        """A unit is a row."""
-        return self.shape[0] * self.shape[1]
+        """A unit is all of the inner dimensions."""
+        return self.box.units(1)
 
     def emit(self, emitter: Emitter, isa: InstructionSet) -> None:
-        e = emitter
+        e, length = emitter, self.box.shape[-1]
         x, constants, y = e.pointer("x", "float32"), e.pointer("constants", "int32"), e.pointer("y", isa.stored)
         begin, end = e.scalar("begin"), e.scalar("end")
-        _, rows, columns, channels = self.shape
-        lanes = isa.lanes if self._in_pixels(isa) else 1
-        with e.loop(begin, end) as unit:
-            image, row = divided(unit, rows), remainder(unit, rows)
-            source = e.bind(image * self.x[0] + row * self.x[1], "int32")
-            target = e.bind(image * self.y.image + row * self.y.row, "int32")
-            with e.loop(0, -(-columns // lanes)) as tile:
-                column = tile * lanes
-                if columns % lanes:
-                    column = minimum(column, integer(columns - lanes))
-                column = e.bind(column, "int32")
-                if lanes == 1:
-                    with e.loop(0, channels) as channel:
-                        value = e.load(x, source + column * self.x[2] + channel * self.x[3])
-                        goes = target + column * self.y.column + channel
-                        e.store(y, goes, cast(isa.stored, self._stored(e, constants, value, 1, _rounded)))
-                else:
-                    self._pixels(e, isa, x, constants, y, source + column, target + column * self.y.column)
-
-    def _in_pixels(self, isa: InstructionSet) -> bool:
-        """Whether whole pixels of 4 bytes can be made at once, of channels that are planes."""
-        return self.y.column == 4 and self.x[2] == 1 and self.shape[2] >= isa.lanes
-
-    def _pixels(
-        self, e: Emitter, isa: InstructionSet, x: Pointer, constants: Pointer, y: Pointer, source: Expr, target: Expr
-    ) -> None:
-        """One pixel in each lane: its channels are put side by side in a word."""
-        lanes, words = isa.lanes, f"int32x{isa.lanes}"
-        pixels = None
-        for channel in range(self.shape[3]):
-            value = e.load(x, source + channel * self.x[3], lanes)
-            stored = self._stored(e, constants, value, lanes, isa.rounded) & broadcast(integer(255), lanes)
-            placed = stored << broadcast(integer(8 * channel), lanes)
-            pixels = e.bind(placed if pixels is None else pixels | placed, words)
-        e.store(y, target, reinterpret(f"{isa.stored}x{4 * lanes}", pixels), 4 * lanes)
-
-    def _stored(self, e: Emitter, constants: Pointer, value: Expr, lanes: int, rounded: Callable[[Expr], Expr]) -> Expr:
-        """Numbers to integers on the grid of the result, int32. Numbers beyond 16 bits are limited before they are
-        rounded, because rounding is not defined for all of them; that changes nothing."""
-        steps = value / broadcast(real_number(e, constants, Word.SCALE), lanes)
-        steps = maximum(steps, broadcast(constant(-_FAR, "float32"), lanes))
-        steps = minimum(steps, broadcast(constant(_FAR, "float32"), lanes))
-        integers = rounded(steps) + broadcast(number(e, constants, Word.ZERO_POINT), lanes)
-        integers = maximum(integers, broadcast(number(e, constants, Word.LOW), lanes))
-        return minimum(integers, broadcast(number(e, constants, Word.HIGH), lanes))
+        with self.box.places(e, begin, end, 1) as (source, goes):
+            if length < _BLOCK:
+                with e.loop(0, length) as i:
+                    value = _integers(e, constants, e.load(x, source + i), 1, _rounded)
+                    e.store(y, goes + i, cast(isa.stored, value))
+                return
+            vectors = _BLOCK // isa.lanes
+            order = isa.order(vectors)
+            with line(e, length, _BLOCK) as at:
+                loaded = [
+                    e.bind(e.load(x, source + at + v * isa.lanes, isa.lanes), vector("float32", isa.lanes))
+                    for v in range(vectors)
+                ]
+                if (order.ravel() != range(_BLOCK)).any():
+                    loaded = [shuffle(loaded, lanes) for lanes in order]
+                rounded = [isa.rounded(_steps(e, constants, value, isa.lanes)) for value in loaded]
+                named = [e.bind(item, vector("int32", isa.lanes)) for item in rounded]
+                isa.narrowed(e, named, result_grid(e, constants, False), y, goes + at, _BLOCK)
 
 
 @dataclass(frozen=True)
-class Dequantize:
-    """shape: [N, H, W, C] of x. x: its steps. y: strides of the caller's array."""
+class QuantizePixels:
+    """Of a few channels that are planes: one pixel in each lane, its channels put side by side in a word.
+
+    shape: [N, H, W, C] of the result, whose pixels take 4 bytes; there are as many columns as lanes, or more. x: of the
+    caller's array. y: steps of the result.
+    """
 
     shape: tuple[int, int, int, int]
-    x: Steps
-    y: Strides
+    x: Strides
+    y: Steps
 
     @property
     def family(self) -> str:
-        return "dequantize"
+        return "quantize_pixels"
 
     @property
     def units(self) -> int:
@@ -120,26 +99,65 @@ class Dequantize:
         return self.shape[0] * self.shape[1]
 
     def emit(self, emitter: Emitter, isa: InstructionSet) -> None:
-        e = emitter
-        x, constants, y = e.pointer("x", isa.stored), e.pointer("constants", "int32"), e.pointer("y", "float32")
+        e, lanes = emitter, isa.lanes
+        x, constants, y = e.pointer("x", "float32"), e.pointer("constants", "int32"), e.pointer("y", isa.stored)
         begin, end = e.scalar("begin"), e.scalar("end")
         _, rows, columns, channels = self.shape
-        lanes = isa.lanes if self.y[3] == 1 and channels >= isa.lanes else 1
         with e.loop(begin, end) as unit:
             image, row = divided(unit, rows), remainder(unit, rows)
-            source = e.bind(image * self.x.image + row * self.x.row, "int32")
-            target = e.bind(image * self.y[0] + row * self.y[1], "int32")
-            with e.loop(0, columns) as column, e.loop(0, -(-channels // lanes)) as tile:
-                channel = tile * lanes
-                if channels % lanes:
-                    channel = minimum(channel, integer(channels - lanes))
-                channel = e.bind(channel, "int32")
-                place = source + column * self.x.column + channel
-                stored = isa.loaded(e, x, place, 1)[0] if lanes > 1 else cast("int32", e.load(x, place))
-                centred = stored - broadcast(number(e, constants, Word.A_ZERO_POINT), lanes)
-                floats = f"float32x{lanes}" if lanes > 1 else "float32"
-                real = cast(floats, centred) * broadcast(real_number(e, constants, Word.A_SCALE), lanes)
-                e.store(y, target + column * self.y[2] + channel * self.y[3], real, lanes)
+            source = e.bind(image * self.x[0] + row * self.x[1], "int32")
+            target = e.bind(image * self.y.image + row * self.y.row, "int32")
+            with line(e, columns, lanes) as column:
+                pixels = None
+                for channel in range(channels):
+                    value = e.load(x, source + column + channel * self.x[3], lanes)
+                    stored = _integers(e, constants, value, lanes, isa.rounded) & broadcast(integer(255), lanes)
+                    placed = stored << broadcast(integer(8 * channel), lanes)
+                    pixels = e.bind(placed if pixels is None else pixels | placed, vector("int32", lanes))
+                bytes_ = reinterpret(vector(isa.stored, 4 * lanes), pixels)
+                e.store(y, target + column * self.y.column, bytes_, 4 * lanes)
+
+
+def _steps(e: Emitter, constants: Pointer, value: Expr, lanes: int) -> Expr:
+    """Numbers in steps of the result. Those beyond 16 bits are limited before they are rounded, because rounding is not
+    defined for all of them; that changes nothing."""
+    steps = value / broadcast(real_number(e, constants, Word.SCALE), lanes)
+    steps = maximum(steps, broadcast(constant(-_FAR, "float32"), lanes))
+    return minimum(steps, broadcast(constant(_FAR, "float32"), lanes))
+
+
+def _integers(e: Emitter, constants: Pointer, value: Expr, lanes: int, rounded: Callable[[Expr], Expr]) -> Expr:
+    """Numbers to integers on the grid of the result, int32."""
+    integers = rounded(_steps(e, constants, value, lanes)) + broadcast(number(e, constants, Word.ZERO_POINT), lanes)
+    integers = maximum(integers, broadcast(number(e, constants, Word.LOW), lanes))
+    return minimum(integers, broadcast(number(e, constants, Word.HIGH), lanes))
+
+
+@dataclass(frozen=True)
+class Dequantize:
+    """Of lines. box: of x and y, both contiguous along the last dimension."""
+
+    box: Box
+
+    @property
+    def family(self) -> str:
+        return "dequantize"
+
+    @property
+    def units(self) -> int:
+        """A unit is all of the inner dimensions."""
+        return self.box.units(1)
+
+    def emit(self, emitter: Emitter, isa: InstructionSet) -> None:
+        e, length = emitter, self.box.shape[-1]
+        x, constants, y = e.pointer("x", isa.stored), e.pointer("constants", "int32"), e.pointer("y", "float32")
+        begin, end = e.scalar("begin"), e.scalar("end")
+        lanes = power_below(length, _BLOCK)
+        zero_point = broadcast(number(e, constants, Word.A_ZERO_POINT), lanes)
+        scale = broadcast(real_number(e, constants, Word.A_SCALE), lanes)
+        with self.box.places(e, begin, end, 1) as (source, goes), line(e, length, lanes) as at:
+            stored = cast(vector("int32", lanes), e.load(x, source + at, lanes))
+            e.store(y, goes + at, cast(vector("float32", lanes), stored - zero_point) * scale, lanes)
 
 
 def _rounded(steps: Expr) -> Expr:
