@@ -21,6 +21,9 @@ from edgec.backends.tvm.isa.base import InstructionSet
 from edgec.backends.tvm.kernels.base import Kernel
 from edgec.targets import Target
 
+_ALIGNED = 4
+"""int32 in the 16 bytes that every stack is aligned to."""
+
 
 def object_file(kernels: Mapping[str, Kernel], isa: InstructionSet, target: Target) -> bytes:
     """Machine code of all kernels, by their symbols. May crash the process: call it in a worker."""
@@ -40,6 +43,8 @@ def _built(kernels: Mapping[str, Kernel], isa: InstructionSet, target: Target) -
     functions = {}
     for symbol, kernel in kernels.items():
         emitter = Emitter()
+        if isa.lanes > _ALIGNED:
+            emitter.align_stack(isa.lanes)
         kernel.emit(emitter, isa)
         functions[symbol] = emitter.finish(symbol)
     machine = tvm.target.Target(dict(isa.tvm_target(target)))
