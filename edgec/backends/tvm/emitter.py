@@ -105,6 +105,13 @@ class Emitter:
         first, last = integer(begin), integer(end)
         self.emit(tirx.For(variable, first, last - first, tirx.ForKind.SERIAL, body))
 
+    @contextmanager
+    def when(self, condition: Expr) -> Iterator[None]:
+        """Statements that are executed only where a condition holds."""
+        self._blocks.append([])
+        yield
+        self.emit(tirx.IfThenElse(condition, _sequence(self._blocks.pop()), None))
+
     # --- memory ---
 
     def load(self, pointer: Pointer, offset: Expr | int, lanes: int = 1) -> Expr:
@@ -177,6 +184,11 @@ def ramp(lanes: int) -> Expr:
 def vector(dtype: str, lanes: int) -> str:
     """The type of so many elements: "float32x16"; of one, "float32"."""
     return f"{dtype}x{lanes}" if lanes > 1 else dtype
+
+
+def counted(first: Expr, lanes: int) -> Expr:
+    """first, first + 1, ...: int32."""
+    return tirx.Ramp(first, integer(1), lanes) if lanes > 1 else first
 
 
 def reinterpret(dtype: str, value: Expr) -> Expr:

@@ -20,6 +20,7 @@ float_scans.py      positions of limits, running sums
 float_windows.py    pooling and resizing of float32
 conversion.py       between the caller's floats and integers
 movement.py         what moves elements
+plain.py            what no other rule has a kernel for, as it is defined
 """
 
 from __future__ import annotations
@@ -40,6 +41,7 @@ from edgec.backends.tvm.lowering import (
     float_windows,
     matmul,
     movement,
+    plain,
     products,
     reductions,
     windows,
@@ -63,6 +65,7 @@ __all__ = [
     "lowered_graph",
     "matmul",
     "movement",
+    "plain",
     "products",
     "program_of",
     "reductions",

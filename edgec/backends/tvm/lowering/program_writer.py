@@ -319,14 +319,18 @@ def unsupported(operation: Operation) -> UnsupportedOp:
 
 
 def write(writer: ProgramWriter, operation: Operation) -> None:
-    """Write the steps of an operation, whatever it is."""
+    """Write the steps of an operation, whatever it is. A rule that refuses it has written nothing; then the rule for
+    all kinds is asked (`plain.py`)."""
     kind = operation.kind
-    if isinstance(kind, MOVING):
-        write_moved(kind, writer, operation)
-    elif any(is_stored_by_grid(writer.type(name)) for name in (operation.inputs[0], operation.outputs[0])):
+    integers = any(is_stored_by_grid(writer.type(name)) for name in (operation.inputs[0], operation.outputs[0]))
+    if integers and not isinstance(kind, MOVING):
         write_integer(kind, writer, operation)
-    else:
-        write_float(kind, writer, operation)
+        return
+    rules = write_moved if isinstance(kind, MOVING) else write_float
+    try:
+        rules(kind, writer, operation)
+    except UnsupportedOp:
+        rules.dispatch(Kind)(kind, writer, operation)
 
 
 MOVING = (
