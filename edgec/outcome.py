@@ -7,17 +7,23 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from edgec.candidates import Candidate, Choice
 from edgec.errors import EdgecError
 from edgec.events import Note
 from edgec.result import ArtifactFile, CalibrationFacts, ModelFacts, StageRecord, TargetBuild
+from edgec.spec import BuildSpec
 from edgec.store import Entry
 from edgec.targets import Target
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """The stored results of one target as far as the build came; None for a stage that was not reached."""
+    """The stored results of one target as far as the build came; None for a stage that was not reached.
 
+    spec: with the backend named. choice: where there were several backends to try, which of them this is, and why.
+    """
+
+    spec: BuildSpec
     model: ModelFacts
     target: Target
     backend: str
@@ -34,9 +40,17 @@ class Outcome:
     compressed: Entry | None
     lowered: Entry | None
     validated: Entry | None
+    packed: Entry | None
     measured: Entry | None
     stages: tuple[StageRecord, ...]
     notes: tuple[Note, ...]
+    choice: Choice | None = None
+
+    @property
+    def candidate(self) -> Candidate:
+        """As one of several."""
+        size = self.artifact.bytes if self.artifact is not None else None
+        return Candidate(self.backend, self.precision, size, _document(self.measured, "latency.json"), self.error)
 
     def result(self, report: Path) -> TargetBuild:
         """The build's result; `report` is where its HTML report will lie."""
@@ -55,6 +69,7 @@ class Outcome:
             notes=self.notes,
             error=self.error,
             report=report,
+            choice=self.choice.to_json() if self.choice is not None else None,
         )
 
     def reports(self, built: TargetBuild) -> dict[str, str]:
@@ -78,6 +93,7 @@ class Outcome:
             parity=built.parity,
             latency=built.latency,
             recipe=self.recipe,
+            choice=built.choice,
         )
         return {"json": render_json(inputs), "md": render_markdown(inputs), "html": render_html(inputs)}
 

@@ -6,7 +6,8 @@
          -> compress                                                      or smaller weights; nothing for float
          -> lower -> validate -> pack -> measure
 
-`build` walks it for every target; `plan` walks it without working. Each step asks the store first. What a stage does is
+`build` walks it for every target, and for each of a target's backends where the user left that open; `plan` walks it
+without working. Each step asks the store first. What a stage does is
 the stage's own business; what is decided here is only which stage comes next, and what becomes of a verdict.
 """
 
@@ -16,7 +17,7 @@ import contextlib
 import math
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -25,6 +26,7 @@ from edgec.backends import load_backend
 from edgec.backends.base import Backend, Precision
 from edgec.backends.support import interface_of, profiles_of, require_backend, require_precision
 from edgec.calibration_data.sources import open_source, random_source, spool
+from edgec.candidates import keep
 from edgec.contract import Contract
 from edgec.diagnosis.command import explain
 from edgec.errors import CalibrationDataError, EdgecError, ParityGateError, ToolMissing, UsageError, as_edgec_errors
@@ -76,10 +78,10 @@ def build(spec: BuildSpec, *, store: Store | None = None, listener: Listener = i
         targets = _targets(spec)
         Gate.from_overrides(as_pairs(spec.gate))
         check_writable(spec.output)
-        places = _places(spec, targets)
+        ways = _ways(spec, targets)
         with store.in_use(), store.scratch() as scratch:
             front = Front.open(spec, StageRunner(store, listener), scratch)
-            builds = _each(lambda target: _build_target(spec, target, front, places[target.name]), targets, jobs)
+            builds = _each(lambda target: _build_target(target, front, ways[target.name]), targets, jobs)
     return BuildResult(front.facts, builds)
 
 
@@ -101,21 +103,59 @@ def _targets(spec: BuildSpec) -> list[Target]:
 def place(spec: BuildSpec, target: Target) -> Execution:
     """Where the artifact for `target` will be executed.
 
-    Raises UsageError for a backend that the target does not list, ToolMissing when an emulator is needed and not there:
-    both are known before any work is done.
+    Raises what `require_able` does, and ToolMissing when an emulator is needed and not there.
     """
+    require_able(spec, target)
     return choose(target, load_backend(backend_of(spec, target)).against_emulation, spec.emulate)
 
 
-def _places(spec: BuildSpec, targets: Sequence[Target]) -> dict[str, Execution | EdgecError]:
-    """The same for all of them, or why not; raised where no target is left to build."""
-    found: dict[str, Execution | EdgecError] = {}
-    for target in targets:
+def require_able(spec: BuildSpec, target: Target) -> None:
+    """Raises what is known of a backend before any work is done: UsageError when the target does not list it or it
+    can't do what is asked for, ToolMissing when it is not installed."""
+    name = backend_of(spec, target)
+    require_backend(name)
+    require_precision(name, spec.precision)
+    interface_of(name, spec.interface)
+    profiles_of(name, spec.profile)
+
+
+@dataclass(frozen=True)
+class Attempt:
+    """One way to an artifact: the specification with its backend named, and where that is executed, or why it can't be
+    tried."""
+
+    spec: BuildSpec
+    where: Execution | EdgecError
+
+
+def attempts(spec: BuildSpec, target: Target) -> tuple[Attempt, ...]:
+    """Every way to build for `target`: one, or one for each of its backends that may do where the user named none.
+
+    A backend that is not installed, or can't do what is asked, is left out where another one can; so is one whose
+    artifact can't be executed here, and is not proven therefore, where another one's can, or could with an emulator.
+    Where nothing can be executed there is nothing to compare: the target's first it is.
+    """
+    able, unable = [], []
+    for name in target.backends if spec.backend == "auto" else (spec.backend,):
+        named = replace(spec, backend=name)
         try:
-            found[target.name] = place(spec, target)
+            require_able(named, target)
         except EdgecError as error:
-            found[target.name] = error
-    errors = [each for each in found.values() if isinstance(each, EdgecError)]
+            unable.append(Attempt(named, error))
+            continue
+        try:
+            able.append(Attempt(named, choose(target, load_backend(name).against_emulation, spec.emulate)))
+        except EdgecError as error:
+            able.append(Attempt(named, error))
+    proven = [each for each in able if isinstance(each.where, Execution) and each.where.executes]
+    lacking = [each for each in able if isinstance(each.where, EdgecError)]
+    return tuple(proven or (lacking or able or unable)[:1])
+
+
+def _ways(spec: BuildSpec, targets: Sequence[Target]) -> dict[str, tuple[Attempt, ...]]:
+    """The same for all of them; the first reason is raised where no target is left to build."""
+    found = {target.name: attempts(spec, target) for target in targets}
+    errors = [ways[0].where for ways in found.values() if isinstance(ways[0].where, EdgecError)]
     if len(errors) == len(targets):
         raise errors[0]
     return found
@@ -152,19 +192,21 @@ def plan(spec: BuildSpec, *, store: Store | None = None) -> Plan:
         store = store or Store.default()
         records: dict[str, StageRecord] = {}
         targets = _targets(spec)
-        places: dict[str, Execution] = {}
+        ways = {target.name: attempts(spec, target) for target in targets}
         missing: dict[str, ToolMissing] = {}
         for target in targets:
-            try:
-                places[target.name] = place(spec, target)
-            except ToolMissing as error:
+            if isinstance(error := ways[target.name][0].where, ToolMissing):
                 missing[target.name] = error
+            elif isinstance(error, EdgecError):
+                raise error
         with store.in_use(), store.scratch() as scratch:
             front = Front.open(spec, StageRunner(store, ignore, foresee=True), scratch)
             for target in targets:
                 runner = front.runner.for_target(target.name)
-                if target.name in places:
-                    path = TargetPath(spec, target, front, runner, spec.precision, places[target.name])
+                for way in ways[target.name]:
+                    if not isinstance(way.where, Execution):
+                        continue
+                    path = TargetPath(way.spec, target, front, runner, spec.precision, way.where)
                     with contextlib.suppress(ParityGateError):  # known to fail: what comes after will not be reached
                         path.artifact()
                 for record in runner.records:
@@ -271,8 +313,6 @@ class TargetPath:
     def proof(self) -> None:
         """Run the stages up to the comparison with the original. Raises when a stage fails or a gate refuses."""
         backend = backend_of(self.spec, self.target)
-        require_backend(backend)
-        require_precision(backend, self.spec.precision)
         interface = interface_of(backend, self.spec.interface)
         front, spec = self.front, self.spec
         model, file = front.canonical, "model.onnx"
@@ -481,30 +521,48 @@ def _curve_line(point: Mapping[str, Any]) -> str:
     return f"  {point['sqnr_db']:5.1f} dB  with {share:g} % of the multiplications in INT8: {held} the gate"
 
 
-def _build_target(spec: BuildSpec, target: Target, front: Front, where: Execution | EdgecError) -> TargetBuild:
+def _build_target(target: Target, front: Front, ways: Sequence[Attempt]) -> TargetBuild:
     """All stages of one target, its artifact and its report; errors become part of the result.
 
-    where: its artifact is executed, or why that is not known.
+    Of several ways, the artifact and the report of the one that is kept.
     """
-    execution = where if isinstance(where, Execution) else Execution("none", "none")
-    path = TargetPath(spec, target, front, front.runner.for_target(target.name), spec.precision, execution)
-    backend = target.backends[0]
+    several = len(ways) > 1
+    outcomes = [_follow(each, target, front, several) for each in ways]
+    chosen = keep([outcome.candidate for outcome in outcomes]) if several else None
+    outcome = replace(outcomes[chosen.kept if chosen else 0], choice=chosen)
+    report = outcome.spec.output / f"{outcome.spec.artifact_name}-{target.name}.report.html"
+    built = outcome.result(report)
+    with as_edgec_errors():  # the artifact last: where its report can't be made, nothing is shipped
+        texts = outcome.reports(built)
+        for suffix, text in texts.items():
+            write_whole(report.with_suffix(f".{suffix}"), text.encode("utf-8", "backslashreplace"))
+        if outcome.artifact is not None and outcome.packed is not None:
+            publish(outcome.packed.path / outcome.artifact.path.name, outcome.artifact.path)
+    return built
+
+
+def _follow(attempt: Attempt, target: Target, front: Front, several: bool) -> Outcome:
+    """All stages of one way to an artifact. several: there are others, so that its stages are called after it."""
+    spec = attempt.spec
+    execution = attempt.where if isinstance(attempt.where, Execution) else Execution("none", "none")
+    runner = front.runner.for_target(f"{target.name} through {spec.backend}" if several else target.name)
+    path = TargetPath(spec, target, front, runner, spec.precision, execution)
     error: EdgecError | None = None
     artifact: ArtifactFile | None = None
     try:
         with as_edgec_errors():
-            if isinstance(where, EdgecError):
-                raise where
-            backend = backend_of(spec, target)
+            if isinstance(attempt.where, EdgecError):
+                raise attempt.where
             path.artifact()
             assert path.packed is not None
             artifact = describe_file(path.packed.path / path.artifact_name, spec.output)
     except EdgecError as raised:
         error = raised
-    outcome = Outcome(
+    return Outcome(
+        spec=spec,
         model=front.facts,
         target=target,
-        backend=backend,
+        backend=spec.backend if spec.backend in target.backends else target.backends[0],
         precision=path.precision,
         artifact=artifact,
         error=error,
@@ -518,19 +576,11 @@ def _build_target(spec: BuildSpec, target: Target, front: Front, where: Executio
         compressed=path.compressed,
         lowered=path.lowered,
         validated=path.validated,
+        packed=path.packed,
         measured=path.measured,
         stages=tuple(path.runner.records),
         notes=tuple(path.runner.notes),
     )
-    report = spec.output / f"{spec.artifact_name}-{target.name}.report.html"
-    built = outcome.result(report)
-    with as_edgec_errors():  # the artifact last: where its report can't be made, nothing is shipped
-        texts = outcome.reports(built)
-        for suffix, text in texts.items():
-            write_whole(report.with_suffix(f".{suffix}"), text.encode("utf-8", "backslashreplace"))
-        if artifact is not None and path.packed is not None:
-            publish(path.packed.path / path.artifact_name, artifact.path)
-    return built
 
 
 def _describe(data: Any, samples: SampleSource) -> CalibrationFacts:

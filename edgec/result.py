@@ -68,6 +68,7 @@ class TargetBuild:
     precision: "int8", "mixed" (some layers in float), "int8-weights", "fp16" or "float".
     parity, quantization, compression, lowered, latency: the documents of the stages validate, quantize, compress, lower
         and measure, None when not reached.
+    choice: where several backends were tried, what became of each, and why this one was kept: `candidates.Choice`.
     error: why there is no artifact.
     """
 
@@ -85,6 +86,7 @@ class TargetBuild:
     report: Path | None = None
     compression: Mapping[str, Any] | None = None
     lowered: Mapping[str, Any] | None = None
+    choice: Mapping[str, Any] | None = None
 
     @property
     def status(self) -> Status:
@@ -124,6 +126,7 @@ class TargetBuild:
             and {"before": self.compression["bytes_before"], "after": self.compression["bytes_after"]},
             "payload": self.lowered and {"files": self.lowered["files"], "facts": self.lowered["facts"]},
             "latency_ms": self.latency and self.latency["artifact"],
+            "choice": self.choice,
             "stages": [{"name": stage.name, "seconds": stage.seconds, "cached": stage.cached} for stage in self.stages],
             "notes": [{"stage": note.stage, "level": note.level, "text": note.text} for note in self.notes],
             "report": self.report and str(self.report),

@@ -31,13 +31,13 @@ def command(digits, tmp_path):
     """The command line that builds digits into tmp_path/dist."""
     return [
         *(*EDGEC, "build", str(digits.model), "--target", "host", "--calib", str(digits.calibration)),
-        *("--preprocess", digits.recipe, "-o", str(tmp_path / "dist")),
+        *("--preprocess", digits.recipe, "--backend", "openvino", "-o", str(tmp_path / "dist")),
     ]
 
 
 def build(digits, output, **changes):
-    arguments = {"calibration": digits.calibration, "preprocess": digits.recipe, "output": output, **changes}
-    return edgec.build(digits.model, **arguments)
+    arguments = {"calibration": digits.calibration, "preprocess": digits.recipe, "backend": "openvino"}
+    return edgec.build(digits.model, **{**arguments, "output": output, **changes})
 
 
 def cached(result):
@@ -270,10 +270,16 @@ def test_samples_may_come_from_an_iterable(digits, tmp_path):
             read.append(1)
             yield image
 
-    result = edgec.build(digits.model, calibration=samples(), output=tmp_path, gate=NO_GATE)
+    result = edgec.build(digits.model, calibration=samples(), backend="openvino", output=tmp_path, gate=NO_GATE)
     assert result.builds[0].artifact.path.is_file()
     assert len(read) == len(images), "an iterable is read once"
-    again = edgec.build(digits.model, calibration=({"image": image} for image in images), output=tmp_path, gate=NO_GATE)
+    again = edgec.build(
+        digits.model,
+        calibration=({"image": image} for image in images),
+        backend="openvino",
+        output=tmp_path,
+        gate=NO_GATE,
+    )
     assert all(cached(again).values()), "the same samples are the same samples, however they come"
 
 
@@ -298,7 +304,7 @@ def test_several_targets_share_the_stages_before_they_part(digits, tmp_path):
 def test_a_model_that_came_quantized_keeps_its_scales_and_needs_no_data(digits, tmp_path, own_store):
     reference = build(digits, tmp_path / "first")
     (quantized,) = (entry for entry in Store(own_store).entries() if entry.stage == "quantize")
-    result = edgec.build(quantized.path / "qdq.onnx", name="given", output=tmp_path / "second")
+    result = edgec.build(quantized.path / "qdq.onnx", name="given", backend="openvino", output=tmp_path / "second")
     (built,) = result.builds
     assert built.precision == "int8"
     assert built.int8_mac_fraction == 1.0
@@ -313,7 +319,7 @@ def test_an_operator_that_the_backend_lacks_is_refused_before_calibration(digits
     model.graph.output.append(onnx.helper.make_tensor_value_info("determinant", onnx.TensorProto.FLOAT, [1, 1]))
     onnx.save(model, tmp_path / "odd.onnx")
     done = subprocess.run(
-        [*EDGEC, "build", tmp_path / "odd.onnx", "--calib", "random", "-o", tmp_path / "dist"],
+        [*EDGEC, "build", tmp_path / "odd.onnx", "--calib", "random", "--backend", "openvino", "-o", tmp_path / "dist"],
         capture_output=True,
         text=True,
         timeout=300,
@@ -347,7 +353,7 @@ def test_the_building_process_loads_no_native_library(digits, tmp_path):
     script = (
         "import sys, edgec\n"
         f"edgec.build({str(digits.model)!r}, calibration={str(digits.calibration)!r}, preprocess='digits',"
-        f" output={str(tmp_path)!r})\n"
+        f" backend='openvino', output={str(tmp_path)!r})\n"
         "print({'numpy', 'onnx', 'onnxruntime', 'openvino', 'onnxsim', 'PIL'} & set(sys.modules))"
     )
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=300)
@@ -358,7 +364,9 @@ def test_a_project_file_describes_builds(digits, tmp_path):
     root = os.path.relpath(digits.model.parent, tmp_path)
     (tmp_path / "edgec.toml").write_text(
         f'[[build]]\nmodel = "{root}/digits_cnn.onnx"\ncalibration = "{root}/calibration"\npreprocess = "digits"\n'
+        'backend = "openvino"\n'
         f'[[build]]\nmodel = "{root}/digits_cnn.onnx"\nname = "digits_float"\nprecision = "float"\n'
+        'backend = "openvino"\n'
     )
     done = subprocess.run([*EDGEC, "build"], capture_output=True, text=True, cwd=tmp_path, timeout=300)
     assert done.returncode == 0, done.stderr
@@ -398,7 +406,12 @@ def test_bad_calibration_data_ends_with_5(digits, tmp_path, samples, told):
 
 def test_an_array_of_samples_is_an_iterable_too(digits, tmp_path):
     images = np.random.default_rng(0).random((24, 1, 8, 8), np.float32)
-    assert edgec.build(digits.model, targets="host", calibration=images, output=tmp_path, gate=NO_GATE).status == "ok"
+    assert (
+        edgec.build(
+            digits.model, targets="host", calibration=images, backend="openvino", output=tmp_path, gate=NO_GATE
+        ).status
+        == "ok"
+    )
 
 
 @pytest.mark.parametrize(
@@ -464,7 +477,16 @@ def test_any_path_can_be_told_in_any_locale(digits, tmp_path):
     folder.mkdir()
     shutil.copy(digits.model, folder / "mödel (v1).onnx")
     plain = {"LANG": "C", "LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
-    arguments = ["build", str(folder / "mödel (v1).onnx"), "--precision", "float", "-o", str(folder)]
+    arguments = [
+        "build",
+        str(folder / "mödel (v1).onnx"),
+        "--precision",
+        "float",
+        "--backend",
+        "openvino",
+        "-o",
+        str(folder),
+    ]
     done = subprocess.run([*EDGEC, *arguments], env={**os.environ, **plain}, capture_output=True, timeout=120)
     assert done.returncode == 0, done.stderr
     assert (folder / "mödel (v1)-host.edgec").is_file()

@@ -25,8 +25,8 @@ def payload(path):
 @pytest.mark.parametrize("with_data", [True, False])
 def test_smaller_weights_need_no_data_and_really_are_smaller(digits, tmp_path, precision, times, with_data):
     data = {"calibration": digits.calibration, "preprocess": digits.recipe} if with_data else {}
-    (built,) = edgec.build(digits.model, precision=precision, output=tmp_path, **data).builds
-    (plain,) = edgec.build(digits.model, precision="float", output=tmp_path / "float").builds
+    (built,) = edgec.build(digits.model, precision=precision, backend="openvino", output=tmp_path, **data).builds
+    (plain,) = edgec.build(digits.model, precision="float", backend="openvino", output=tmp_path / "float").builds
     sizes = [len(payload(each.artifact.path)["payload/model.bin"]) for each in (plain, built)]
     assert sizes[0] / sizes[1] > times
     assert built.precision == precision
@@ -47,12 +47,11 @@ def test_a_backend_that_lacks_a_precision_refuses_it_before_any_work(digits, tmp
 
 def test_what_edgec_quantized_builds_to_the_same_weights(digits, tmp_path, own_store):
     """The reference of one build, given to another: nothing is left to rewrite, and the same numbers come out."""
-    (first,) = edgec.build(
-        digits.model, calibration=digits.calibration, preprocess=digits.recipe, output=tmp_path
-    ).builds
+    data = {"calibration": digits.calibration, "preprocess": digits.recipe}
+    (first,) = edgec.build(digits.model, backend="openvino", output=tmp_path, **data).builds
     (entry,) = (entry for entry in Store(own_store).entries() if entry.stage == "quantize")
     onnx.save(onnx.load(entry.path / "qdq.onnx"), tmp_path / "digits_cnn.onnx")
-    (again,) = edgec.build(tmp_path / "digits_cnn.onnx", output=tmp_path / "again").builds
+    (again,) = edgec.build(tmp_path / "digits_cnn.onnx", backend="openvino", output=tmp_path / "again").builds
     assert payload(again.artifact.path)["payload/model.bin"] == payload(first.artifact.path)["payload/model.bin"]
     assert again.int8_mac_fraction == first.int8_mac_fraction
     assert again.quantization["rewrites"] == []
@@ -76,7 +75,7 @@ def test_what_edgec_quantized_builds_to_the_same_weights(digits, tmp_path, own_s
 def test_models_that_came_quantized_are_built_as_they_are(tmp_path, make, precision):
     model = make(tmp_path)
     onnx.save(model, tmp_path / "given.onnx")
-    (built,) = edgec.build(tmp_path / "given.onnx", output=tmp_path).builds
+    (built,) = edgec.build(tmp_path / "given.onnx", backend="openvino", output=tmp_path).builds
     assert built.precision == precision
     assert built.parity["passed"]
     assert min(item["sqnr_db"] for item in built.parity["total"]["outputs"]) > 40
@@ -90,14 +89,14 @@ def test_options_that_say_how_to_quantize_mean_nothing_to_such_a_model(tmp_path)
         ({"force": ("gptq",), "search_seconds": 5.0}, "--force and --search-seconds say how to quantize"),
     ):
         with pytest.raises(UsageError, match=said) as caught:
-            edgec.build(tmp_path / "given.onnx", output=tmp_path, **options)
+            edgec.build(tmp_path / "given.onnx", backend="openvino", output=tmp_path, **options)
         assert "came quantized" in caught.value.what
 
 
 def test_it_too_is_refused_where_too_little_of_it_is_int8(tmp_path):
     onnx.save(given_models.static(tmp_path, operators=True), tmp_path / "given.onnx")
     with pytest.raises(ParityGateError) as caught:
-        edgec.build(tmp_path / "given.onnx", output=tmp_path, min_int8_macs=1.0)
+        edgec.build(tmp_path / "given.onnx", backend="openvino", output=tmp_path, min_int8_macs=1.0)
     (failure,) = caught.value.details["failures"]
     assert "at least 100 %" in failure
     assert "in INT8 than was asked for" in caught.value.what
@@ -114,7 +113,7 @@ def test_with_data_the_rounding_of_its_activations_is_measured_and_not_refused(t
     model = given_models.static(tmp_path)
     onnx.save(model, tmp_path / "given.onnx")
     samples = [given_models.feeds(model, seed) for seed in range(24)]
-    (built,) = edgec.build(tmp_path / "given.onnx", calibration=samples, output=tmp_path).builds
+    (built,) = edgec.build(tmp_path / "given.onnx", calibration=samples, backend="openvino", output=tmp_path).builds
     (output,) = built.quantization["outputs"]
     assert 10 < output["sqnr_db"] < 60
     assert any("Rounding its activations leaves" in text for text in built.quantization["warnings"])

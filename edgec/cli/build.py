@@ -47,7 +47,13 @@ if TYPE_CHECKING:
     show_default=True,
     help="Quantize every op (strict) or only MAC ops (islands).",
 )
-@click.option("--backend", default="auto", show_default=True, metavar="NAME", help="Backend to lower through.")
+@click.option(
+    "--backend",
+    default="auto",
+    show_default=True,
+    metavar="NAME",
+    help="Backend to lower through; auto tries all that the target lists and keeps the fastest.",
+)
 @click.option(
     "--io",
     "interface",

@@ -56,6 +56,8 @@ def _block(built: TargetBuild, artifact: ArtifactFile, target: str) -> str:
         lines.append(f"  {'metric':<9}{_metric(built.parity['metric'])}")
     if built.latency and built.latency["artifact"]:
         lines.append(f"  {'latency':<9}{_latency(built.latency)}")
+    if built.choice is not None:
+        lines.append(f"  {'backends':<9}{_tried(built.choice)}")
     if edgetpu := (built.lowered or {}).get("facts", {}).get("edgetpu"):
         lines.append(f"  {'edge tpu':<9}{_mapped(edgetpu)}")
     lines += [
@@ -143,6 +145,17 @@ def _latency(latency: Mapping[str, Any]) -> str:
     ratio = 1 / latency["ratio_of_medians"]
     speed = f"{ratio:.2f}x as fast as" if ratio >= 1 else f"slower, {ratio:.2f}x the speed of"
     return f"{latency['artifact']['p50']:.2f} ms on this machine with one thread, {speed} the original in ONNX Runtime"
+
+
+def _tried(choice: Mapping[str, Any]) -> str:
+    """What became of the backends that were tried."""
+
+    def one(item: Mapping[str, Any]) -> str:
+        ratio = item["ratio_of_medians"]
+        outcome = item["status"] if item["error"] else f"{1 / ratio:.2f}x" if ratio else ""
+        return f"{item['backend']} {outcome}".rstrip()
+
+    return escape(f"{', '.join(map(one, choice['candidates']))}. {choice['why']}")
 
 
 def size(count: int) -> str:

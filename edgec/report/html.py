@@ -10,7 +10,7 @@ from typing import Any
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup, escape
 
-from edgec.report import evidence, formats, payload, recovery, remarks, seen, story
+from edgec.report import backends, evidence, formats, payload, recovery, remarks, seen, story
 from edgec.report.inputs import ReportInputs
 from edgec.version import __version__
 
@@ -94,6 +94,10 @@ def _view(inputs: ReportInputs) -> dict[str, Any]:
         "speed_ratio": _speed(latency.get("ratio_of_medians")),
         "latency_note": story.latency_note(inputs),
         "not_measured": story.not_measured(inputs),
+        "tried": backends.tried(inputs),
+        "tried_titles": backends.TITLES[1:],
+        "tried_why": backends.why(inputs),
+        "tried_cells": backends.cells,
         "outputs": outputs,
         "outputs_note": story.outputs_note(inputs),
         "table_note": story.TABLE_NOTE,

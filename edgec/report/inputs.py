@@ -17,6 +17,7 @@ class ReportInputs:
     ingest, contract, simplify, canonicalize, inputs, quantize, compress, lower, parity, latency: the stage's JSON of
         that name.
     contact_sheet: a PNG of what the model saw. recipe: the preprocessing recipe. target: the target's fields.
+    choice: what became of each backend, where several were tried.
     """
 
     model: Document
@@ -34,3 +35,4 @@ class ReportInputs:
     parity: Document | None = None
     latency: Document | None = None
     recipe: Document | None = None
+    choice: Document | None = None

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
-from edgec.report import evidence, formats, payload, remarks, story
+from edgec.report import backends, evidence, formats, payload, remarks, story
 from edgec.report.inputs import ReportInputs
 from edgec.version import __version__
 
@@ -25,7 +25,10 @@ def render_markdown(inputs: ReportInputs) -> str:
     if warnings := remarks.warnings(inputs):
         lines += ["", "## Worth knowing", *_items(warnings)]
     lines += _figures(inputs)
-    if rows := evidence.output_rows(inputs):
+    if rows := backends.tried(inputs):
+        table = _table(backends.TITLES, [backends.cells(row) for row in rows])
+        lines += ["", "## Which backend", "", _text(backends.why(inputs)), "", *table]
+    if outputs := evidence.output_rows(inputs):
         cells = [
             (row.name, row.kind, f"proves nothing: {row.degenerate}", "", "", "", "")
             if row.degenerate
@@ -33,7 +36,7 @@ def render_markdown(inputs: ReportInputs) -> str:
                 *(row.name, row.kind, row.quantization, _with(row.lowering, row.lowering_detail)),
                 *(_with(row.total, row.total_detail), row.decisions, row.channels),
             )
-            for row in rows
+            for row in outputs
         ]
         titles = ("Output", "Judged as", "Quantization", "Lowering adds", "Artifact", "Decisions", "Weak channels")
         lines += ["", "## Outputs", "", story.outputs_note(inputs), "", *_table(titles, cells)]

@@ -85,7 +85,10 @@ def test_flags_that_describe_a_build_need_a_model(tmp_path, flags):
 
 
 def test_a_model_that_is_refused_does_not_stop_the_others(digits, tmp_path):
-    builds = [f'[[build]]\nmodel = "{path}"\nprecision = "float"\n' for path in ("nothing.onnx", digits.model)]
+    builds = [
+        f'[[build]]\nmodel = "{path}"\nprecision = "float"\nbackend = "openvino"\n'
+        for path in ("nothing.onnx", digits.model)
+    ]
     (tmp_path / "edgec.toml").write_text("\n".join(builds))
     result = edgec("build", "--json", cwd=tmp_path)
     refused, made = json.loads(result.stdout)["results"]
@@ -121,7 +124,7 @@ def test_doctor_tells_versions():
 
 def test_the_cache_can_be_listed_and_emptied(digits, tmp_path):
     assert "0 results" in edgec("cache", "ls").stdout
-    assert edgec("build", digits.model, "--precision", "float", "-o", tmp_path).returncode == 0
+    assert edgec("build", digits.model, "--precision", "float", "--backend", "openvino", "-o", tmp_path).returncode == 0
     listed = json.loads(edgec("cache", "ls", "--json").stdout)
     assert {"ingest", "simplify", "lower", "validate", "pack"} <= {entry["stage"] for entry in listed}
     assert f"{len(listed)} results removed" in edgec("cache", "gc").stdout

@@ -91,7 +91,7 @@ def test_all_layers_in_order(faulty, tmp_path):
 
 def test_a_refused_build_names_the_command(faulty, tmp_path):
     model, data = faulty
-    done = run("build", model, *flags(data), "-o", tmp_path / "dist", "-q")
+    done = run("build", model, *flags(data), "--backend", "openvino", "-o", tmp_path / "dist", "-q")
     assert done.returncode == 6
     assert f"edgec diagnose {model} --target host --calib {data} --profile strict" in done.stderr
 
@@ -105,6 +105,7 @@ def built(digits, tmp_path_factory, store):
             digits.model,
             calibration=digits.calibration,
             preprocess=digits.recipe,
+            backend="openvino",
             output=tmp_path_factory.mktemp("dist"),
         )
     return result.builds[0].artifact.path
@@ -137,7 +138,9 @@ def test_an_artifact_of_other_data_is_not_laid_on_the_engine(digits, tmp_path):
     pictures = np.load(digits.model.parent / "test.npz")["images"][:64]
     np.save(bright, pictures)
     np.save(dark, pictures // 16)
-    built = edgec.build(digits.model, calibration=dark, preprocess=digits.recipe, output=tmp_path / "dist").builds[0]
+    built = edgec.build(
+        digits.model, calibration=dark, preprocess=digits.recipe, backend="openvino", output=tmp_path / "dist"
+    ).builds[0]
     found = edgec.diagnose(
         built.artifact.path, original=digits.model, calibration=bright, output=tmp_path / "out"
     ).document

@@ -26,7 +26,7 @@ def build(digits, tmp_path):
 
     def run(**changes):
         arguments = {"calibration": digits.calibration, "preprocess": digits.recipe, "output": tmp_path / "dist"}
-        arguments["precision"] = "float"
+        arguments |= {"precision": "float", "backend": "openvino"}
         return edgec.build(digits.model, **{**arguments, **changes})
 
     return run
@@ -45,7 +45,7 @@ def seen(result):
 def test_the_example_measures_the_500_test_digits(digits, tmp_path, metric):
     test = str(digits.model.parent / "test.npz")
     command = [sys.executable, "-m", "edgec", "build", str(digits.model), "--calib", str(digits.calibration)]
-    command += ["--preprocess", digits.recipe, "-o", str(tmp_path)]
+    command += ["--preprocess", digits.recipe, "--backend", "openvino", "-o", str(tmp_path)]
     command += ["--metric", metric, "--eval", test, "--labels", test, "--max-drop", "0.01"]
     done = subprocess.run(command, capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stderr

@@ -1,0 +1,55 @@
+"""The backends that were tried for one target, and which of them made the artifact."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from edgec.report import formats
+from edgec.report.inputs import ReportInputs
+
+
+@dataclass(frozen=True)
+class Tried:
+    """One backend. Texts are ready to be shown; a dash stands where there is no figure."""
+
+    backend: str
+    kept: bool
+    outcome: str
+    precision: str
+    size: str
+    latency: str
+    speed: str
+
+
+TITLES = ("Backend", "Outcome", "Precision", "Size", "Median latency", "Against the original")
+
+
+def tried(inputs: ReportInputs) -> list[Tried]:
+    """One row for each backend; none where only one could be taken."""
+    return [_row(item) for item in (inputs.choice or {}).get("candidates", ())]
+
+
+def why(inputs: ReportInputs) -> str:
+    """Why the one that is shipped was kept."""
+    return formats.clean((inputs.choice or {}).get("why", ""))
+
+
+def cells(row: Tried) -> tuple[str, ...]:
+    """A row under TITLES."""
+    return row.backend, row.outcome, row.precision, row.size, row.latency, row.speed
+
+
+def _row(item: Mapping[str, Any]) -> Tried:
+    error, latency, ratio = item["error"], item["latency_ms"], item["ratio_of_medians"]
+    outcome = {"kept": "kept", "ok": "passes"}.get(item["status"], item["status"])
+    return Tried(
+        formats.clean(item["backend"]),
+        item["status"] == "kept" and error is None,
+        f"{outcome}: {formats.clean(error['what'])}" if error else outcome,
+        item["precision"] or "–",
+        formats.size(item["bytes"]) if item["bytes"] is not None else "–",
+        formats.milliseconds(latency) if latency is not None else "–",
+        f"{formats.times(1 / ratio)} as fast" if ratio else "–",
+    )
