@@ -1,8 +1,8 @@
 """Kernels that are nothing but the definition of a kind: loops around one element, or around one line of them.
 
-They take what no other kernel does - kinds that are rare, dtypes and ranks that are - so that no model is left out. What
-makes them fast enough is LLVM, which vectorizes the innermost loop where elements lie one after the other and nothing
-forbids another order; a sum of floats stays a sum in order. Threads divide them by lines.
+They take what no other kernel does - rare kinds, rare dtypes - so that no model is left out. What makes them fast
+enough is LLVM, which vectorizes the innermost loop where elements lie one after the other and nothing forbids another
+order; a sum of floats stays a sum in order. Threads divide them by lines.
 
 A definition of one element is registered in `element`, that of a line in `line` (`plain_definitions.py`); both say what
 `edgec.ir.reference` does. Sums and means of float32 are computed in float64, as there.

@@ -1,4 +1,4 @@
-"""What kinds compute, element by element or line by line: as `edgec.ir.reference` says it, in the words of `plain.py`."""
+"""What kinds compute, by elements or by lines: as `edgec.ir.reference` says it, in the words of `plain.py`."""
 
 from __future__ import annotations
 
@@ -185,15 +185,15 @@ def _(kind: kinds.TopK, at: Definition, index: Index, axis: int) -> None:
     with e.loop(0, size) as i:
         value.set(at.read(0, of(i)))
         place.set(i)
-        with e.when(_before(at, dtype, size, (value.get(), place.get()), _ranked(at, of(kind.k - 1)))):
-            with e.loop(0, kind.k) as rank:
-                carried = at.bind(value.get(), dtype), at.bind(place.get(), "int32")
-                there = _ranked(at, of(rank))
-                first = at.bind(_before(at, dtype, size, carried, there), "bool")
-                at.write(of(rank), select(first, carried[0], there[0]))
-                at.write(of(rank), select(first, carried[1], there[1]), 1)
-                value.set(select(first, there[0], carried[0]))
-                place.set(select(first, there[1], carried[1]))
+        better = _before(at, dtype, size, (value.get(), place.get()), _ranked(at, of(kind.k - 1)))
+        with e.when(better), e.loop(0, kind.k) as rank:
+            carried = at.bind(value.get(), dtype), at.bind(place.get(), "int32")
+            there = _ranked(at, of(rank))
+            first = at.bind(_before(at, dtype, size, carried, there), "bool")
+            at.write(of(rank), select(first, carried[0], there[0]))
+            at.write(of(rank), select(first, carried[1], there[1]), 1)
+            value.set(select(first, there[0], carried[0]))
+            place.set(select(first, there[1], carried[1]))
 
 
 def _ranked(at: Definition, index: Index) -> tuple[Expr, Expr]:
@@ -240,8 +240,8 @@ def _(kind: kinds.ResizeBilinear, at: Definition, index: Index) -> Expr:
     def seen(y: Expr, x: Expr) -> Expr:
         return at.bind(at.math.as_type(at.read(0, [image, y, x, channel]), "float32"), "float32")
 
-    sides = [_mixed(at, seen(above, x), seen(below, x), down) for x in (left, right)]
-    return _mixed(at, *sides, across)
+    before, behind = (_mixed(at, seen(above, x), seen(below, x), down) for x in (left, right))
+    return _mixed(at, before, behind, across)
 
 
 def _mixed(at: Definition, a: Expr, b: Expr, share: Expr) -> Expr:
