@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 
 from edgec.ir import kinds
-from edgec.ir.graph import Quantization
+from edgec.ir.graph import Quantization, TensorType
 from edgec.ir.kinds import Padding2D
 from tests.backends.tvm.cases import Cases
 
@@ -122,3 +122,46 @@ def test_softmax(tmp_path_factory, seed):
     cases = Cases(seed)
     softmax(cases)
     assert_exact(cases, tmp_path_factory.mktemp("softmax"))
+
+
+@few
+@given(seeds)
+def test_positions_of_the_largest_and_the_smallest(tmp_path_factory, seed):
+    """Of few different integers, so that equal ones are common."""
+    cases = Cases(seed)
+    rng = cases.rng
+    for rank in (1, 2, 3, 4, 5):
+        for function in ("max", "min"):
+            shape = tuple(int(n) for n in (*rng.integers(1, 6, rank - 1), rng.integers(1, 150)))
+            x = cases.activations(shape, str(rng.choice(["int8", "uint8"])))
+            kind = kinds.ArgReduce(function, int(rng.integers(rank)), str(rng.choice(["int32", "int64"])))
+            name = cases.builder.add(kind, [x], "position")
+            cases.outputs.append(name)
+            cases.labels[name] = f"{kind} of {shape}"
+        dtype = str(rng.choice(["int8", "uint8"]))
+        x = cases.activations(shape, dtype)
+        of, k = cases.builder.type(x), int(rng.integers(1, shape[-1] + 1))
+        types = [of.of_shape((*shape[:-1], k)), TensorType((*shape[:-1], k), "int32")]
+        values, places = f"values{rank}", f"places{rank}"
+        cases.builder.add(kinds.TopK(k), [x], (values, places), types=types)
+        cases.result(values, f"the {k} largest of {shape}")
+        cases.outputs.append(places)
+        cases.labels[places] = f"places of the {k} largest of {shape}"
+    assert_exact(cases, tmp_path_factory.mktemp("positions"))
+
+
+@few
+@given(seeds)
+def test_running_sums(tmp_path_factory, seed):
+    cases = Cases(seed)
+    rng = cases.rng
+    for rank in (1, 2, 3, 4, 5):
+        for exclusive, reverse in ((False, False), (True, False), (False, True), (True, True)):
+            shape = tuple(int(n) for n in (*rng.integers(1, 6, rank - 1), rng.integers(1, 100)))
+            axis, (dtype, result) = int(rng.integers(rank)), (str(name) for name in rng.choice(["int8", "uint8"], 2))
+            x = cases.activations(shape, dtype)
+            grid = cases.builder.type(x).quantization
+            assert grid is not None
+            scale = grid.scale[0] * float(np.sqrt(shape[axis]) * rng.choice([0.3, 1, 1e-12]))
+            computed(cases, kinds.CumSum(axis, exclusive, reverse), x, result, cases.grid(result, scale))
+    assert_exact(cases, tmp_path_factory.mktemp("running"))

@@ -1,11 +1,11 @@
-"""What takes many elements along axes and gives fewer, and softmax."""
+"""What takes many elements along axes: reductions, positions, running sums, softmax."""
 
 from __future__ import annotations
 
 from dataclasses import replace
 
 from edgec.backends.tvm.constants import SAFE_STEPS, header, result_words
-from edgec.backends.tvm.kernels import reductions, softmax
+from edgec.backends.tvm.kernels import positions, reductions, running, softmax
 from edgec.backends.tvm.kernels.base import Word
 from edgec.backends.tvm.lowering.program_writer import ProgramWriter, write_integer
 from edgec.backends.tvm.storage import Storage, element_strides
@@ -50,6 +50,60 @@ def _(kind: kinds.Softmax, writer: ProgramWriter, operation: Operation) -> None:
     words = header(result_words(result) | {Word.SCALE: result.scale})
     block = writer.block(softmax.block(words, exponentials(writer.type(source))))
     writer.step(kernel, [writer.corner(source), block, writer.corner(name)], operation)
+
+
+@write_integer.register
+def _(kind: kinds.ArgReduce, writer: ProgramWriter, operation: Operation) -> None:
+    source, name = operation.inputs[0], operation.outputs[0]
+    x, y = writer.storage(source), writer.declare(operation)
+    shape = writer.type(source).shape
+    last, from_x = len(shape) - 1, strides(shape, x)
+    left = [axis for axis in range(len(shape)) if axis != kind.axis]
+    from_y = dict(zip(left, strides(writer.type(name).shape, y), strict=True))
+    kernel = positions.ArgReduce(
+        kind.function,
+        kind.dtype,
+        tuple((shape[axis], from_x[axis], from_y[axis]) for axis in left if axis != last),
+        shape[kind.axis],
+        0 if kind.axis == last else from_x[kind.axis],
+        shape[last],
+    )
+    writer.step(kernel, [writer.corner(source), writer.corner(name)], operation)
+
+
+@write_integer.register
+def _(kind: kinds.TopK, writer: ProgramWriter, operation: Operation) -> None:
+    source, (values, found) = operation.inputs[0], operation.outputs
+    shape, results = writer.type(source).shape, writer.type(values).shape
+    x, y, there = writer.storage(source), writer.declare(operation), writer.declare(operation, 1)
+    steps = [strides(*item)[:-1] for item in ((shape, x), (results, y), (results, there))]
+    kept = tuple(zip(shape[:-1], steps[0], steps[1], strict=True))
+    kernel = positions.TopK(kind.k, kept, steps[2], shape[-1])
+    writer.step(kernel, [writer.corner(name) for name in (source, values, found)], operation, result=values, written=2)
+
+
+@write_integer.register
+def _(kind: kinds.CumSum, writer: ProgramWriter, operation: Operation) -> None:
+    source, name = operation.inputs[0], operation.outputs[0]
+    x, y = writer.storage(source), writer.declare(operation)
+    shape = writer.type(source).shape
+    steps = tuple(zip(shape, strides(shape, x), strides(shape, y), strict=True))
+    last, (count, from_x, from_y) = len(shape) - 1, steps[kind.axis]
+    factor = ratio(writer.type(source), writer.type(name))
+    kernel = running.CumSum(
+        tuple(item for axis, item in enumerate(steps) if axis not in (kind.axis, last)),
+        (count, -from_x, -from_y) if kind.reverse else steps[kind.axis],
+        None if kind.axis == last else y.pixel,
+        kind.exclusive,
+        far=255 * float(factor) * count >= SAFE_STEPS,
+    )
+    words = result_words(writer.stored(name))
+    words |= {Word.A_ZERO_POINT: writer.stored(source).zero_point, Word.FACTOR: factor}
+    places = [writer.corner(source), writer.corner(name)]
+    if kind.reverse:
+        ends = zip(places, (from_x, from_y), strict=True)
+        places = [replace(place, offset=place.offset + (count - 1) * step) for place, step in ends]
+    writer.step(kernel, [places[0], writer.words(words), places[1]], operation)
 
 
 def strides(shape: tuple[int, ...], storage: Storage) -> tuple[int, ...]:

@@ -36,7 +36,8 @@ class TVMKernels:
         """Why there is no kernel for an operation on integers; None where there is one."""
         x = inputs[next(iter(tied_operands(operation)), 0)]  # the condition of a choice is no quantized tensor
         real = output.dtype == "float32" and isinstance(operation.kind, _FLOAT_RESULTS)
-        if x.dtype not in EIGHT_BITS or not (output.dtype in EIGHT_BITS or real):
+        positions = isinstance(operation.kind, kinds.ArgReduce)
+        if x.dtype not in EIGHT_BITS or not (output.dtype in EIGHT_BITS or real or positions):
             return f"there is no {operation.kind.label} kernel from {x.dtype} to {output.dtype}"
         return objection(operation.kind, Question(graph, operation, inputs, output))
 

@@ -1,0 +1,169 @@
+"""Positions of the largest or smallest elements, of 8-bit integers that are compared as they are.
+
+An element and its position make one number, a key:
+
+    key = value * 2^23 + (2^23 - 1 - position)
+
+so that the largest key is that of the largest value, and of equal ones of the first: keys are compared in vectors, in
+any order. For the smallest, -value takes the place of the value. Values are within -255 ... 255: a key is an int32.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Literal
+
+from edgec.backends.tvm.emitter import (
+    Emitter,
+    Expr,
+    Pointer,
+    Register,
+    broadcast,
+    cast,
+    chosen,
+    divided,
+    integer,
+    maximum,
+    ramp,
+    remainder,
+    shuffle,
+    vector,
+)
+from edgec.backends.tvm.isa.base import InstructionSet
+from edgec.backends.tvm.kernels.boxes import line
+from edgec.backends.tvm.kernels.lanes import over_lanes
+
+MOST = 2**23
+"""Positions that there may be."""
+
+_LEAST = -(2**31)
+
+Dimensions = tuple[tuple[int, int, int], ...]
+"""(size, elements of x from one index to the next, elements of y) of each dimension that stays."""
+
+
+def _place(unit: Expr, kept: Dimensions) -> tuple[Expr, Expr]:
+    """Where a unit begins in x and in y."""
+    source, goes = integer(0), integer(0)
+    for size, x_step, y_step in reversed(kept):
+        index, unit = remainder(unit, size), divided(unit, size)
+        source, goes = source + index * x_step, goes + index * y_step
+    return source, goes
+
+
+def _keys(values: Expr, positions: Expr, lanes: int, *, smallest: bool) -> Expr:
+    """values, positions: int32."""
+    if smallest:
+        values = broadcast(integer(0), lanes) - values
+    return values * broadcast(integer(MOST), lanes) + (broadcast(integer(MOST - 1), lanes) - positions)
+
+
+def _position(key: Expr, lanes: int = 1) -> Expr:
+    mask = broadcast(integer(MOST - 1), lanes)
+    return mask - (key & mask)
+
+
+@dataclass(frozen=True)
+class ArgReduce:
+    """kept: but for the channels, and for what vanishes. count, step: of the dimension that vanishes; step is 0 where
+    that is the channels. channels: how many there are. dtype: of the result."""
+
+    function: Literal["max", "min"]
+    dtype: str
+    kept: Dimensions
+    count: int
+    step: int
+    channels: int
+
+    @property
+    def family(self) -> str:
+        return f"arg_{self.function}"
+
+    @property
+    def units(self) -> int:
+        """A unit is a pixel."""
+        return math.prod(size for size, _, _ in self.kept)
+
+    def emit(self, emitter: Emitter, isa: InstructionSet) -> None:
+        e = emitter
+        x, y = e.pointer("x", isa.stored), e.pointer("y", self.dtype)
+        begin, end = e.scalar("begin"), e.scalar("end")
+        smallest = self.function == "min"
+        with e.loop(begin, end) as unit:
+            source, goes = (e.bind(item, "int32") for item in _place(unit, self.kept))
+            if not self.step:
+                best = _best(e, isa, x, source, self.channels, smallest=smallest)
+                e.store(y, goes, cast(self.dtype, _position(best)))
+            for first in range(0, self.channels if self.step else 0, isa.lanes):
+                self._channels(e, isa, x, y, source + first, goes + first, min(isa.lanes, self.channels - first))
+
+    def _channels(
+        self, e: Emitter, isa: InstructionSet, x: Pointer, y: Pointer, source: Expr, goes: Expr, size: int
+    ) -> None:
+        """Each of `size` channels for itself."""
+        lanes, smallest = isa.lanes, self.function == "min"
+        found = e.register(lanes, "int32", broadcast(integer(_LEAST), lanes))
+        with e.loop(0, self.count) as i:
+            (seen,) = isa.loaded(e, x, source + i * self.step, 1)
+            found.set(maximum(found.get(), _keys(seen, broadcast(i, lanes), lanes, smallest=smallest)))
+        made = e.bind(cast(vector(self.dtype, lanes), _position(found.get(), lanes)), vector(self.dtype, lanes))
+        e.store(y, goes, shuffle([made], range(size)) if size < lanes else made, size)
+
+
+@dataclass(frozen=True)
+class TopK:
+    """The k largest of all channels, in falling order, and their positions. kept: but for the channels; positions:
+    elements from one index to the next in those, along each of `kept`."""
+
+    k: int
+    kept: Dimensions
+    positions: tuple[int, ...]
+    channels: int
+
+    @property
+    def family(self) -> str:
+        return "top_k"
+
+    @property
+    def units(self) -> int:
+        """A unit is a pixel."""
+        return math.prod(size for size, _, _ in self.kept)
+
+    def emit(self, emitter: Emitter, isa: InstructionSet) -> None:
+        e = emitter
+        x, y, found = e.pointer("x", isa.stored), e.pointer("y", isa.stored), e.pointer("positions", "int32")
+        begin, end = e.scalar("begin"), e.scalar("end")
+        elsewhere = tuple((size, 0, step) for (size, _, _), step in zip(self.kept, self.positions, strict=True))
+        with e.loop(begin, end) as unit:
+            source, goes = (e.bind(item, "int32") for item in _place(unit, self.kept))
+            there = e.bind(_place(unit, elsewhere)[1], "int32")
+            before = e.register(1, "int32", integer(2**31 - 1))
+            with e.loop(0, self.k) as i:
+                best = e.bind(_best(e, isa, x, source, self.channels, below=before), "int32")
+                e.store(y, goes + i, cast(isa.stored, best >> integer(MOST.bit_length() - 1)))
+                e.store(found, there + i, _position(best))
+                before.set(best)
+
+
+def _best(
+    e: Emitter,
+    isa: InstructionSet,
+    x: Pointer,
+    source: Expr,
+    channels: int,
+    *,
+    smallest: bool = False,
+    below: Register | None = None,
+) -> Expr:
+    """The largest key of all channels, of those that are below another one."""
+    lanes = isa.lanes if channels >= isa.lanes else 1
+    found = e.register(lanes, "int32", broadcast(integer(_LEAST), lanes))
+    with line(e, channels, lanes) as at:
+        seen = isa.loaded(e, x, source + at, 1)[0] if lanes > 1 else cast("int32", e.load(x, source + at))
+        places = broadcast(at, lanes) + ramp(lanes) if lanes > 1 else at
+        keys = e.bind(_keys(seen, places, lanes, smallest=smallest), vector("int32", lanes))
+        if below is not None:
+            keys = chosen(keys < broadcast(below.get(), lanes), keys, broadcast(integer(_LEAST), lanes))
+        found.set(maximum(found.get(), keys))
+    return over_lanes(e, found.get(), "int32", lanes, maximum)
