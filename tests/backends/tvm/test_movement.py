@@ -8,7 +8,8 @@ import pytest
 from edgec.ir import kinds
 from edgec.ir.builder import GraphBuilder
 from edgec.ir.graph import Graph, Quantization, TensorType
-from edgec.ir.kinds import Kind, Padding2D
+from edgec.ir.inference import result_types
+from edgec.ir.kinds import Kind
 
 pytest.importorskip("tvm")
 
@@ -68,11 +69,9 @@ class Moving:
         info = np.iinfo(of.dtype)
         return self.rng.integers(info.min, info.max, of.shape, dtype=of.dtype, endpoint=True)
 
-    def result(self, kind: Kind, inputs: list[str], like: int = 0, then: str = "") -> None:
+    def result(self, kind: Kind, inputs: list[str], like: int = 0) -> None:
         """A case: its results, which are on the grid of operand `like`, are outputs; or what is made of them."""
         of = self.builder.type(inputs[like])
-        from edgec.ir.inference import result_types
-
         types = [
             TensorType(item.shape, of.dtype, of.quantization)
             for item in result_types(kind, [self.builder.type(name) for name in inputs])
@@ -116,8 +115,8 @@ def of_any(cases: Moving, rank: int, most: int = 9) -> str:
 def test_reshapes(tmp_path):
     cases = Moving(0)
     pairs = [
-        ((4, 6), (3, 8)), ((2, 3, 4, 5), (120,)), ((120,), (2, 3, 4, 5)), ((7, 16), (2, 7, 8)), ((1, 7, 7, 16), (1, 784)),
-        ((2, 3, 4, 5, 6), (6, 4, 30)), ((1,), ()), ((), (1, 1, 1, 1)), ((5, 1, 3), (5, 3)), ((2, 2, 2, 2, 2), (32,)),
+        ((4, 6), (3, 8)), ((2, 3, 4, 5), (120,)), ((120,), (2, 3, 4, 5)), ((7, 16), (2, 7, 8)),
+        ((1, 7, 7, 16), (1, 784)),        ((2, 3, 4, 5, 6), (6, 4, 30)), ((1,), ()), ((), (1, 1, 1, 1)), ((5, 1, 3), (5, 3)), ((2, 2, 2, 2, 2), (32,)),
         ((64, 3), (8, 8, 3)), ((1, 6, 4, 32), (1, 24, 32)), ((2, 24, 32), (2, 6, 4, 32)), ((48, 1), (1, 48)),
     ]  # fmt: skip
     for before, after in pairs:
@@ -240,4 +239,25 @@ def test_indices(tmp_path, dtype):
             cases.result(kinds.Gather(axis, 2), [cases.value(cases.type((2, 3, 5, 5))), index])
         table = cases.value(cases.type((50, 24)), "constant")
         cases.result(kinds.Gather(0), [table, cases.indices((2, 7), 50, dtype, where)])
+    assert_moved(cases, tmp_path)
+
+
+def test_choices(tmp_path):
+    cases = Moving(7)
+    for rank in (0, 1, 2, 3, 4, 5):
+        for _ in range(4):
+            whole = cases.shape(rank, 20 if rank < 3 else 6)
+            shapes = [
+                tuple(size if cases.rng.integers(3) else 1 for size in whole)[int(cases.rng.integers(rank + 1)) :]
+                for _ in range(3)
+            ]
+            of = cases.type(())
+            condition = cases.value(cases.type(shapes[0], "bool"), "computed" if cases.rng.integers(2) else "input")
+            operands = [cases.value(of.of_shape(shape)) for shape in shapes[1:]]
+            cases.result(kinds.Select(), [condition, *operands], like=1)
+    for dtype in ("int32", "int64"):
+        for axis in (0, 1, 2):
+            index = cases.indices((5, 6), 9, dtype, "input")
+            on, off = (cases.value(cases.type((), "float32"), "constant") for _ in range(2))
+            cases.result(kinds.OneHot(7, axis), [index, on, off], like=1)
     assert_moved(cases, tmp_path)

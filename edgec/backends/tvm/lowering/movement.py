@@ -10,10 +10,11 @@ from collections.abc import Sequence
 import numpy as np
 
 from edgec.backends.tvm.kernels.boxes import Box
+from edgec.backends.tvm.kernels.choice import Choice
 from edgec.backends.tvm.kernels.movement import Component, Indexed
-from edgec.backends.tvm.lowering.program_writer import ProgramWriter, write_moved
+from edgec.backends.tvm.lowering.program_writer import ProgramWriter, write_float, write_moved
 from edgec.backends.tvm.lowering.views import View, copy, pick, read, scratch, whole_pixels, written
-from edgec.backends.tvm.storage import element_strides, image_shape
+from edgec.backends.tvm.storage import SLACK, element_strides, image_shape
 from edgec.ir import kinds
 from edgec.ir.graph import Operation
 from edgec.ir.reference.grid import stored
@@ -228,6 +229,33 @@ def _blocks(deep: View, wide: View, block: int) -> tuple[View, View]:
     one = deep.of(shape, (image, row, channel * c * block, column, channel * c, channel))
     image, row, column, channel = wide.strides
     return one, wide.of(shape, (image, row * block, row, column * block, column, channel))
+
+
+# --- one of two ---
+
+
+@write_moved.register
+def _(kind: kinds.Select, writer: ProgramWriter, operation: Operation) -> None:
+    views = [read(writer, name) for name in operation.inputs]
+    y = written(writer, operation)
+    spread = [view.spread(y.shape) for view in views]
+    box = Box.of(y.shape or (1,), *(view.strides or (1,) for view in (*spread, y)))
+    writer.step(Choice(y.dtype, box), [*(view.place for view in (*spread, y))], operation)
+
+
+@write_float.register
+def _(kind: kinds.OneHot, writer: ProgramWriter, operation: Operation) -> None:
+    """`on` where the index is that of the place along the axis, which a table of all places tells."""
+    index, on, off = (read(writer, name) for name in operation.inputs)
+    y = written(writer, operation)
+    rank = len(y.shape)
+    along = (*index.strides[: kind.axis], 0, *index.strides[kind.axis :])
+    places = [1 if axis == kind.axis else 0 for axis in range(rank)]
+    table = writer.block(np.arange(kind.depth, dtype=index.dtype).tobytes() + bytes(SLACK))
+    none = (0,) * rank
+    box = Box.of(y.shape, along, places, none, none, y.strides)
+    operands = [index.place, table, on.place, off.place, y.place]
+    writer.step(Choice(y.dtype, box, index.dtype), operands, operation)
 
 
 # --- by indices ---
