@@ -12,19 +12,29 @@ from tests.cli.test_command_line import edgec
 
 
 @pytest.fixture
-def digits_for_rpi4(digits, tmp_path):
-    """An artifact that LiteRT runs, not executed so far."""
-    (built,) = package.build(
-        digits.model,
-        calibration=digits.calibration,
-        preprocess=digits.recipe,
-        targets="rpi4",
-        backend="tflite",
-        emulate=False,
-        search_seconds=1.0,
-        output=tmp_path / "dist",
-    ).builds
-    return built.artifact.path
+def build_digits(digits, tmp_path):
+    """Build an artifact for rpi4, without executing it."""
+
+    def build(backend):
+        (built,) = package.build(
+            digits.model,
+            calibration=digits.calibration,
+            preprocess=digits.recipe,
+            targets="rpi4",
+            backend=backend,
+            emulate=False,
+            search_seconds=1.0,
+            output=tmp_path / backend,
+        ).builds
+        return built.artifact.path
+
+    return build
+
+
+@pytest.fixture
+def digits_for_rpi4(build_digits):
+    """An artifact that LiteRT runs."""
+    return build_digits("tflite")
 
 
 def row(**changes):
@@ -66,6 +76,21 @@ def test_digits_are_counted_the_same_every_time(rpi4_machine, digits_for_rpi4):
     assert sum(run["kinds"].values()) == run["total"]
     least = 230_880 / 8  # the model's multiply-accumulates, and the most that one instruction of that core does
     assert least < engine["kinds"]["multiply"] < 4 * least
+
+
+@pytest.mark.slow
+def test_machine_code_of_tvm_has_less_to_do_than_litert(rpi4_machine, build_digits):
+    pytest.importorskip("tvm")
+    pytest.importorskip("ziglang")
+    if qemu.find_with_plugins("qemu-aarch64") is None:
+        pytest.skip("there is no qemu-aarch64 with plugins")
+    result = edgec("bench", "--emulate", build_digits("tflite"), build_digits("tvm"), "--json")
+    assert result.returncode == 0, result.stdout
+    litert, tvm = json.loads(result.stdout)["artifacts"]
+    assert (litert["engine"], tvm["engine"]) == ("tflite", "tvm")
+    assert tvm["ratio"] == round(tvm["instructions"]["total"] / litert["instructions"]["total"], 4)
+    assert tvm["engine_instructions"]["total"] < litert["engine_instructions"]["total"]  # 0.76 of them
+    assert tvm["engine_instructions"]["least"] == tvm["engine_instructions"]["most"]
 
 
 def test_the_table_puts_artifacts_side_by_side():
