@@ -44,7 +44,7 @@ TARGETS = ("rpi3", "rpi4", "rpi5")
 CONTENDERS: Mapping[str, str] = {"edgec TVM": "tvm", "LiteRT": "tflite", "tflite-runtime": "tflite"}
 """Backend of each."""
 
-PEER = "LiteRT"
+OURS, PEER = "edgec TVM", "LiteRT"
 LIMITS: Mapping[str, float] = {"rpi4": 1.0, "rpi5": 0.9}
 """How many instructions edgec's TVM backend may execute for one of LiteRT's, in the engine alone, by target."""
 
@@ -149,29 +149,26 @@ def tflite_runtime() -> Sequence[str]:
 
 
 def table(rows: Sequence[Row]) -> list[str]:
-    """Numbers and ratios to LiteRT's, as Markdown, and whether limits are kept."""
-    peers = {(row.model, row.target): row.found for row in rows if row.contender == PEER}
+    """Millions of instructions in the engine, and ratios to LiteRT's, as Markdown; then whether limits are kept."""
     lines = [
-        f"| model | core | engine | in run(), M | to {PEER} | in the engine, M | to {PEER} | multiplications, M |",
-        "|---|---|---|---|---|---|---|---|",
+        f"| model | core | {' | '.join(CONTENDERS)} | {OURS} to {PEER} | the same in run() |",
+        "|---" * (len(CONTENDERS) + 4) + "|",
     ]
+    by_place: dict[tuple[str, str], dict[str, Row]] = {}
     for row in rows:
-        core = load_target(row.target).cpu
-        if row.found is None:
-            lines.append(f"| {row.model} | {core} | {row.contender} | {row.failure} | | | | |")
-            continue
-        peer, run, engine = peers[row.model, row.target], row.found.run, row.found.engine
-        ratios = [f"{a.total / b.total:.3f}" for a, b in ((run, peer.run), (engine, peer.engine))] if peer else ["", ""]
-        lines.append(
-            f"| {row.model} | {core} | {_versioned(row, row.found)} | "
-            f"{run.total / 1e6:.3f} | {ratios[0]} | {engine.total / 1e6:.3f} | {ratios[1]} | "
-            f"{engine.middle.multiply / 1e6:.3f} |"
-        )
+        by_place.setdefault((row.model, row.target), {})[row.contender] = row
+    for (model, target), found in by_place.items():
+        cells = [_millions(found[contender]) for contender in CONTENDERS]
+        ours, peer = found[OURS].found, found[PEER].found
+        ratios = ["", ""]
+        if ours is not None and peer is not None:
+            ratios = [f"{ours.engine.total / peer.engine.total:.3f}", f"{ours.run.total / peer.run.total:.3f}"]
+        lines.append(f"| {' | '.join([model, load_target(target).cpu, *cells, *ratios])} |")
     return [*lines, "", *verdicts(rows)]
 
 
-def _versioned(row: Row, found: counted.Counted) -> str:
-    return row.contender if row.contender == "edgec TVM" else f"{row.contender} {found.version}"
+def _millions(row: Row) -> str:
+    return row.failure if row.found is None else f"{row.found.engine.total / 1e6:.3f}"
 
 
 def verdicts(rows: Sequence[Row]) -> list[str]:
@@ -180,7 +177,7 @@ def verdicts(rows: Sequence[Row]) -> list[str]:
     lines = []
     for row in rows:
         peer = peers.get((row.model, row.target))
-        if row.contender == "edgec TVM" and row.target in LIMITS and row.found is not None and peer is not None:
+        if row.contender == OURS and row.target in LIMITS and row.found is not None and peer is not None:
             ratio, limit = row.found.engine.total / peer.engine.total, LIMITS[row.target]
             kept = "kept" if ratio <= limit else "MISSED"
             lines.append(f"{row.model} on {row.target}: {ratio:.3f} of {PEER}'s instructions, limit {limit}: {kept}")
