@@ -2,10 +2,10 @@
 
 An element and its position make one number, a key:
 
-    key = value * 2^23 + (2^23 - 1 - position)
+    key = value * 2^22 + (2^22 - 1 - position)
 
 so that the largest key is that of the largest value, and of equal ones of the first: keys are compared in vectors, in
-any order. For the smallest, -value takes the place of the value. Values are within -255 ... 255: a key is an int32.
+any order. For the smallest, -value takes the place of the value. Values are within -255 ... 255: a key is an int32, and below the largest one.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ from edgec.backends.tvm.isa.base import InstructionSet
 from edgec.backends.tvm.kernels.boxes import line
 from edgec.backends.tvm.kernels.lanes import over_lanes
 
-MOST = 2**23
+MOST = 2**22
 """Positions that there may be."""
 
 _LEAST = -(2**31)

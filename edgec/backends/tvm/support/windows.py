@@ -11,7 +11,7 @@ from edgec.ir.passes.integer_kinds import same_grid
 _MOST = 2**31 // 255
 """Elements whose sum is surely within int32."""
 
-MOST_POSITIONS = 2**23
+MOST_POSITIONS = 2**22
 """As `kernels.positions.MOST`, which can't be asked here: kernels import TVM."""
 
 _SAME_GRID = "its result is on another grid than what it is chosen from"
