@@ -77,7 +77,10 @@ class Cases:
     # --- the whole ---
 
     def finish(self) -> Graph:
-        return self.builder.finish(self.outputs)
+        graph = self.builder.finish(self.outputs)
+        readers = graph.consumers()
+        graph.inputs = tuple(name for name in graph.inputs if readers[name])  # of cases that were dropped
+        return graph
 
     def feeds(self, graph: Graph) -> dict[str, np.ndarray]:
         """Real numbers of all integers, and some beyond."""

@@ -6,16 +6,17 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
 from edgec.backends.tvm.generating import object_file
-from edgec.backends.tvm.isa import named
+from edgec.backends.tvm.isa import name_for, named
 from edgec.backends.tvm.linking import SHELL, steps_header
 from edgec.backends.tvm.lowering import program_of
 from edgec.ir.graph import Graph
-from edgec.targets import load_target
+from edgec.targets import Target, load_target
 
 MAIN = """
 #include <stdio.h>
@@ -39,31 +40,57 @@ int main(int count, char **arguments) {
 """
 
 
-def program(graph: Graph, isa: str, target: str, folder: Path) -> Path:
-    """A program that reads a graph's inputs and writes its outputs, in the graph's order. It needs no C library."""
-    device, made = load_target(target), program_of(graph, named(isa))
-    kernels = {symbol: kernel for kernel, symbol in made.symbols().items()}
-    (folder / "kernels.o").write_bytes(object_file(kernels, named(isa), device))
-    (folder / "constants.bin").write_bytes(made.constants)
-    (folder / "model_steps.h").write_text(steps_header(made))
-    (folder / "main.c").write_text(MAIN)
-    for source in SHELL.iterdir():
-        shutil.copy(source, folder)
-    command = [sys.executable, "-m", "ziglang", "cc", "-target", device.triple.replace("gnu", "musl"), "-static", "-O2"]
-    command += [f"-mcpu={device.cpu.replace('-', '_')}", "-I.", "-Wa,-I."]
-    command += ["main.c", "model.c", "pool.c", "kernels.o", "-o", "main"]
-    subprocess.run(command, cwd=folder, check=True, capture_output=True)
-    return folder / "main"
+@dataclass(frozen=True)
+class Emulated:
+    """A program that reads a graph's inputs and writes its outputs, in the graph's order. It needs no C library.
 
+    target: what it was compiled for. main: the program.
+    """
 
-def run(graph: Graph, main: Path, cpu: str, feeds: Mapping[str, np.ndarray], threads: int = 1) -> dict[str, np.ndarray]:
-    """The outputs on a core, by name. The graph has no layouts. Raises CalledProcessError when the program dies."""
-    given = b"".join(np.ascontiguousarray(feeds[name]).tobytes() for name in graph.inputs)
-    command = ["qemu-aarch64", "-cpu", cpu, str(main), str(threads)]
-    said = subprocess.run(command, input=given, capture_output=True, check=True).stdout
-    outputs, done = {}, 0
-    for name in graph.outputs:
-        of = graph.type(name)
-        outputs[name] = np.frombuffer(said, of.dtype, of.size, done).reshape(of.shape)
-        done += of.nbytes
-    return outputs
+    graph: Graph
+    target: Target
+    main: Path
+
+    @classmethod
+    def of(cls, graph: Graph, target: str, folder: Path) -> Emulated:
+        device = load_target(target)
+        isa = named(name_for(device) or "")
+        made = program_of(graph, isa)
+        kernels = {symbol: kernel for kernel, symbol in made.symbols().items()}
+        (folder / "kernels.o").write_bytes(object_file(kernels, isa, device))
+        (folder / "constants.bin").write_bytes(made.constants)
+        (folder / "model_steps.h").write_text(steps_header(made))
+        (folder / "main.c").write_text(MAIN)
+        for source in SHELL.iterdir():
+            shutil.copy(source, folder)
+        command = [sys.executable, "-m", "ziglang", "cc", "-static", "-O2", "-I.", "-Wa,-I."]
+        command += ["-target", device.triple.replace("gnu", "musl"), f"-mcpu={device.cpu.replace('-', '_')}"]
+        command += ["main.c", "model.c", "pool.c", "kernels.o", "-o", "main"]
+        subprocess.run(command, cwd=folder, check=True, capture_output=True)
+        return cls(graph, device, folder / "main")
+
+    def run(self, core: str, feeds: Mapping[str, np.ndarray], threads: int = 1) -> dict[str, np.ndarray]:
+        """The outputs on a core, by name; feeds and outputs in the graph's order of dimensions.
+
+        Raises CalledProcessError when the program dies.
+        """
+        graph = self.graph
+        orders = {name: np.argsort(graph.layouts[name]) for name in graph.layouts}
+        given = b"".join(
+            np.ascontiguousarray(feeds[name].transpose(orders.get(name)) if name in orders else feeds[name]).tobytes()
+            for name in graph.inputs
+        )
+        assert self.target.emulator is not None
+        command = [self.target.emulator.qemu, "-cpu", core, str(self.main), str(threads)]
+        said = subprocess.run(command, input=given, capture_output=True, check=True).stdout
+        outputs, done = {}, 0
+        for name in graph.outputs:
+            of = graph.type(name)
+            made = np.frombuffer(said, of.dtype, of.size, done)
+            if name in orders:
+                order = graph.layouts[name]
+                made = made.reshape([of.shape[order.index(axis)] for axis in range(of.rank)]).transpose(order)
+            outputs[name] = made.reshape(of.shape)
+            done += of.nbytes
+        assert done == len(said)
+        return outputs

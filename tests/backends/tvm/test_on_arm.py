@@ -11,57 +11,133 @@ import pytest
 
 from edgec.ir import kinds
 from edgec.ir.reference import execute
+from edgec.targets import load_target
 from tests.backends.tvm.cases import Cases
 
 pytest.importorskip("tvm")
 pytest.importorskip("ziglang")
 
-from tests.backends.tvm.emulated import program, run
-from tests.backends.tvm.test_kernels import ACTIVATIONS, convolution
+from edgec.backends.tvm.generating import assembly
+from edgec.backends.tvm.isa import name_for, named
+from edgec.backends.tvm.lowering import program_of
+from tests.backends.tvm import test_kernels, test_products, test_windows
+from tests.backends.tvm.assembly import Function, count, functions
+from tests.backends.tvm.emulated import Emulated
 
-pytestmark = pytest.mark.skipif(shutil.which("qemu-aarch64") is None, reason="there is no qemu-aarch64")
+pytestmark = pytest.mark.skipif(
+    any(shutil.which(name) is None for name in ("qemu-aarch64", "qemu-arm")), reason="there is no QEMU for ARM"
+)
 
+CORES = {"rpi5": ["cortex-a76"], "aarch64-generic": ["cortex-a53", "cortex-a57", "cortex-a72"], "rpi2": ["cortex-a7"]}
+"""A target for each instruction set, and the cores that run what is compiled for it."""
 
-@pytest.fixture(scope="module")
-def cases() -> Cases:
-    """Every kind of kernel."""
-    made = Cases(4)
-    for depthwise in (False, True):
-        for _ in range(10):
-            convolution(made, depthwise)
-    for depth, outputs in ((33, 10), (128, 72)):
-        x = made.activations((1, depth))
-        made.result(made.product(kinds.FullyConnected(), x, (depth,), outputs), f"{depth} to {outputs}")
-    for activation in ACTIVATIONS:
-        a, b = made.activations((1, 5, 6, 40)), made.activations((1, 5, 6, 40))
-        made.result(made.sum(a, b, activation), f"sum {activation}")
-        product = made.product(kinds.Conv2D(), a, (1, 1, 40), 40)
-        made.result(made.sum(product, b, activation), f"sum with a product {activation}")
-    x = made.activations((1, 6, 6, 24))
-    grid = made.builder.type(x).quantization
-    pool = made.builder.add(kinds.MaxPool2D((2, 2), (2, 2)), [x], "pool", dtype="int8", quantization=grid)
-    made.result(pool, "pool")
-    mean = made.builder.add(kinds.Reduce("mean", (1, 2), True), [x], "mean", dtype="int8", quantization=grid)
-    made.result(mean, "mean")
-    return made
-
-
-@pytest.fixture(scope="module")
-def compiled(cases, tmp_path_factory):
-    graph = cases.finish()
-    return graph, program(graph, "neon_dotprod", "rpi5", tmp_path_factory.mktemp("rpi5"))
+WHOLE = (test_kernels.lowest_weights, test_kernels.shapes_of_mobile_networks)
+PARTS = (
+    test_kernels.dense_convolutions_of_any_shape,
+    test_kernels.depthwise_convolutions_of_any_shape,
+    test_kernels.fully_connected_layers_of_any_size,
+    test_kernels.sums_alone_and_with_the_product_before,
+    test_products.convolutions_with_groups,
+    test_products.transposed_convolutions_of_any_shape,
+    test_windows.pooling,
+    test_windows.reductions_over_any_axes,
+    test_windows.bilinear_resizing,
+    test_windows.softmax,
+)
+"""What the tests on x86 compute. Of the latter, each instruction set computes another third: compiling costs most."""
 
 
-@pytest.mark.parametrize("threads", [1, 2])
-def test_kernels_with_dot_products_are_exact(cases, compiled, threads):
-    graph, main = compiled
-    feeds = cases.feeds(graph)
-    expected, found = execute(graph, feeds), run(graph, main, "cortex-a76", feeds, threads)
-    assert {cases.labels[name] for name in expected if not np.array_equal(expected[name], found[name])} == set()
+def cases_for(target: str) -> Cases:
+    cases, first = Cases(4), list(CORES).index(target)
+    for write in WHOLE:
+        write(cases)
+    for write in PARTS:
+        before = len(cases.outputs)
+        write(cases)
+        cases.outputs[before:] = cases.outputs[before + first :: len(CORES)]
+    return cases
 
 
-def test_a_core_without_dot_products_dies(cases, compiled):
-    graph, main = compiled
+@pytest.fixture(scope="module", params=CORES)
+def compiled(request, tmp_path_factory) -> tuple[Cases, Emulated]:
+    cases = cases_for(request.param)
+    return cases, Emulated.of(cases.finish(), request.param, tmp_path_factory.mktemp(request.param))
+
+
+def test_kernels_are_exact_on_every_core(compiled):
+    cases, emulated = compiled
+    feeds = cases.feeds(emulated.graph)
+    expected = execute(emulated.graph, feeds)
+    for core in CORES[emulated.target.name]:
+        for threads in (1, 2):
+            found = emulated.run(core, feeds, threads)
+            assert {cases.labels[name] for name in expected if not np.array_equal(expected[name], found[name])} == set()
+
+
+def test_a_core_without_the_instructions_dies(compiled):
+    cases, emulated = compiled
+    if emulated.target.name != "rpi5":
+        pytest.skip("other cores have all that it needs")
     with pytest.raises(subprocess.CalledProcessError) as error:
-        run(graph, main, "cortex-a72", cases.feeds(graph))
+        emulated.run("cortex-a72", cases.feeds(emulated.graph))
     assert error.value.returncode == -signal.SIGILL
+
+
+# --- machine code ---
+
+MULTIPLICATIONS = {
+    "rpi5": r"sdot",
+    "rpi4": r"(smull2?|smlal2?|sadalp)\b",
+    "rpi3": r"(smull2?|smlal2?|sadalp)\b",
+    "aarch64-generic": r"(smull2?|smlal2?|sadalp)\b",
+    "rpi2": r"(vmull|vmlal|vpadal)\.s",
+}
+DENSE = {
+    "rpi5": (0.8, 0), "rpi4": (0.8, 0.03), "rpi3": (0.7, 0.06), "aarch64-generic": (0.7, 0.14), "rpi2": (0.5, 0.06),
+}  # fmt: skip
+DEPTHWISE = {
+    "rpi5": (0.15, 0.12), "rpi4": (0.35, 0.2), "rpi3": (0.35, 0.2), "aarch64-generic": (0.35, 0.2), "rpi2": (0.25, 0.25),
+}  # fmt: skip
+"""Of the instructions of an inner loop: the least part that multiplies, and the most that touches the stack."""
+
+LACKING = {
+    "rpi4": r"[su]u?dot|[su]mmla|sqrdml|f(mla|mul|add)\S* v\S+h\b|cas|ldadd|swp",
+    "rpi2": r"v(cvtn|rintn|sdot|maxnm|minnm)|vfma\S*f16|ldaex",
+}
+LACKING |= {"rpi3": LACKING["rpi4"], "aarch64-generic": LACKING["rpi4"], "rpi5": r"[su]mmla|bf(dot|mmla)|usdot|z\d"}
+"""What compilers could use, on newer cores."""
+
+
+@pytest.fixture(scope="module", params=MULTIPLICATIONS)
+def listing(request) -> tuple[str, dict[str, Function]]:
+    """The kernels of a network: products with many channels, with few, of single channels, sums and means."""
+    cases, target = Cases(5), load_target(request.param)
+    x = cases.activations((1, 20, 20, 64))
+    for window, outputs in (((1, 1), 96), ((3, 3), 64), ((1, 1), 24)):
+        cases.result(cases.product(kinds.Conv2D(), x, (*window, 64), outputs), "dense")
+    for window in ((3, 3), (5, 5)):
+        kind = kinds.Conv2D(groups=64)
+        cases.result(cases.product(kind, x, (*window, 1), 64), "depthwise")
+    isa = named(name_for(target) or "")
+    kernels = {symbol: kernel for kernel, symbol in program_of(cases.finish(), isa).symbols().items()}
+    return target.name, functions(assembly(kernels, isa, target))
+
+
+def test_the_instructions_that_are_meant(listing):
+    target, found = listing
+    products = {name: code for name, code in found.items() if "dense" in name or "depthwise" in name}
+    assert len(products) == 5
+    for name, code in products.items():
+        loop = code.loop_of(MULTIPLICATIONS[target])
+        multiplied, spilled = (count(loop, pattern) / len(loop) for pattern in (MULTIPLICATIONS[target], r".*\bsp\b"))
+        least, most = (DENSE if "dense" in name else DEPTHWISE)[target]
+        assert multiplied >= least, (name, multiplied)
+        assert spilled <= most, (name, spilled)
+
+
+def test_no_instruction_that_the_core_lacks_and_no_call(listing):
+    target, found = listing
+    for name, code in found.items():
+        assert count(code.instructions, LACKING[target]) == 0, name
+        calls = [item for item in code.instructions if item.startswith(("bl ", "blx ", "blr "))]
+        assert calls == ["bl memset"] * len(calls), name
