@@ -5,7 +5,8 @@ An element and its position make one number, a key:
     key = value * 2^22 + (2^22 - 1 - position)
 
 so that the largest key is that of the largest value, and of equal ones of the first: keys are compared in vectors, in
-any order. For the smallest, -value takes the place of the value. Values are within -255 ... 255: a key is an int32, and below the largest one.
+any order. For the smallest, -value takes the place of the value. Values are within -255 ... 255: a key is an int32, and
+below the largest int32, which is where looking for the k largest begins.
 """
 
 from __future__ import annotations
