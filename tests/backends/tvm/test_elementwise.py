@@ -51,9 +51,8 @@ def computed(cases: Cases, kind: Kind, operands: list[str], scale: float | None 
     cases.result(made, label)
 
 
-def test_functions_of_one(tmp_path):
+def functions_of_one(cases: Cases) -> None:
     """All of them are tables, or limits, or nothing at all."""
-    cases = Cases(0)
     shapes: list[Shape] = [(2, 3, 5, 20), (1, 8, 8, 16), (300,), (3, 7), (), (2, 2, 3, 4, 5), (1, 4, 4, 3)]
     others: list[Kind] = [
         kinds.HardSigmoid(0.2, 0.5), kinds.LeakyRelu(0.1), kinds.LeakyRelu(-0.3), kinds.Clip(-1.0, 2.0),
@@ -66,12 +65,10 @@ def test_functions_of_one(tmp_path):
     for kind in (kinds.Unary("relu"), kinds.Clip(-2.0, 1.5), kinds.Clip(-1e9, 1e9), kinds.Unary("relu6")):
         x = cases.activations((1, 5, 5, 20), grid=Quantization.per_tensor(0.04, -20))
         computed(cases, kind, [x], grid=x)
-    assert_exact(cases, tmp_path)
 
 
-def test_functions_of_two(tmp_path):
+def functions_of_two(cases: Cases) -> None:
     """Everything with everything: other dtypes, other grids, shapes that spread."""
-    cases = Cases(1)
     for number, function in enumerate(BINARY):
         for turn in range(5):
             shapes = SPREAD[(number * 5 + turn) % len(SPREAD)]
@@ -79,11 +76,9 @@ def test_functions_of_two(tmp_path):
             activation = str(cases.rng.choice(["none", "relu", "relu6"]))
             kind = kinds.Binary(function, activation)  # type: ignore[arg-type]
             computed(cases, kind, [a, b] if turn % 2 else [b, a])
-    assert_exact(cases, tmp_path)
 
 
-def test_constants_as_operands(tmp_path):
-    cases = Cases(2)
+def constants_as_operands(cases: Cases) -> None:
     for number, function in enumerate(BINARY):
         for turn, shape in enumerate([(), (1, 1, 1, 1), (20,), (1, 5, 1, 20), (1, 5, 6, 20)]):
             x = cases.activations((2, 5, 6, 20), str(cases.rng.choice(DTYPES)))
@@ -94,11 +89,9 @@ def test_constants_as_operands(tmp_path):
     for shape in ((20,), (1, 1, 20), (1,), ()):
         x = cases.activations((1, 4, 6, 20), str(cases.rng.choice(DTYPES)))
         computed(cases, kinds.PRelu(), [x, constant(cases, shape, "int8", cases.grid("int8", 0.01))])
-    assert_exact(cases, tmp_path)
 
 
-def test_the_larger_and_the_smaller_on_one_grid(tmp_path):
-    cases = Cases(3)
+def the_larger_and_the_smaller_on_one_grid(cases: Cases) -> None:
     for shapes in SPREAD:
         grid = cases.grid()
         a, b = (cases.activations(shape, grid=grid) for shape in shapes)
@@ -107,14 +100,27 @@ def test_the_larger_and_the_smaller_on_one_grid(tmp_path):
     x = cases.activations((1, 5, 6, 20))
     computed(cases, kinds.Binary("mul"), [x, x])
     computed(cases, kinds.Binary("maximum"), [x, x], grid=x)
-    assert_exact(cases, tmp_path)
 
 
-def test_steps_beyond_32_bits_saturate(tmp_path):
-    cases = Cases(4)
+def steps_beyond_32_bits_saturate(cases: Cases) -> None:
     for function in ("add", "sub", "mul", "squared_difference", "div"):
         a, b = (cases.activations((1, 4, 4, 40), grid=cases.grid("int8", 1e3)) for _ in range(2))
         computed(cases, kinds.Binary(function), [a, b], scale=1e-6)  # type: ignore[arg-type]
+
+
+WRITERS = (
+    functions_of_one,
+    functions_of_two,
+    constants_as_operands,
+    the_larger_and_the_smaller_on_one_grid,
+    steps_beyond_32_bits_saturate,
+)
+
+
+@pytest.mark.parametrize("write", WRITERS, ids=lambda write: write.__name__)
+def test_elementwise_kernels_are_exact(tmp_path, write):
+    cases = Cases(0)
+    write(cases)
     assert_exact(cases, tmp_path)
 
 
