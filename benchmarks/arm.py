@@ -11,7 +11,8 @@ edgec builds one artifact for each backend from the same float graph and the sam
 
 and counts them as `edgec bench --emulate` does: one thread, on the target's emulated core, by the same Python driver.
 The search for accuracy is cut short, which changes weights and not what is executed. Counts are work and not time, and
-do not depend on what else the machine does. A target without kernels says so.
+do not depend on what else the machine does. A target without kernels says so; one without LiteRT (rpi2: 32-bit ARM) is
+compared with tflite-runtime, that of its own root.
 
 Needs QEMU with plugins and the root for aarch64 (docs/emulation.md).
 """
@@ -44,7 +45,7 @@ TARGETS = ("rpi3", "rpi4", "rpi5")
 CONTENDERS: Mapping[str, str] = {"edgec TVM": "tvm", "LiteRT": "tflite", "tflite-runtime": "tflite"}
 """Backend of each."""
 
-OURS, PEER = "edgec TVM", "LiteRT"
+OURS, PEER, SECOND = "edgec TVM", "LiteRT", "tflite-runtime"
 LIMITS: Mapping[str, float] = {"rpi4": 1.0, "rpi5": 0.9}
 """How many instructions edgec's TVM backend may execute for one of LiteRT's, in the engine alone, by target."""
 
@@ -106,10 +107,12 @@ def measure(case: Case, target: str) -> Iterator[Row]:
                 yield Row(case.name, target, contender, None, f"there is none for {arch}")
                 continue
             try:
-                path = tflite_runtime() if contender == "tflite-runtime" and arch == "aarch64" else []
+                path = tflite_runtime() if contender == SECOND and arch == "aarch64" else []
                 yield Row(case.name, target, contender, counted.inferences(artifact, load_target(target), path=path))
             except EdgecError as error:
                 yield Row(case.name, target, contender, None, error.what)
+            except subprocess.CalledProcessError:  # pip has said why
+                yield Row(case.name, target, contender, None, "its wheels can't be fetched")
 
 
 def build(case: Case, target: str, backend: str, output: Path) -> Path | str:
@@ -159,10 +162,14 @@ def table(rows: Sequence[Row]) -> list[str]:
         by_place.setdefault((row.model, row.target), {})[row.contender] = row
     for (model, target), found in by_place.items():
         cells = [_millions(found[contender]) for contender in CONTENDERS]
-        ours, peer = found[OURS].found, found[PEER].found
+        ours, peer, other = found[OURS].found, found[PEER].found, found[SECOND].found
         ratios = ["", ""]
-        if ours is not None and peer is not None:
-            ratios = [f"{ours.engine.total / peer.engine.total:.3f}", f"{ours.run.total / peer.run.total:.3f}"]
+        if ours is not None and (stands_in := peer or other) is not None:
+            of_which = "" if peer else f" (to {SECOND})"
+            ratios = [
+                f"{a.total / b.total:.3f}{of_which}"
+                for a, b in ((ours.engine, stands_in.engine), (ours.run, stands_in.run))
+            ]
         lines.append(f"| {' | '.join([model, load_target(target).cpu, *cells, *ratios])} |")
     return [*lines, "", *verdicts(rows)]
 

@@ -46,6 +46,12 @@ def test_ratios_are_to_litert(arm):
     assert line == "| a_model | cortex-a76 | 0.800 | 1.000 | 3.000 | 0.800 | 0.773 |"
 
 
+def test_without_litert_the_ratio_is_to_tflite_runtime(arm):
+    ours, _, other = rows(arm, "rpi2", 1_500_000)
+    line = arm.table([ours, arm.Row("a_model", "rpi2", "LiteRT", None, "there is none"), other])[2]
+    assert line.endswith("| 1.500 | there is none | 3.000 | 0.500 (to tflite-runtime) | 0.500 (to tflite-runtime) |")
+
+
 @pytest.mark.parametrize(
     ("target", "ours", "kept"),
     [
