@@ -2,7 +2,8 @@
 
 Time is compared as a ratio to the original model in ONNX Runtime, measured in turns with it: candidates are measured
 one after the other, and a machine that is slower for a moment slows both sides down. Artifacts for another processor
-can't be timed here; for them the target's order of backends decides.
+can't be timed here: of those, the instructions are compared that they execute on its emulated core. Where neither is
+known of all, the target's order of backends decides.
 """
 
 from __future__ import annotations
@@ -21,7 +22,8 @@ class Candidate:
     """What became of one backend.
 
     artifact_bytes: of its artifact; None where there is none. precision: of that.
-    latency: the document latency.json; None where the build did not come so far. error: why there is no artifact.
+    latency, instructions: the documents latency.json and instructions.json; None where the build did not come so far,
+    or nothing was counted. error: why there is no artifact.
     """
 
     backend: str
@@ -29,11 +31,17 @@ class Candidate:
     artifact_bytes: int | None
     latency: Mapping[str, Any] | None
     error: EdgecError | None
+    instructions: Mapping[str, Any] | None = None
 
     @property
     def ratio(self) -> float | None:
         """Its time over that of the original in ONNX Runtime, medians; None where it was not measured."""
         return None if self.error or not self.latency else self.latency["ratio_of_medians"]
+
+    @property
+    def executed(self) -> int | None:
+        """Instructions of its engine's machine code in one inference; None where they were not counted."""
+        return None if self.error or not self.instructions else self.instructions["engine"]
 
 
 @dataclass(frozen=True)
@@ -61,6 +69,7 @@ class Choice:
             "bytes": candidate.artifact_bytes,
             "latency_ms": times and times["p50"],
             "ratio_of_medians": candidate.ratio,
+            "instructions": candidate.executed,
             "error": error and {"what": error.what, "why": error.why},
         }
 
@@ -70,17 +79,22 @@ def keep(candidates: Sequence[Candidate]) -> Choice:
     made = [number for number, candidate in enumerate(candidates) if candidate.error is None]
     if not made:
         return Choice(tuple(candidates), 0, "No backend made an artifact.")
-    timed = {number: ratio for number in made if (ratio := candidates[number].ratio) is not None}
     if len(made) == 1:
         return Choice(tuple(candidates), made[0], "It is the only one that came to an artifact.")
-    if len(timed) < len(made):
-        kept = made[0]
-        return Choice(
-            tuple(candidates),
-            kept,
-            "It is the target's first: not all could be timed here, and so none is called faster.",
-        )
-    kept = min(timed, key=lambda number: timed[number])
-    second = min(ratio for number, ratio in timed.items() if number != kept)
-    margin = second / timed[kept]
-    return Choice(tuple(candidates), kept, f"It is the fastest: {margin:.2f} times as fast as the next one.")
+    for figures, word in (
+        (
+            {number: candidates[number].ratio for number in made},
+            "It is the fastest: {:.2f} times as fast as the next one.",
+        ),
+        (
+            {number: candidates[number].executed for number in made},
+            "It executes the fewest instructions on the emulated core, the next one {:.2f} times as many: work, not time.",
+        ),
+    ):
+        known = {number: figure for number, figure in figures.items() if figure is not None}
+        if len(known) == len(made):
+            kept = min(known, key=lambda number: known[number])
+            second = min(figure for number, figure in known.items() if number != kept)
+            return Choice(tuple(candidates), kept, word.format(second / known[kept]))
+    why = "It is the target's first: not all could be measured here, and so none is called faster."
+    return Choice(tuple(candidates), made[0], why)

@@ -42,6 +42,7 @@ class Outcome:
     validated: Entry | None
     packed: Entry | None
     measured: Entry | None
+    counted: Entry | None
     stages: tuple[StageRecord, ...]
     notes: tuple[Note, ...]
     choice: Choice | None = None
@@ -50,7 +51,8 @@ class Outcome:
     def candidate(self) -> Candidate:
         """As one of several."""
         size = self.artifact.bytes if self.artifact is not None else None
-        return Candidate(self.backend, self.precision, size, _document(self.measured, "latency.json"), self.error)
+        latency, counted = _document(self.measured, "latency.json"), _document(self.counted, "instructions.json")
+        return Candidate(self.backend, self.precision, size, latency, self.error, counted)
 
     def result(self, report: Path) -> TargetBuild:
         """The build's result; `report` is where its HTML report will lie."""

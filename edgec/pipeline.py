@@ -5,6 +5,8 @@
                                                                           model that came quantized)
          -> compress                                                      or smaller weights; nothing for float
          -> lower -> validate -> pack -> measure
+         -> count                                                         to choose among backends for a device that is
+                                                                          not here
 
 `build` walks it for every target, and for each of a target's backends where the user left that open; `plan` walks it
 without working. Each step asks the store first. What a stage does is
@@ -46,6 +48,7 @@ from edgec.stages import (
     calibrate,
     canonicalize,
     compress,
+    count,
     ingest,
     lower,
     measure,
@@ -209,6 +212,8 @@ def plan(spec: BuildSpec, *, store: Store | None = None) -> Plan:
                     path = TargetPath(way.spec, target, front, runner, spec.precision, way.where)
                     with contextlib.suppress(ParityGateError):  # known to fail: what comes after will not be reached
                         path.artifact()
+                        if len(ways[target.name]) > 1:
+                            path.count()
                 for record in runner.records:
                     records.setdefault(f"{record.key} {record.name} {record.detail}", record)
         return Plan(list(records.values()), missing)
@@ -309,6 +314,7 @@ class TargetPath:
     validated: Entry | None = None
     packed: Entry | None = None
     measured: Entry | None = None
+    counted: Entry | None = None
 
     def proof(self) -> None:
         """Run the stages up to the comparison with the original. Raises when a stage fails or a gate refuses."""
@@ -390,6 +396,16 @@ class TargetPath:
                 accelerator=self.target.accelerator.title if self.target.accelerator is not None else None,
             ),
         )
+
+    def count(self) -> None:
+        """Count the instructions of an artifact that an emulated device executes; nothing for any other."""
+        if self.execution.place == "qemu":
+            self.counted = self.runner.run(
+                count.STAGE,
+                {"packed": self.packed},
+                count.CountParams(self.artifact_name, self.target, (self.execution.label, self.execution.version)),
+                detail=f"on {self.execution.label}",
+            )
 
     @property
     def artifact_name(self) -> str:
@@ -554,6 +570,8 @@ def _follow(attempt: Attempt, target: Target, front: Front, several: bool) -> Ou
             if isinstance(attempt.where, EdgecError):
                 raise attempt.where
             path.artifact()
+            if several:
+                path.count()
             assert path.packed is not None
             artifact = describe_file(path.packed.path / path.artifact_name, spec.output)
     except EdgecError as raised:
@@ -578,6 +596,7 @@ def _follow(attempt: Attempt, target: Target, front: Front, several: bool) -> Ou
         validated=path.validated,
         packed=path.packed,
         measured=path.measured,
+        counted=path.counted,
         stages=tuple(path.runner.records),
         notes=tuple(path.runner.notes),
     )

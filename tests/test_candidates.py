@@ -17,9 +17,9 @@ from edgec.spec import BuildSpec
 from edgec.targets import load_target
 
 
-def candidate(backend, ratio=None, error=None):
+def candidate(backend, ratio=None, error=None, executed=None):
     latency = {"artifact": ratio and {"p50": ratio}, "ratio_of_medians": ratio}
-    return Candidate(backend, "int8", None if error else 1000, None if error else latency, error)
+    return Candidate(backend, "int8", None if error else 1000, None if error else latency, error, {"engine": executed})
 
 
 REFUSED = ParityGateError("It differs too much", "", "")
@@ -38,10 +38,21 @@ def test_one_that_failed_is_not_kept_however_fast():
     assert [item["status"] for item in choice.to_json()["candidates"]] == ["kept", "refused"]
 
 
+def test_for_a_device_that_is_not_here_instructions_are_compared_and_not_called_time():
+    choice = keep([candidate("tflite", executed=3_000_000), candidate("tvm", executed=2_000_000)])
+    assert choice.candidates[choice.kept].backend == "tvm"
+    assert "1.50 times as many" in choice.why and "work, not time" in choice.why
+
+
+def test_instructions_and_times_are_not_compared():
+    choice = keep([candidate("tflite", executed=3_000_000), candidate("tvm", 0.5)])
+    assert choice.kept == 0
+
+
 def test_where_one_could_not_be_timed_the_order_of_the_target_decides():
     choice = keep([candidate("tflite"), candidate("tvm", 0.1)])
     assert choice.kept == 0
-    assert "not all could be timed" in choice.why
+    assert "not all could be measured" in choice.why
 
 
 def test_where_all_failed_the_error_of_the_first_is_told():

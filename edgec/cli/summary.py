@@ -13,6 +13,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from edgec.cli.report_error import report_error
+from edgec.report import formats
 from edgec.result import ArtifactFile, BuildResult, StageRecord, TargetBuild
 from edgec.runners.execution import described
 from edgec.spec import BuildSpec
@@ -151,8 +152,9 @@ def _tried(choice: Mapping[str, Any]) -> str:
     """What became of the backends that were tried."""
 
     def one(item: Mapping[str, Any]) -> str:
-        ratio = item["ratio_of_medians"]
-        outcome = item["status"] if item["error"] else f"{1 / ratio:.2f}x" if ratio else ""
+        ratio, count = item["ratio_of_medians"], item["instructions"]
+        figure = f"{1 / ratio:.2f}x" if ratio else f"{formats.count(count)} instructions" if count else ""
+        outcome = item["status"] if item["error"] else figure
         return f"{item['backend']} {outcome}".rstrip()
 
     return escape(f"{', '.join(map(one, choice['candidates']))}. {choice['why']}")

@@ -21,9 +21,10 @@ class Tried:
     size: str
     latency: str
     speed: str
+    instructions: str
 
 
-TITLES = ("Backend", "Outcome", "Precision", "Size", "Median latency", "Against the original")
+TITLES = ("Backend", "Outcome", "Precision", "Size", "Median latency", "Against the original", "Instructions")
 
 
 def tried(inputs: ReportInputs) -> list[Tried]:
@@ -38,7 +39,7 @@ def why(inputs: ReportInputs) -> str:
 
 def cells(row: Tried) -> tuple[str, ...]:
     """A row under TITLES."""
-    return row.backend, row.outcome, row.precision, row.size, row.latency, row.speed
+    return row.backend, row.outcome, row.precision, row.size, row.latency, row.speed, row.instructions
 
 
 def _row(item: Mapping[str, Any]) -> Tried:
@@ -52,4 +53,5 @@ def _row(item: Mapping[str, Any]) -> Tried:
         formats.size(item["bytes"]) if item["bytes"] is not None else "–",
         formats.milliseconds(latency) if latency is not None else "–",
         f"{formats.times(1 / ratio)} as fast" if ratio else "–",
+        formats.count(item["instructions"]) if item["instructions"] else "–",
     )
