@@ -88,7 +88,7 @@ def keep(candidates: Sequence[Candidate]) -> Choice:
         ),
         (
             {number: candidates[number].executed for number in made},
-            "It executes the fewest instructions on the emulated core, the next one {:.2f} times as many: work, not time.",
+            "It executes the fewest instructions on the emulated core, the next {:.2f} times as many: work, not time.",
         ),
     ):
         known = {number: figure for number, figure in figures.items() if figure is not None}

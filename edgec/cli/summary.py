@@ -13,7 +13,6 @@ from rich.markup import escape
 from rich.table import Table
 
 from edgec.cli.report_error import report_error
-from edgec.report import formats
 from edgec.result import ArtifactFile, BuildResult, StageRecord, TargetBuild
 from edgec.runners.execution import described
 from edgec.spec import BuildSpec
@@ -153,7 +152,7 @@ def _tried(choice: Mapping[str, Any]) -> str:
 
     def one(item: Mapping[str, Any]) -> str:
         ratio, count = item["ratio_of_medians"], item["instructions"]
-        figure = f"{1 / ratio:.2f}x" if ratio else f"{formats.count(count)} instructions" if count else ""
+        figure = f"{1 / ratio:.2f}x" if ratio else f"{count / 1000:,.0f} thousand instructions" if count else ""
         outcome = item["status"] if item["error"] else figure
         return f"{item['backend']} {outcome}".rstrip()
 
