@@ -117,8 +117,9 @@ def inferences(
         command, environment = machine.python(["-m", "edgec_counted", *words], [str(program), *path])
         counted = counting.run(machine.qemu, command[1:], environment, _SECONDS)
     if counted.code != 0:
-        raise ended(machine, counted.code, counted.said.strip()[-2000:], loading=not counted.marks)
-    told = json.loads(counted.output)
+        starting = not counted.marks and "Traceback" not in counted.said
+        raise ended(machine, counted.code, counted.said.strip()[-2000:], loading=starting)
+    told = json.loads(counted.output.splitlines()[-1])  # native libraries may have printed before
     if why := told.get("failure"):
         raise _refused(why)
     counting.require_counts(counted, 2 * _MARKS * (warm_ups + runs), artifact.name)

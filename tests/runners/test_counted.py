@@ -1,7 +1,16 @@
 """What marks amount to: the runs that count, without what the marks cost."""
 
+import zipfile
+
+import pytest
+
+from edgec.emulator import qemu
 from edgec.emulator.counting import Counts
+from edgec.errors import WorkerCrashed
+from edgec.runners import counted
 from edgec.runners.counted import Spread, _spreads
+from edgec.runtime.bundle import Bundle
+from edgec.targets import load_target
 
 BEFORE, INSIDE, AFTER = 5, 3, 7  # instructions of the marks themselves, between the first two, the second, and the last
 
@@ -41,3 +50,24 @@ def test_a_spread_holds_the_kinds_of_the_run_in_the_middle():
         "kinds": {"multiply": 2, "vector": 0, "memory": 0, "branch": 3, "other": 0},
     }
     assert spread.to_json(kinds=False)["kinds"] is None
+
+
+def test_an_error_that_nobody_foresaw_comes_with_its_traceback(rpi4_machine, tmp_path, monkeypatch):
+    """An artifact whose payload is no model: the engine raises what the runtime does not know."""
+    if qemu.find_with_plugins("qemu-aarch64") is None:
+        pytest.skip("there is no qemu-aarch64 with plugins")
+    artifact = tmp_path / "x.edgec"
+    artifact.write_bytes(b"")
+    manifest = {"engine": {"name": "tvm"}}
+    monkeypatch.setattr(Bundle, "open", lambda path: Bundle(path, manifest))
+    monkeypatch.setattr(counted, "_write_program", raising)
+    with pytest.raises(WorkerCrashed) as caught:
+        counted.inferences(artifact, load_target("rpi4"))
+    assert "died with exit code 1 on the emulated device (qemu-aarch64:cortex-a72)" in caught.value.what
+    assert "KeyError: 'lost'" in caught.value.why
+
+
+def raising(place):
+    """A program that prints, and fails."""
+    with zipfile.ZipFile(place, "w") as archive:
+        archive.writestr("edgec_counted.py", "print('more')\nraise KeyError('lost')\n")
