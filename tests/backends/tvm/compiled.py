@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import platform
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -17,13 +18,22 @@ from edgec.targets import host_features, load_target
 
 ISA = "avx512_vnni"
 TARGET = load_target("x86-64-vnni")
-HOST_RUNS_IT = NEEDED[ISA][1] <= set(host_features())
+X86 = {ISA: TARGET, "avx_vnni": load_target("x86-64-avx-vnni"), "avx2": load_target("x86-64-v3")}
+"""Instruction sets of x86, each with a target that gets it."""
 
 
-def engine_of(graph: Graph, folder: Path, threads: int = 1) -> TVMEngine:
-    """The graph, compiled for the instruction set and loaded."""
+def runs_here(isa: str) -> bool:
+    """Whether this machine has what an instruction set needs."""
+    return platform.machine() == NEEDED[isa][0] and NEEDED[isa][1] <= set(host_features())
+
+
+HOST_RUNS_IT = runs_here(ISA)
+
+
+def engine_of(graph: Graph, folder: Path, threads: int = 1, isa: str = ISA) -> TVMEngine:
+    """The graph, compiled for an instruction set and loaded."""
     path = folder / "model.so"
-    build_program(program_of(graph, named(ISA)), ISA, TARGET, path)
+    build_program(program_of(graph, named(isa)), isa, X86[isa], path)
     return load({path.name: path.read_bytes()}, {}, threads)
 
 
