@@ -87,6 +87,8 @@ def inferences(
 ) -> Counted:
     """Count an artifact on the emulated core of `target`, on its first golden sample.
 
+    warm_ups: where only the engine's machine code matters, one does: the smallest models are then counted 2 % too
+    high in LiteRT, whose call begins in Python, others exactly enough.
     path: folders that the device's Python imports from before its own.
 
     Raises UsageError for a target without an emulator or an engine that is not counted, ArtifactError for a damaged
