@@ -94,10 +94,7 @@ def test_transposed_convolutions_of_any_shape(tmp_path_factory, seed):
     assert_exact(cases, tmp_path_factory.mktemp("transposed"))
 
 
-@few
-@given(seeds)
-def test_products_of_two_activations(tmp_path_factory, seed):
-    cases = Cases(seed)
+def products_of_two_activations(cases: Cases) -> None:
     rng = cases.rng
     shapes = (
         ((5, 9), (9, 7)),
@@ -127,14 +124,18 @@ def test_products_of_two_activations(tmp_path_factory, seed):
         grid = cases.grid(result, typical / float(rng.choice([1, 3, 1e9])))
         name = cases.builder.add(kinds.BatchMatMul(*turned), operands, "product", dtype=result, quantization=grid)
         cases.result(name, f"{a_shape} @ {b_shape}, {turned}, on {grids} to {result} {grid}")
-    assert_exact(cases, tmp_path_factory.mktemp("matmul"))
 
 
 @few
 @given(seeds)
-def test_products_whose_result_is_float(tmp_path_factory, seed):
-    """Equal to the last bit: the exact sum is rounded once, and multiplied once."""
+def test_products_of_two_activations(tmp_path_factory, seed):
     cases = Cases(seed)
+    products_of_two_activations(cases)
+    assert_exact(cases, tmp_path_factory.mktemp("matmul"))
+
+
+def products_whose_result_is_float(cases: Cases) -> None:
+    """Equal to the last bit: the exact sum is rounded once, and multiplied once."""
     rng = cases.rng
     for shape, outputs in (((1, 100), 10), ((3, 40), 33), ((2, 5, 17), 100), ((2, 2, 3, 4, 9), 16), ((30,), 7)):
         x = cases.activations(shape, str(rng.choice(["int8", "uint8"])))
@@ -146,13 +147,17 @@ def test_products_whose_result_is_float(tmp_path_factory, seed):
         real_product(cases, kind, x, (3, 2, depth), groups * each)
     kind = kinds.TransposeConv2D((2, 2), (1, 1), Padding2D(1, 1, 1, 1))
     real_product(cases, kind, cases.activations((1, 5, 6, 12)), (3, 3, 12), 20)
-    assert_exact(cases, tmp_path_factory.mktemp("real"))
 
 
 @few
 @given(seeds)
-def test_fully_connected_layers_of_any_rank(tmp_path_factory, seed):
+def test_products_whose_result_is_float(tmp_path_factory, seed):
     cases = Cases(seed)
+    products_whose_result_is_float(cases)
+    assert_exact(cases, tmp_path_factory.mktemp("real"))
+
+
+def fully_connected_layers_of_any_rank(cases: Cases) -> None:
     rng = cases.rng
     for rank in (1, 2, 3, 4, 5):
         shape = (*(int(n) for n in rng.integers(1, 6, rank - 1)), int(rng.integers(1, 100)))
@@ -161,6 +166,13 @@ def test_fully_connected_layers_of_any_rank(tmp_path_factory, seed):
         x = cases.activations(shape, dtype)
         name = cases.product(kind, x, shape[-1:], outputs, dtype=dtype, **settings_of(cases))  # type: ignore[arg-type]
         cases.result(name, f"{kind} of {shape} {dtype} to {outputs}")
+
+
+@few
+@given(seeds)
+def test_fully_connected_layers_of_any_rank(tmp_path_factory, seed):
+    cases = Cases(seed)
+    fully_connected_layers_of_any_rank(cases)
     assert_exact(cases, tmp_path_factory.mktemp("ranks"))
 
 

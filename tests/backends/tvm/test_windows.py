@@ -124,11 +124,8 @@ def test_softmax(tmp_path_factory, seed):
     assert_exact(cases, tmp_path_factory.mktemp("softmax"))
 
 
-@few
-@given(seeds)
-def test_positions_of_the_largest_and_the_smallest(tmp_path_factory, seed):
+def positions_of_the_largest_and_the_smallest(cases: Cases) -> None:
     """Of few different integers, so that equal ones are common."""
-    cases = Cases(seed)
     rng = cases.rng
     for rank in (1, 2, 3, 4, 5):
         for function in ("max", "min"):
@@ -147,13 +144,17 @@ def test_positions_of_the_largest_and_the_smallest(tmp_path_factory, seed):
         cases.result(values, f"the {k} largest of {shape}")
         cases.outputs.append(places)
         cases.labels[places] = f"places of the {k} largest of {shape}"
-    assert_exact(cases, tmp_path_factory.mktemp("positions"))
 
 
 @few
 @given(seeds)
-def test_running_sums(tmp_path_factory, seed):
+def test_positions_of_the_largest_and_the_smallest(tmp_path_factory, seed):
     cases = Cases(seed)
+    positions_of_the_largest_and_the_smallest(cases)
+    assert_exact(cases, tmp_path_factory.mktemp("positions"))
+
+
+def running_sums(cases: Cases) -> None:
     rng = cases.rng
     for rank in (1, 2, 3, 4, 5):
         for exclusive, reverse in ((False, False), (True, False), (False, True), (True, True)):
@@ -164,4 +165,11 @@ def test_running_sums(tmp_path_factory, seed):
             assert grid is not None
             scale = grid.scale[0] * float(np.sqrt(shape[axis]) * rng.choice([0.3, 1, 1e-12]))
             computed(cases, kinds.CumSum(axis, exclusive, reverse), x, result, cases.grid(result, scale))
+
+
+@few
+@given(seeds)
+def test_running_sums(tmp_path_factory, seed):
+    cases = Cases(seed)
+    running_sums(cases)
     assert_exact(cases, tmp_path_factory.mktemp("running"))

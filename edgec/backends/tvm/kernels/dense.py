@@ -129,7 +129,7 @@ class Dense:
         y = emitter.pointer("y", "float32" if self.real else isa.stored)
         begin, end = emitter.scalar("begin"), emitter.scalar("end")
         fetching = Fetching(emitter) if self.ahead else None
-        for tile, first, count in _runs(self.tiles, apart=self.real > 0):
+        for tile, first, count in _runs(self.tiles, self.real // isa.lanes if self.real else self.vectors):
             start, stop = first * self.positions, (first + count) * self.positions
             before = sum(sum(t) for t in self.tiles[:first])
             with emitter.loop(maximum(begin, integer(start)), minimum(end, integer(stop))) as unit:
@@ -139,7 +139,8 @@ class Dense:
                 number_of_tile = divided(place, self.positions) if count > 1 else integer(0)
                 vector = emitter.bind(integer(before) + number_of_tile * sum(tile), "int32")
                 position = emitter.bind(remainder(place, self.positions) if count > 1 else place, "int32")
-                left = self.real - before * isa.lanes if first + count == len(self.tiles) else None
+                beyond = self.real and (before + count * sum(tile)) * isa.lanes > self.real
+                left = self.real - before * isa.lanes if beyond else None
                 made = _Tile(self, emitter, isa, x, other, begins, constants, y, fetching, left)
                 made.emit(tile, vector, position, integer(first) + number_of_tile)
 
@@ -158,7 +159,7 @@ class _Tile:
     y: Pointer
     fetching: Fetching | None
     left: int | None
-    """Elements of the pixel from this tile on, where it is the last one."""
+    """Elements of the pixel from this tile on, where it reaches beyond."""
 
     def emit(self, tile: Tile, vector: Expr, position: Expr, number: Expr) -> None:
         """tile: groups. vector: the first one's number among all vectors. position: which pixels. number: which tile
@@ -307,13 +308,14 @@ class _Tile:
         return place + self.image * steps.image if self.kernel.images > 1 else place
 
 
-def _runs(tiles: Sequence[Tile], apart: bool) -> Iterator[tuple[Tile, int, int]]:
+def _runs(tiles: Sequence[Tile], whole: int) -> Iterator[tuple[Tile, int, int]]:
     """Equal tiles that follow each other: the tile, the number of the first one, and how many there are.
 
-    apart: the last tile is one by itself.
+    whole: vectors that a pixel of the result has in full. Tiles that reach beyond are apart, each by itself.
     """
-    first = 0
-    for (tile, _), equal in groupby((tile, apart and at == len(tiles) - 1) for at, tile in enumerate(tiles)):
+    first, ends = 0, np.cumsum([sum(tile) for tile in tiles])
+    marked = ((tile, at if end > whole else -1) for at, (tile, end) in enumerate(zip(tiles, ends, strict=True)))
+    for (tile, _), equal in groupby(marked):
         count = len(list(equal))
         yield tile, first, count
         first += count
