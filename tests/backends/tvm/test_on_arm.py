@@ -7,6 +7,7 @@ import signal
 import subprocess
 
 import numpy as np
+import onnx
 import pytest
 
 from edgec.ir import kinds
@@ -19,7 +20,7 @@ pytest.importorskip("ziglang")
 
 from edgec.backends.tvm.generating import assembly
 from edgec.backends.tvm.isa import name_for, named
-from edgec.backends.tvm.lowering import program_of
+from edgec.backends.tvm.lowering import lowered_graph, program_of
 from tests.backends.tvm import test_kernels, test_products, test_windows
 from tests.backends.tvm.assembly import Function, count, functions
 from tests.backends.tvm.emulated import Emulated
@@ -39,10 +40,14 @@ PARTS = (
     test_kernels.sums_alone_and_with_the_product_before,
     test_products.convolutions_with_groups,
     test_products.transposed_convolutions_of_any_shape,
+    test_products.products_of_two_activations,
+    test_products.products_whose_result_is_float,
     test_windows.pooling,
     test_windows.reductions_over_any_axes,
     test_windows.bilinear_resizing,
     test_windows.softmax,
+    test_windows.positions_of_the_largest_and_the_smallest,
+    test_windows.running_sums,
 )
 """What the tests on x86 compute. Of the latter, each instruction set computes another third: compiling costs most."""
 
@@ -67,11 +72,24 @@ def compiled(request, tmp_path_factory) -> tuple[Cases, Emulated]:
 def test_kernels_are_exact_on_every_core(compiled):
     cases, emulated = compiled
     feeds = cases.feeds(emulated.graph)
+    for array in feeds.values():
+        array.flat[:2] = np.inf, -np.inf
     expected = execute(emulated.graph, feeds)
     for core in CORES[emulated.target.name]:
         for threads in (1, 2):
             found = emulated.run(core, feeds, threads)
             assert {cases.labels[name] for name in expected if not np.array_equal(expected[name], found[name])} == set()
+
+
+@pytest.mark.parametrize("target", CORES)
+def test_a_whole_model_computes_what_the_reference_does(model, tmp_path, target):
+    graph = lowered_graph(onnx.load(model))
+    emulated = Emulated.of(graph, target, tmp_path)
+    feeds = {"image": np.random.default_rng(1).random((1, 8, 8, 1), np.float32)}
+    (expected,) = execute(graph, feeds).values()
+    for core in CORES[target]:
+        (found,) = emulated.run(core, feeds).values()
+        assert np.array_equal(expected, found), core
 
 
 def test_a_core_without_the_instructions_dies(compiled):
