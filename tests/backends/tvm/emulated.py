@@ -21,10 +21,12 @@ from edgec.targets import Target, load_target
 MAIN = """
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 #include "edgec_model.h"
 int main(int count, char **arguments) {
     const struct edgec_model *model = edgec_model_describe();
     void *arena = aligned_alloc(model->arena_alignment, model->arena_bytes);
+    memset(arena, 0xFF, model->arena_bytes);  // NaN, in case somebody reads what nobody wrote
     void **inputs = calloc(model->inputs, sizeof *inputs), **outputs = calloc(model->outputs, sizeof *outputs);
     for (size_t i = 0; i < model->inputs; i++) {
         inputs[i] = malloc(model->input[i].bytes);

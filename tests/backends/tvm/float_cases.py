@@ -5,21 +5,24 @@ The arena holds NaN before a run: whoever reads what nobody wrote, such as the p
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
 
 from edgec.ir import kinds
 from edgec.ir.builder import GraphBuilder
-from edgec.ir.graph import TensorType
+from edgec.ir.graph import Graph, TensorType
 from edgec.ir.kinds import Kind
 from edgec.ir.reference import execute
-from tests.backends.tvm.compiled import engine_of
+from tests.backends.tvm.compiled import ISA, engine_of
 
 
 class FloatCases:
-    """A graph of cases that have nothing to do with each other. Everything random comes from the seed."""
+    """A graph of cases that have nothing to do with each other. Everything random comes from the seed.
+
+    tolerance: of the cases to come, see `wrong`.
+    """
 
     def __init__(self, seed: int) -> None:
         self.rng = np.random.default_rng(seed)
@@ -27,6 +30,8 @@ class FloatCases:
         self.feeds: dict[str, np.ndarray] = {}
         self.outputs: list[str] = []
         self.labels: dict[str, str] = {}
+        self.tolerances: dict[str, float] = {}
+        self.tolerance = 0.0
 
     def input(self, data: np.ndarray | Sequence[int]) -> str:
         """A new input: an array, or random numbers of a shape."""
@@ -45,6 +50,10 @@ class FloatCases:
         array = data if isinstance(data, np.ndarray) else self.numbers(*data)
         return self.builder.constant("c", array)
 
+    def weights(self, *shape: int) -> str:
+        """Of a product, [O, ...]: its results are about as large as its operands."""
+        return self.constant((self.numbers(*shape) / np.sqrt(np.prod(shape[1:]))).astype(np.float32))
+
     def numbers(self, *shape: int) -> np.ndarray:
         return self.rng.normal(size=shape).astype(np.float32)
 
@@ -57,16 +66,24 @@ class FloatCases:
     def result(self, name: str, label: str) -> None:
         self.outputs.append(name)
         self.labels[name] = label
+        self.tolerances[name] = self.tolerance
 
-    def errors(self, folder: Path, threads: int = 1) -> dict[str, float]:
-        """The largest error of each case, as a share of its largest number, by label: NaN and infinities that are not
-        where they should be are infinite errors."""
-        graph = self.builder.finish(self.outputs)
-        expected = execute(graph, self.feeds)
-        engine = engine_of(graph, folder, threads)
+    def finish(self) -> Graph:
+        return self.builder.finish(self.outputs)
+
+    def wrong(self, expected: Mapping[str, np.ndarray], found: Mapping[str, np.ndarray]) -> dict[str, float]:
+        """Cases whose largest error, as a share of the largest number, is beyond the tolerance: errors by label. NaN
+        and infinities that are not where they should be are infinite errors."""
+        assert set(expected) == set(found)
+        errors = {name: _error(expected[name], found[name]) for name in expected}
+        return {self.labels[name]: error for name, error in errors.items() if not error <= self.tolerances[name]}
+
+    def wrong_here(self, folder: Path, threads: int = 1, isa: str = ISA) -> dict[str, float]:
+        """Those, compiled for this machine."""
+        graph = self.finish()
+        engine = engine_of(graph, folder, threads, isa)
         engine._memory[:] = 0xFF
-        found = engine.run(self.feeds)
-        return {self.labels[name]: _error(expected[name], found[name]) for name in expected}
+        return self.wrong(execute(graph, self.feeds), engine.run(self.feeds))
 
 
 def _error(expected: np.ndarray, found: np.ndarray) -> float:
@@ -79,8 +96,3 @@ def _error(expected: np.ndarray, found: np.ndarray) -> float:
         return float("inf")
     difference = np.abs(expected[~odd].astype(np.float64) - found[~odd])
     return float(difference.max(initial=0) / max(float(np.abs(expected[~odd]).max(initial=0)), 1e-30))
-
-
-def beyond(errors: dict[str, float], tolerance: float) -> dict[str, float]:
-    """The cases whose error is larger."""
-    return {label: error for label, error in errors.items() if not error <= tolerance}

@@ -117,6 +117,25 @@ class FloatMath:
             made = made * x + self.number(coefficient, dtype)
         return self.bind(made, dtype)
 
+    # --- int64, by halves: LLVM calls functions that not every runtime library of ARMv7 has ---
+
+    def from_long(self, x: Expr) -> Expr:
+        """int64 to float32."""
+        wide = "float64"
+        high = self.as_type(self.as_type(x >> self.number(32, "int64"), "int32"), wide)
+        low = self.as_type(self.as_type(x, "uint32"), wide)
+        return self.as_type(high * self.number(2.0**32, wide) + low, "float32")
+
+    def to_long(self, x: Expr) -> Expr:
+        """float32 to int64, toward zero."""
+        wide, long = "float64", "int64"
+        size = self.bind(self.as_type(self.absolute(x), wide), wide)
+        high = self.bind(self.as_type(size * self.number(2.0**-32, wide), "uint32"), "uint32")
+        low = self.as_type(size - self.as_type(high, wide) * self.number(2.0**32, wide), "uint32")
+        whole = (self.as_type(high, long) << self.number(32, long)) + self.as_type(low, long)
+        whole = self.bind(whole, long)
+        return select(x < self.number(0.0), self.number(0, long) - whole, whole)
+
     # --- simple ones ---
 
     def absolute(self, x: Expr) -> Expr:
@@ -296,7 +315,8 @@ class FloatMath:
         s = self.bind((m - self.number(1.0, wide)) / (m + self.number(1.0, wide)), wide)
         square = self.bind(s * s, wide)
         series = self.polynomial(square, [2 / (2 * k + 1) for k in range(9)], wide)
-        return self.bind(series * s + self.as_type(exponent, wide) * self.number(math.log(2), wide), wide)
+        exponent = self.as_type(self.as_type(exponent, "int32"), wide)
+        return self.bind(series * s + exponent * self.number(math.log(2), wide), wide)
 
     def _exp_64(self, x: Expr) -> Expr:
         """Of float64, limited to where a float32 is 0 or infinite."""
