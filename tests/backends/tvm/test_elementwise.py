@@ -12,7 +12,9 @@ from tests.backends.tvm.cases import Cases
 
 pytest.importorskip("tvm")
 
-from tests.backends.tvm.compiled import HOST_RUNS_IT, differences, engine_of
+from edgec.backends.tvm.isa import named
+from edgec.backends.tvm.lowering import program_of
+from tests.backends.tvm.compiled import HOST_RUNS_IT, ISA, differences, engine_of
 
 pytestmark = pytest.mark.skipif(not HOST_RUNS_IT, reason="this machine lacks the instructions")
 
@@ -108,7 +110,27 @@ def steps_beyond_32_bits_saturate(cases: Cases) -> None:
         computed(cases, kinds.Binary(function), [a, b], scale=1e-6)  # type: ignore[arg-type]
 
 
+def functions_through_several_operations(cases: Cases) -> None:
+    """x * sigmoid(x), and the like: nothing in between is stored, unless somebody else reads it."""
+    for shape in ((1, 5, 6, 20), (130,)):
+        grid = Quantization.per_tensor(0.04, 10)
+        add = cases.builder.add
+
+        def step(kind: Kind, operands: list[str], dtype: str = "int8") -> str:
+            return add(kind, operands, "step", dtype=dtype, quantization=cases.grid(dtype, 0.03))  # noqa: B023
+
+        x = cases.activations(shape, "uint8", grid)
+        silu = step(kinds.Binary("mul"), [x, step(kinds.Unary("sigmoid"), [x])])
+        cases.result(silu, "x * sigmoid(x)")
+        tanh = step(kinds.Unary("tanh"), [silu], "uint8")
+        cases.result(step(kinds.Binary("sub"), [step(kinds.Unary("square"), [tanh]), x]), "a long way")
+        cases.result(step(kinds.Binary("add"), [tanh, cases.activations(shape)]), "one that is stored in between")
+        many = step(kinds.Quantize(), [step(kinds.Binary("add"), [x, constant(cases, (), "int8")])], "uint8")
+        cases.result(many, "a constant added, on another grid")
+
+
 WRITERS = (
+    functions_through_several_operations,
     functions_of_one,
     functions_of_two,
     constants_as_operands,
@@ -122,6 +144,16 @@ def test_elementwise_kernels_are_exact(tmp_path, write):
     cases = Cases(0)
     write(cases)
     assert_exact(cases, tmp_path)
+
+
+def test_what_is_a_function_of_one_value_is_one_step(tmp_path):
+    cases = Cases(1)
+    x = cases.activations((1, 4, 4, 20))
+    sigmoid = cases.builder.add(kinds.Unary("sigmoid"), [x], "s", dtype="int8", quantization=cases.grid())
+    silu = cases.builder.add(kinds.Binary("mul"), [x, sigmoid], "y", dtype="int8", quantization=cases.grid())
+    cases.result(silu, "silu")
+    families = [step.kernel.family for step in program_of(cases.finish(), named(ISA)).steps]
+    assert families.count("table") == 1 and not {"mul", "sigmoid"} & set(families)
 
 
 @pytest.mark.parametrize("threads", [2])

@@ -4,7 +4,8 @@ graph.py            import and passes: a graph of integer operations
 program_writer.py   values that get a place, constants, steps
 ahead.py            fetching the next layer's weights
 products.py         convolutions and fully-connected layers, and the sums that they compute with
-elementwise.py      functions of each element for itself, on integers
+tables.py           functions of one integer
+elementwise.py      functions of two values on integers, element by element
 numbers.py          what a product of integers is computed with
 convolutions.py     those with groups, transposed, or with a float32 result
 matmul.py           products of two activations
@@ -44,6 +45,7 @@ from edgec.backends.tvm.lowering import (
     plain,
     products,
     reductions,
+    tables,
     windows,
 )
 from edgec.backends.tvm.lowering.graph import lowered_graph
@@ -69,6 +71,7 @@ __all__ = [
     "products",
     "program_of",
     "reductions",
+    "tables",
     "windows",
 ]
 
@@ -84,6 +87,8 @@ def program_of(graph: Graph, isa: InstructionSet) -> Program:
     fused = products.sums_of_products(graph)
     groups = float_fusion.groups(graph)
     inside = {item.outputs[0] for group in groups.values() for item in group[:-1]}
+    of_one = tables.functions(graph)
+    inside |= tables.unstored(graph, of_one)
     for operation in graph.operations:
         name = operation.outputs[0]
         if name in fused.values() or name in inside:
@@ -91,7 +96,9 @@ def program_of(graph: Graph, isa: InstructionSet) -> Program:
         if name in groups:
             float_products.write_group(writer, groups[name])
             continue
-        if name in fused:
+        if name in of_one:
+            tables.write_function(writer, of_one[name])
+        elif name in fused:
             products.write_with_sum(writer, writer.writers[fused[name]], operation)
         else:
             write(writer, operation)

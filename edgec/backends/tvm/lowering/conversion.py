@@ -12,8 +12,8 @@ from edgec.backends.tvm.constants import is_stored_by_grid, result_words
 from edgec.backends.tvm.kernels import conversion
 from edgec.backends.tvm.kernels.base import Word
 from edgec.backends.tvm.kernels.boxes import Box
-from edgec.backends.tvm.lowering.elementwise import write_table
 from edgec.backends.tvm.lowering.program_writer import ProgramWriter, write_integer
+from edgec.backends.tvm.lowering.tables import function_of, write_function
 from edgec.backends.tvm.lowering.views import View, copy, here, read, scratch, written
 from edgec.backends.tvm.program import Place
 from edgec.ir import kinds
@@ -27,7 +27,9 @@ _LONG = 16
 def _(kind: kinds.Quantize, writer: ProgramWriter, operation: Operation) -> None:
     source, name = operation.inputs[0], operation.outputs[0]
     if is_stored_by_grid(writer.type(source)):
-        write_table(writer, operation)
+        function = function_of(writer.graph, operation)
+        assert function is not None, operation
+        write_function(writer, function)
         return
     x = read(writer, source)
     storage = writer.declare(operation, single_pixels=True)

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from edgec.backends.tvm.kernels.boxes import Box
 from edgec.backends.tvm.kernels.movement import Move
 from edgec.backends.tvm.lowering.program_writer import ProgramWriter
 from edgec.backends.tvm.program import Place
@@ -142,3 +143,13 @@ def pick(
     kernel = Move.by_tables(source.dtype, whole, strides, target.strides, starts)
     table = writer.block(np.concatenate(tables).tobytes())
     writer.step(kernel, [moved.place, table, target.place], operation)
+
+
+def shared_box(target: View, *operands: View) -> Box:
+    """Operands as they spread to the result, padding of pixels and all."""
+    views = [view.spread(target.shape) for view in operands]
+    shape = whole_pixels(target.shape, *views, target)
+    steps = [*(view.strides for view in views), target.strides]
+    if not shape:
+        shape, steps = (target.pixel,), [(1,)] * len(steps)
+    return Box.of(shape, *steps).divided()
