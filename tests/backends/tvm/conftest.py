@@ -2,9 +2,16 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
+import numpy as np
+import onnx
 import pytest
 
 from tests.compiled import _CACHE as CACHE
+from tests.quantization.test_emit import quantized
+
+_DIGITS = Path(__file__).parents[3] / "examples/digits/digits_cnn.onnx"
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -14,3 +21,14 @@ def zig_cache():
         for name in ("ZIG_GLOBAL_CACHE_DIR", "ZIG_LOCAL_CACHE_DIR"):
             patch.setenv(name, str(CACHE))
         yield
+
+
+@pytest.fixture(scope="session")
+def model(tmp_path_factory) -> Path:
+    """The digits CNN as a QDQ model, calibrated on pixels between 0 and 1."""
+    rng = np.random.default_rng(0)
+    feeds = [{"image": rng.random((1, 1, 8, 8), np.float32)} for _ in range(16)]
+    *_, emitted = quantized(onnx.load(_DIGITS), feeds=feeds)
+    path = tmp_path_factory.mktemp("digits") / "qdq.onnx"
+    onnx.save(emitted.model if hasattr(emitted, "model") else emitted, path)
+    return path

@@ -28,20 +28,7 @@ from edgec.backends.tvm.linking import SHELL
 from edgec.backends.tvm.lowering import lower, lowered_graph
 from tests.backends.tvm.compiled import HOST_RUNS_IT, ISA, TARGET, differences
 
-DIGITS = Path(__file__).parents[3] / "examples/digits/digits_cnn.onnx"
-
 runs_here = pytest.mark.skipif(not HOST_RUNS_IT, reason="this machine lacks the instructions")
-
-
-@pytest.fixture(scope="module")
-def model(tmp_path_factory) -> Path:
-    """The digits CNN as a QDQ model, calibrated on pixels between 0 and 1."""
-    rng = np.random.default_rng(0)
-    feeds = [{"image": rng.random((1, 1, 8, 8), np.float32)} for _ in range(16)]
-    *_, emitted = quantized(onnx.load(DIGITS), feeds=feeds)
-    path = tmp_path_factory.mktemp("digits") / "qdq.onnx"
-    onnx.save(emitted.model if hasattr(emitted, "model") else emitted, path)
-    return path
 
 
 @pytest.fixture(scope="module")
