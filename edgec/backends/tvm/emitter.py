@@ -186,11 +186,6 @@ def vector(dtype: str, lanes: int) -> str:
     return f"{dtype}x{lanes}" if lanes > 1 else dtype
 
 
-def counted(first: Expr, lanes: int) -> Expr:
-    """first, first + 1, ...: int32."""
-    return tirx.Ramp(first, integer(1), lanes) if lanes > 1 else first
-
-
 def reinterpret(dtype: str, value: Expr) -> Expr:
     """The same bits as another dtype: "float32x16"."""
     return op.reinterpret(dtype, value)
@@ -210,11 +205,6 @@ def maximum(a: Expr, b: Expr) -> Expr:
 
 
 def select(condition: Expr, a: Expr, b: Expr) -> Expr:
-    """a where the condition holds, else b; both are computed."""
-    return tirx.Select(condition, a, b)
-
-
-def chosen(condition: Expr, a: Expr, b: Expr) -> Expr:
     """a where the condition holds, else b; both are computed."""
     return tirx.Select(condition, a, b)
 

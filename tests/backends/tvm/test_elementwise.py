@@ -129,7 +129,26 @@ def functions_through_several_operations(cases: Cases) -> None:
         cases.result(many, "a constant added, on another grid")
 
 
+def one_of_each_kernel(cases: Cases) -> None:
+    """A few of all, for instruction sets that others were not tested on."""
+    shape, grid = (1, 5, 7, 40), cases.grid()
+    x, y = (cases.activations(shape, grid=grid) for _ in range(2))
+    computed(cases, kinds.Unary("sigmoid"), [x], 0.01)
+    computed(cases, kinds.Unary("tanh"), [cases.activations((3,))], 0.01)
+    computed(cases, kinds.Clip(-0.5, 1.0), [x], grid=x)
+    computed(cases, kinds.Binary("maximum"), [x, y], grid=x)
+    for function in BINARY:
+        computed(cases, kinds.Binary(function, "relu"), [x, cases.activations((40,), "uint8")])  # type: ignore[arg-type]
+    computed(cases, kinds.Binary("mul"), [cases.activations((1, 5, 7, 1)), y])
+    computed(cases, kinds.PRelu(), [x, constant(cases, (40,), "int8")])
+    turned = cases.builder.add(kinds.Transpose((0, 3, 1, 2)), [x], "turned", dtype="int8", quantization=grid)
+    cases.result(turned, "a transpose")
+    spread = cases.builder.add(kinds.ResizeNearest((8, 10)), [x], "spread", dtype="int8", quantization=grid)
+    cases.result(spread, "the nearest pixels")
+
+
 WRITERS = (
+    one_of_each_kernel,
     functions_through_several_operations,
     functions_of_one,
     functions_of_two,

@@ -10,10 +10,10 @@ from edgec.backends.tvm.emitter import (
     Expr,
     Pointer,
     broadcast,
-    chosen,
     constant,
     intrinsic,
     reinterpret,
+    select,
     shuffle,
     vector,
 )
@@ -40,7 +40,7 @@ def by_nibbles(emitter: Emitter, table: Pointer, size: int) -> Lookup:
         for bit in (16, 32, 64, -128):
             there = (index & broadcast(constant(bit, "int8"), size)) != broadcast(constant(0, "int8"), size)
             pairs = zip(found[::2], found[1::2], strict=True)
-            found = [emitter.bind(chosen(there, other, one), bytes_) for one, other in pairs]
+            found = [emitter.bind(select(there, other, one), bytes_) for one, other in pairs]
         return reinterpret(vector(table.dtype, size), found[0])
 
     return looked_up

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from edgec.backends.tvm.emitter import Emitter, Expr, Pointer, broadcast, chosen, constant, vector
+from edgec.backends.tvm.emitter import Emitter, Expr, Pointer, broadcast, constant, select, vector
 from edgec.backends.tvm.isa.base import InstructionSet
 from edgec.backends.tvm.kernels.boxes import Box, line, power_below
 
@@ -56,4 +56,4 @@ class Choice:
             *condition, a, b = loaded
             no = broadcast(constant(0, "uint8"), lanes)
             holds = condition[0] == condition[1] if self.compared else condition[0] != no
-            e.store(y, goes + at * steps[-1], chosen(holds, a, b), lanes)
+            e.store(y, goes + at * steps[-1], select(holds, a, b), lanes)

@@ -10,11 +10,11 @@ from edgec.backends.tvm.emitter import (
     Pointer,
     broadcast,
     cast,
-    chosen,
     constant,
     exactly,
     maximum,
     minimum,
+    select,
     vector,
 )
 from edgec.backends.tvm.isa.base import InstructionSet
@@ -84,7 +84,7 @@ class Arithmetic:
                 steps = [self._of(one, other, isa.lanes) / scale for one, other in zip(left, right, strict=False)]
                 if self.function == "div":  # 0 / 0 is nothing: the reference makes the integer 0 of it
                     named = [e.bind(item, vector("float32", isa.lanes)) for item in steps]
-                    steps = [chosen(item == item, item, undefined) for item in named]
+                    steps = [select(item == item, item, undefined) for item in named]
                 rounded = [steps_rounded(e, isa, item, self.far) for item in steps[:group]]
                 isa.narrowed(e, rounded, grid, y, goes + at)
 
@@ -114,4 +114,4 @@ class Arithmetic:
         if self.function == "squared_difference":
             return (a - b) * (a - b)
         assert self.function == "prelu", self.function
-        return chosen(a < broadcast(constant(0.0, "float32"), lanes), a * b, a)
+        return select(a < broadcast(constant(0.0, "float32"), lanes), a * b, a)

@@ -13,10 +13,10 @@ from edgec.backends.tvm.emitter import (
     Pointer,
     broadcast,
     cast,
-    chosen,
     constant,
     maximum,
     minimum,
+    select,
     shuffle,
 )
 from edgec.backends.tvm.isa.base import InstructionSet
@@ -245,7 +245,7 @@ class Indexed:
             index = e.load(indices, entry + item.at)
             zero, last = constant(0, self.index), constant(item.size - 1, self.index)
             index = e.bind(index, self.index)
-            index = chosen(index < zero, index + constant(item.size, self.index), index)
+            index = select(index < zero, index + constant(item.size, self.index), index)
             index = minimum(maximum(index, zero), last)
             place = place + cast("int32", index) * item.stride
         place = e.bind(place, "int32")

@@ -22,12 +22,12 @@ from edgec.backends.tvm.emitter import (
     Register,
     broadcast,
     cast,
-    chosen,
     divided,
     integer,
     maximum,
     ramp,
     remainder,
+    select,
     shuffle,
     vector,
 )
@@ -165,6 +165,6 @@ def _best(
         places = broadcast(at, lanes) + ramp(lanes) if lanes > 1 else at
         keys = e.bind(_keys(seen, places, lanes, smallest=smallest), vector("int32", lanes))
         if below is not None:
-            keys = chosen(keys < broadcast(below.get(), lanes), keys, broadcast(integer(_LEAST), lanes))
+            keys = select(keys < broadcast(below.get(), lanes), keys, broadcast(integer(_LEAST), lanes))
         found.set(maximum(found.get(), keys))
     return over_lanes(e, found.get(), "int32", lanes, maximum)
