@@ -18,7 +18,7 @@ pytest.importorskip("tvm")
 from edgec.backends.tvm.generating import assembly
 from edgec.backends.tvm.isa import name_for, named
 from edgec.backends.tvm.lowering import program_of
-from tests.backends.tvm import test_kernels, test_products, test_windows
+from tests.backends.tvm import test_elementwise, test_kernels, test_products, test_windows
 from tests.backends.tvm.assembly import Function, count, functions
 from tests.backends.tvm.compiled import ISA, X86, differences, engine_of, runs_here
 
@@ -29,6 +29,7 @@ WRITERS = (
     test_kernels.fully_connected_layers_of_any_size,
     test_kernels.lowest_weights,
     test_kernels.sums_alone_and_with_the_product_before,
+    test_elementwise.one_of_each_kernel,
     test_products.convolutions_with_groups,
     test_products.transposed_convolutions_of_any_shape,
     test_windows.pooling,

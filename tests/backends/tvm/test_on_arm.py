@@ -21,7 +21,7 @@ pytest.importorskip("ziglang")
 from edgec.backends.tvm.generating import assembly
 from edgec.backends.tvm.isa import name_for, named
 from edgec.backends.tvm.lowering import lowered_graph, program_of
-from tests.backends.tvm import test_kernels, test_products, test_windows
+from tests.backends.tvm import test_elementwise, test_kernels, test_products, test_windows
 from tests.backends.tvm.assembly import Function, count, functions
 from tests.backends.tvm.emulated import Emulated
 
@@ -32,7 +32,11 @@ pytestmark = pytest.mark.skipif(
 CORES = {"rpi5": ["cortex-a76"], "aarch64-generic": ["cortex-a53", "cortex-a57", "cortex-a72"], "rpi2": ["cortex-a7"]}
 """A target for each instruction set, and the cores that run what is compiled for it."""
 
-WHOLE = (test_kernels.lowest_weights, test_kernels.shapes_of_mobile_networks)
+WHOLE = (
+    test_kernels.lowest_weights,
+    test_kernels.shapes_of_mobile_networks,
+    test_elementwise.one_of_each_kernel,
+)
 PARTS = (
     test_kernels.dense_convolutions_of_any_shape,
     test_kernels.depthwise_convolutions_of_any_shape,
