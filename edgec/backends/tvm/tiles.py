@@ -13,14 +13,27 @@ _WIDEST = 16
 _MOST = 4
 """Vectors that are stored together."""
 
+_FEW_ROWS = 8
+
 _GRID = 4
 """Registers of numbers that hold for a whole layer: zero point, limits."""
 
 
-def depthwise_width(taps: int, stride: int, columns: int, pixels: int) -> int:
-    """Results of a tile of a depthwise convolution with windows of `taps` columns: vectors, of `pixels` pixels each."""
-    wanted = 1 if pixels > 1 else (2 if taps <= 4 else 4) // (2 if stride > 1 else 1)
-    return max(1, min(wanted, columns // pixels))
+def depthwise_tile(
+    taps: int, stride: int, rows: int, columns: int, pixels: int, registers: int
+) -> tuple[int, int]:  # fmt: skip
+    """Rows and vectors, of `pixels` pixels each, of a tile of a depthwise convolution with windows of `taps` columns.
+
+    A vector of results takes 4 registers. Two rows share weights and most of what is interleaved, if they are not among
+    few rows of which the last one is then computed twice. Of longer windows 4 neighbours in a row share more.
+    """
+    if taps > 4:
+        width, height = 4, 1
+    else:
+        width, height = 1 if pixels > 1 or stride > 1 else 2, 2
+    if stride > 1 or registers < 32 or (rows % 2 and rows <= _FEW_ROWS):
+        height = 1
+    return height, max(1, min(width if pixels == 1 else 1, columns // pixels))
 
 
 def pixels_of_vector(pixel: int, vector: int, stride: int, columns: int) -> int:

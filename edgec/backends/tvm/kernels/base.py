@@ -51,6 +51,7 @@ class Word(IntEnum):
     B_SCALE = 8
     SCALE = 9  # of the result
     FACTOR = 10
+    NOTHING = 15  # 0, which LLVM does not know
 
 
 class Fetching:

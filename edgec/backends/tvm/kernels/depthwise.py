@@ -32,19 +32,22 @@ from edgec.backends.tvm.emitter import (
     reinterpret,
     remainder,
 )
-from edgec.backends.tvm.isa.base import InstructionSet
-from edgec.backends.tvm.kernels.base import HEADER, Fetching, result_grid, steps_rounded
+from edgec.backends.tvm.isa.base import InstructionSet, Operand
+from edgec.backends.tvm.kernels.base import HEADER, Fetching, Word, number, result_grid, steps_rounded
 from edgec.backends.tvm.storage import Steps
 
 Taps = tuple[int, int, int, int]
 """Which column of the window each of 4 interleaved columns is; -1 for one that is none."""
 
-_FETCHES = 16
-"""Cache lines that a tile fetches ahead."""
+FETCHES = 16
+"""Cache lines that a tile fetches ahead at most."""
 
-_UNROLLED_ROWS = 3
-"""Windows of more rows are a loop: LLVM would take all their weights out of the loop over pixels, and spill them
-(5x5: a quarter slower)."""
+_CACHED = 16 * 1024
+"""Bytes of weights that stay in the first-level cache beside some rows of an image."""
+
+_KEPT = 12
+"""Vectors of weights that stay in registers from one tile to the next, if there are no more of them. LLVM would take
+more out of the loop over tiles as well, and spill them (5x5: a quarter slower)."""
 
 
 @dataclass(frozen=True)
@@ -87,10 +90,10 @@ class Depthwise:
     the result goes. tap_row: between rows of the kernel, in bytes of x.
 
     vector: bytes of a vector. pixel: bytes of a pixel, of both values. pixels: how many of the result's pixels a vector
-    holds, 1 where a pixel is as long as a vector or longer. window: of kernel_rows rows. width: results of a tile, in
-    vectors.
+    holds, 1 where a pixel is as long as a vector or longer. window: of kernel_rows rows. width, height: results of a
+    tile, in vectors, and its rows: neighbouring rows share weights, and most of what is interleaved.
     limited: an activation has narrower limits than the dtype. far: steps may be beyond int32. lowest: a weight may be
-    -128. ahead: fetches constants for a later layer, see `Fetching`.
+    -128. ahead: cache lines of constants that a tile fetches for a later layer, see `Fetching`.
     """
 
     images: int
@@ -105,10 +108,11 @@ class Depthwise:
     kernel_rows: int
     window: Window
     width: int
+    height: int = 1
     limited: bool = False
     far: bool = False
     lowest: bool = True
-    ahead: bool = False
+    ahead: int = 0
 
     @property
     def family(self) -> str:
@@ -125,14 +129,13 @@ class Depthwise:
         return -(-self.columns // (self.width * self.pixels))
 
     @property
-    def fetches(self) -> int:
-        """How many cache lines a unit can fetch."""
-        return self.tiles * _FETCHES
+    def units(self) -> int:
+        """A unit is a row of tiles of a vector of channels."""
+        return self.blocks * self.images * self.tiles_of_column
 
     @property
-    def units(self) -> int:
-        """A unit is a row of a vector of channels."""
-        return self.blocks * self.images * self.rows
+    def tiles_of_column(self) -> int:
+        return -(-self.rows // self.height)
 
     def emit(self, emitter: Emitter, isa: InstructionSet) -> None:
         e, lanes, size = emitter, isa.lanes, self.vector
@@ -141,80 +144,104 @@ class Depthwise:
         y = e.pointer("y", isa.stored)
         begin, end = e.scalar("begin"), e.scalar("end")
         fetching = Fetching(e) if self.ahead else None
-        patterns, reach = self.window.patterns, self.width * self.pixels
+        reach = self.width * self.pixels
         scalars = HEADER + self.blocks * size
         weights = HEADER + 2 * self.blocks * size
+        floats, rows = f"float32x{lanes}", self.images * self.tiles_of_column
+        # Unknown to LLVM, so that what is added to it depends on the tile.
+        nothing = number(e, constants, Word.NOTHING) if self.weights > _KEPT else integer(0)
         with e.loop(begin, end) as unit:
             if fetching:
                 fetching.start(unit)
-            block = e.bind(divided(unit, self.images * self.rows), "int32")
-            row_of_all = e.bind(remainder(unit, self.images * self.rows), "int32")
-            image, row = divided(row_of_all, self.rows), remainder(row_of_all, self.rows)
+            of_block, of_row = (divided(unit, rows), remainder(unit, rows))
+            if self.by_rows:
+                of_block, of_row = remainder(unit, self.blocks), divided(unit, self.blocks)
+            block, row_of_all = e.bind(of_block, "int32"), e.bind(of_row, "int32")
+            image, row = divided(row_of_all, self.tiles_of_column), remainder(row_of_all, self.tiles_of_column)
+            row = row * self.height
+            if self.rows % self.height:
+                row = minimum(row, integer(self.rows - self.height))
+            row = e.bind(row, "int32")
             channel = (
                 minimum(block * size, integer(blocks(self.pixel, self.vector)[-1])) if self.blocks > 1 else integer(0)
             )
             x_row = e.bind(image * self.x.image + row * self.x.row + channel, "int32")
             y_row = e.bind(image * self.y.image + row * self.y.row + channel, "int32")
             first = e.bind(block * size, "int32")
-            table = e.bind(weights + block * (self.kernel_rows * len(patterns) * 4 * isa.weight_words), "int32")
+            table = e.bind(weights + block * (self.weights * isa.weight_words), "int32")
             factors = e.bind(integer(scalars) + first, "int32")
             with e.loop(0, self.tiles) as tile:
                 if fetching:
-                    for number in range(_FETCHES):
-                        fetching.fetch(tile * _FETCHES + number)
+                    for line in range(self.ahead):
+                        fetching.fetch(tile * self.ahead + line)
                 start = tile * reach
                 if self.columns % reach:
                     start = minimum(start, integer(self.columns - reach))
                 start = e.bind(start, "int32")
                 bias = [e.load(constants, HEADER + first + v * lanes, lanes) for v in range(4)]
                 bias = [e.bind(item, f"int32x{lanes}") for item in bias]
-                sums = [[e.register(lanes, "int32", item) for item in bias] for _ in range(self.width)]
+                sums = [
+                    [[e.register(lanes, "int32", item) for item in bias] for _ in range(self.width)]
+                    for _ in range(self.height)
+                ]
                 place = e.bind(x_row + start * self.x.column, "int32")
-                if self.kernel_rows > _UNROLLED_ROWS:
-                    with e.loop(0, self.kernel_rows) as i:
-                        self._row(e, isa, (x, constants), place, table, i, sums)
-                else:
-                    for i in range(self.kernel_rows):
-                        self._row(e, isa, (x, constants), place, table, integer(i), sums)
-                floats = f"float32x{lanes}"
+                self._products(e, isa, (x, constants), place, e.bind(table + tile * nothing, "int32"), sums)
                 scales = [e.load(constants, factors + v * lanes, lanes) for v in range(4)]
                 scales = [e.bind(reinterpret(floats, item), floats) for item in scales]
                 grid = result_grid(e, constants, self.limited)
-                for result, group in enumerate(sums):
-                    steps = [cast(floats, group[v].get()) * scales[v] for v in range(4)]
-                    rounded = [steps_rounded(e, isa, item, self.far) for item in steps]
-                    goes = y_row + (start + result * self.pixels) * self.y.column
-                    isa.narrowed(e, rounded, grid, y, goes, min(self.pixels * self.pixel, size))
+                for below, row_of_sums in enumerate(sums):
+                    for result, group in enumerate(row_of_sums):
+                        steps = [cast(floats, group[v].get()) * scales[v] for v in range(4)]
+                        rounded = [steps_rounded(e, isa, item, self.far) for item in steps]
+                        goes = y_row + below * self.y.row + (start + result * self.pixels) * self.y.column
+                        isa.narrowed(e, rounded, grid, y, goes, min(self.pixels * self.pixel, size))
 
-    def _row(
-        self,
-        e: Emitter,
-        isa: InstructionSet,
-        operands: tuple[Pointer, Pointer],
-        place: Expr,
-        table: Expr,
-        i: Expr,
-        sums: list[list[Register]],
-    ) -> None:
-        """Products of one row of the window."""
+    @property
+    def by_rows(self) -> bool:
+        """Whether all channels of a row come before the next row, whose window sees the same pixels while they are in
+        the first-level cache. Else all rows of some channels come first: their weights are too many to be read again
+        for every row."""
+        return self.blocks * self.weights * self.vector <= _CACHED
+
+    @property
+    def weights(self) -> int:
+        """Vectors of weights of a block of channels."""
+        return self.kernel_rows * len(self.window.patterns) * 4
+
+    def _products(
+        self, e: Emitter, isa: InstructionSet, operands: tuple[Pointer, Pointer], place: Expr, table: Expr,
+        sums: list[list[list[Register]]],
+    ) -> None:  # fmt: skip
+        """All products of a tile. Each vector of weights is read once, and each row of x interleaved once."""
         x, constants = operands
-        size, patterns = self.vector, self.window.patterns
-        row = e.bind(place + i * self.tap_row, "int32")
-        for four in range(len(self.window.columns) // 4):
-            positions = self.window.columns[4 * four : 4 * four + 4]
-            columns = {
-                at: e.bind(e.load(x, row + at * self.pixel, size), f"{isa.stored}x{size}")
-                for at in dict.fromkeys(positions)
-            }
-            mixed = isa.interleaved(e, [columns[at] for at in positions])
-            for which, result, taps in self.window.products:
-                if which != four:
-                    continue
-                offset = table + (i * len(patterns) + patterns.index(taps)) * (4 * isa.weight_words)
-                for v in range(4):
-                    factor = isa.weights(e, constants, offset + v * isa.weight_words)
-                    total = sums[result][v]
-                    total.set(isa.dot(total.get(), mixed[v], factor, lowest=self.lowest))
+        patterns = self.window.patterns
+        mixed: dict[tuple[int, int], list[Operand]] = {}
+
+        def interleaved(row: int, four: int) -> list[Operand]:
+            """Of the row so many bytes behind the tile's first one."""
+            if (row, four) not in mixed:
+                positions = self.window.columns[4 * four : 4 * four + 4]
+                columns = {
+                    at: e.bind(e.load(x, place + (row + at * self.pixel), self.vector), f"{isa.stored}x{self.vector}")
+                    for at in dict.fromkeys(positions)
+                }
+                mixed[row, four] = isa.interleaved(e, [columns[at] for at in positions])
+            return mixed[row, four]
+
+        for i in range(self.kernel_rows):
+            for four in range(len(self.window.columns) // 4):
+                for taps in patterns:
+                    results = [item for which, item, seen in self.window.products if (which, seen) == (four, taps)]
+                    if not results:
+                        continue
+                    offset = table + (i * len(patterns) + patterns.index(taps)) * (4 * isa.weight_words)
+                    rows = [interleaved(below * self.x.row + i * self.tap_row, four) for below in range(self.height)]
+                    for v in range(4):
+                        factor = isa.weights(e, constants, offset + v * isa.weight_words)
+                        for below, row in enumerate(rows):
+                            for result in results:
+                                total = sums[below][result][v]
+                                total.set(isa.dot(total.get(), row[v], factor, lowest=self.lowest))
 
 
 def blocks(pixel: int, size: int) -> list[int]:

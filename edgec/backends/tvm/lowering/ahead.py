@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from edgec.backends.tvm.kernels.dense import Dense
-from edgec.backends.tvm.kernels.depthwise import Depthwise
+from edgec.backends.tvm.kernels.depthwise import FETCHES, Depthwise
 from edgec.backends.tvm.program import Ahead, Place, Step
 
 LINE = 64
@@ -28,12 +28,23 @@ def looking_ahead(steps: Sequence[Step]) -> tuple[Step, ...]:
         kernel = step.kernel
         if isinstance(kernel, Dense | Depthwise):
             if following is not None and following.size >= _WORTH:
-                lines = min(-(-following.size // LINE // kernel.units) + 1, kernel.fetches)
-                found.append(replace(step, kernel=replace(kernel, ahead=True), ahead=Ahead(following, lines)))
-            else:
-                found.append(step)
+                step = _fetching(step, kernel, following)
+            found.append(step)
             constants = [place for place in step.operands if place.memory == "constants"]
             following = constants[0] if constants else None  # a product of activations has none
         else:
             found.append(step)
     return tuple(reversed(found))
+
+
+def _fetching(step: Step, kernel: Dense | Depthwise, following: Place) -> Step:
+    """The step, fetching for a later one: a share of its constants in each unit of work."""
+    lines = -(-following.size // LINE)
+    if isinstance(kernel, Dense):
+        made: Dense | Depthwise = replace(kernel, ahead=True)
+        share = min(lines // kernel.units + 1, kernel.fetches)
+    else:
+        # Powers of two, so that layers that are else equal stay equal.
+        of_tile = min(1 << (lines // (kernel.units * kernel.tiles)).bit_length(), FETCHES)
+        made, share = replace(kernel, ahead=of_tile), of_tile * kernel.tiles
+    return replace(step, kernel=made, ahead=Ahead(following, share))

@@ -14,7 +14,7 @@ from edgec.backends.tvm.lowering.program_writer import ProgramWriter, write_inte
 from edgec.backends.tvm.program import Place
 from edgec.backends.tvm.storage import Steps, Storage
 from edgec.backends.tvm.support.products import is_depthwise
-from edgec.backends.tvm.tiles import depthwise_width, pixels_of_vector
+from edgec.backends.tvm.tiles import depthwise_tile, pixels_of_vector
 from edgec.ir import kinds
 from edgec.ir.graph import Graph, Operation
 from edgec.ir.kinds.windows import NO_PADDING
@@ -125,7 +125,7 @@ def _write_depthwise(kind: kinds.Conv2D, writer: ProgramWriter, operation: Opera
     images, rows, columns, _ = y.shape
     height, width = numbers.weights.shape[1:3]
     pixels = pixels_of_vector(x.pixel, 4 * writer.isa.lanes, kind.stride[1], columns)
-    results = depthwise_width(width, kind.stride[1], columns, pixels)
+    tile_rows, results = depthwise_tile(width, kind.stride[1], rows, columns, pixels, writer.isa.registers)
     result = writer.stored(operation.outputs[0])
     kernel = depthwise.Depthwise(
         images,
@@ -140,6 +140,7 @@ def _write_depthwise(kind: kinds.Conv2D, writer: ProgramWriter, operation: Opera
         kernel_rows=height,
         window=depthwise.Window.of(width, max(pixels, kind.stride[1]), kind.dilation[1], results),
         width=results,
+        height=tile_rows,
         limited=result.is_limited(kind.activation),
         far=numbers.far,
         lowest=numbers.lowest,
