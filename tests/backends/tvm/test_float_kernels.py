@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from edgec.ir import kinds
+from edgec.ir.graph import Quantization
 from edgec.ir.kinds import Padding2D
 from tests.backends.tvm.cases import padded
 
@@ -98,6 +99,21 @@ def what_follows_a_product_is_computed_with_it(cases: FloatCases) -> None:
     x = cases.computed((9, 21))
     made = cases.builder.add(kinds.FullyConnected(), [x, cases.weights(10, 21)], "product")
     cases.case(kinds.Binary("add"), made, cases.constant((10,)), label="a row is added")
+
+
+def weights_that_are_stored_as_integers(cases: FloatCases) -> None:
+    cases.tolerance = SUMS
+    for number, (window, groups) in enumerate((((3, 3), 1), ((1, 1), 1), ((2, 1), 2), ((3, 3), 20))):
+        outputs, channels = 20, 20 // groups
+        integers = cases.rng.integers(-127, 128, (outputs, *window, channels)).astype(np.int8)
+        count = outputs if number % 2 else 1
+        scales = tuple(map(float, cases.rng.uniform(0.001, 0.01, count).astype(np.float32)))
+        grid = Quantization(scales, (0,) * count, 0 if number % 2 else None)
+        stored = cases.builder.constant("w", integers, grid)
+        weights = cases.builder.add(kinds.Dequantize(), [stored], "weights")
+        kind = kinds.Conv2D(groups=groups, activation="relu")
+        x, bias = cases.computed((1, 5, 6, 20)), cases.constant((outputs,))
+        cases.case(kind, x, weights, bias, label=f"{kind}, stored weights {integers.shape}")
 
 
 DENORMAL = 1e-40
@@ -250,6 +266,7 @@ WRITERS = (
     transposed_convolutions_of_any_shape,
     products_of_matrices,
     what_follows_a_product_is_computed_with_it,
+    weights_that_are_stored_as_integers,
     functions_that_are_exact,
     operands_broadcast,
     integers_that_stand_for_themselves,

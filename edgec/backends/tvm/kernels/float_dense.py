@@ -2,6 +2,10 @@
 
     y[o] = epilogue(bias[o] + sum over the window and the channels of x * w[o])
 
+Weights that are int8 with a scale for each output channel stay so in memory, and are widened when they are loaded:
+
+    y[o] = epilogue(bias[o] + scale[o] * sum over the window and the channels of x * float32(w[o]))
+
 The work is cut into tiles of `width` neighbouring pixels and some vectors of output channels, whose sums stay in
 registers: each input channel of a pixel is repeated in all lanes and multiplied with vectors of weights. TVM lets LLVM
 fuse products with sums (`emitter.exactly`), so that is one instruction wherever there is one. There is no im2col: the
@@ -15,6 +19,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 
@@ -24,6 +29,8 @@ from edgec.backends.tvm.emitter import (
     Pointer,
     Register,
     broadcast,
+    cast,
+    constant,
     divided,
     integer,
     maximum,
@@ -119,8 +126,8 @@ class Channels:
 class FloatDense:
     """images, rows, columns: of the result. x, y: from one of its pixels to the next, where the window starts and where
     the result goes. window: rows and columns of the kernel; taps: between those, in elements of x (image is 0).
-    depth: input channels of a group; channel: from one to the next. outputs: channels of a group's result. width:
-    pixels of a tile. groups: of channels that are multiplied with each other only; depth and outputs.size apart in x
+    depth: input channels of a group. outputs: channels of a group's result. width: pixels of a tile. weights: their
+    dtype in memory. groups: of channels that are multiplied with each other only; depth and outputs.size apart in x
     and y.
     """
 
@@ -135,13 +142,14 @@ class FloatDense:
     outputs: Channels
     width: int
     epilogue: Epilogue
-    channel: int = 1
+    weights: Literal["float32", "int8"] = "float32"
     groups: int = 1
 
     @property
     def family(self) -> str:
         label = self.epilogue.expression.label
-        return f"float_dense_{self.window[0]}x{self.window[1]}" + (f"_{label}" if label else "")
+        stored = "_int8_weights" if self.weights == "int8" else ""
+        return f"float_dense_{self.window[0]}x{self.window[1]}{stored}" + (f"_{label}" if label else "")
 
     @property
     def units(self) -> int:
@@ -167,7 +175,7 @@ class FloatDense:
         sizes = (self.outputs.vectors * lanes, self.outputs.vectors * lanes * self.products)
         x = e.pointer("x", "float32")
         others = self.epilogue.pointers(e)
-        constants = e.pointer("constants", "float32")
+        constants, weights = e.pointer("constants", "float32"), e.pointer("weights", self.weights)
         y = e.pointer("y", in_memory(self.epilogue.expression.dtype))
         begin, end = e.scalar("begin"), e.scalar("end")
         with e.loop(begin, end) if self.groups > 1 else e.loop(0, 1) as unit_of_groups:
@@ -186,7 +194,7 @@ class FloatDense:
                     before = sum(self.outputs.tiles[:number])
                     number_of_vector = e.bind(integer(before) + tile * size, "int32")
                     position = e.bind(remainder(place, self.positions) if count > 1 else place, "int32")
-                    code = _Tile(self, e, x, others, constants, y, size, group, number_of_vector, sizes)
+                    code = _Tile(self, e, x, others, constants, weights, y, size, group, number_of_vector, sizes)
                     code.emit(position)
 
 
@@ -202,6 +210,7 @@ class _Tile:
     x: Pointer
     others: Sequence[Pointer]
     constants: Pointer
+    weights: Pointer
     y: Pointer
     vectors: int
     group: Expr
@@ -225,36 +234,54 @@ class _Tile:
         k, e = self.kernel, self.emitter
         lanes, floats = k.outputs.lanes, vector("float32", k.outputs.lanes)
         biases, weights_of_group = self.sizes
-        bias_place = e.bind(self.group * biases + self.vector * lanes, "int32")
-        bias = [e.bind(e.load(self.constants, bias_place + v * lanes, lanes), floats) for v in range(self.vectors)]
-        sums = [[e.register(lanes, "float32", value) for value in bias] for _ in range(k.width)]
+        self.place = e.bind(self.group * biases + self.vector * lanes, "int32")
+        zeros = [broadcast(constant(0.0, "float32"), lanes)] * self.vectors
+        starts = zeros if k.weights == "int8" else self._constants(0)
+        sums = [[e.register(lanes, "float32", value) for value in starts] for _ in range(k.width)]
         start = self._place(k.x) + self.group * k.depth
         start = e.bind(start, "int32")
-        weights = integer(k.groups * biases) + self.group * weights_of_group + self.vector * (lanes * k.products)
+        weights = self.group * weights_of_group + self.vector * (lanes * k.products)
         weights = e.bind(weights, "int32")
         with e.loop(0, k.window[0]) as i, e.loop(0, k.window[1]) as j, e.loop(0, k.depth) as channel:
             step = (i * k.window[1] + j) * k.depth + channel
-            place = start + i * k.taps.row + j * k.taps.column + channel * k.channel
-            loaded = [
-                e.bind(e.load(self.constants, weights + (step * self.vectors + v) * lanes, lanes), floats)
-                for v in range(self.vectors)
-            ]
+            place = start + i * k.taps.row + j * k.taps.column + channel
+            loaded = [self._factor(weights + (step * self.vectors + v) * lanes) for v in range(self.vectors)]
             for pixel, row in enumerate(sums):
                 seen = e.bind(broadcast(e.load(self.x, place + pixel * k.x.column), lanes), floats)
                 for total, factor in zip(row, loaded, strict=True):
                     total.set(total.get() + seen * factor)
         return sums
 
+    def _factor(self, offset: Expr) -> Expr:
+        """A vector of weights."""
+        e, lanes = self.emitter, self.kernel.outputs.lanes
+        stored = e.load(self.weights, offset, lanes)
+        if self.kernel.weights == "float32":
+            return e.bind(stored, vector("float32", lanes))
+        return FloatMath(e, lanes).bind(cast(vector("float32", lanes), stored))
+
+    def _constants(self, block: int) -> list[Expr]:
+        """Of the tile's channels: their biases (block 0), their scales (1)."""
+        k, e, lanes = self.kernel, self.emitter, self.kernel.outputs.lanes
+        place = self.place + block * k.groups * self.sizes[0]
+        return [
+            e.bind(e.load(self.constants, place + v * lanes, lanes), vector("float32", lanes))
+            for v in range(self.vectors)
+        ]
+
     def _results(self, sums: Sequence[Sequence[Register]]) -> None:
         k, e = self.kernel, self.emitter
         lanes, functions = k.outputs.lanes, FloatMath(e, k.outputs.lanes)
+        scaled = k.weights == "int8"
+        biases, scales = (self._constants(0), self._constants(1)) if scaled else ([], [])
         for v in range(self.vectors):
             channel = k.outputs.first_of(self.vector + v)
             channel = e.bind(self.group * k.outputs.size + channel if k.groups > 1 else channel, "int32")
             place = e.bind(self._place(k.y) + channel, "int32")
             for pixel, row in enumerate(sums):
                 at = (self.image, self.row, self.column + pixel, channel)
-                made = k.epilogue.applied(functions, self.others, row[v].get(), at)
+                total = row[v].get() * scales[v] + biases[v] if scaled else row[v].get()
+                made = k.epilogue.applied(functions, self.others, total, at)
                 e.store(self.y, place + pixel * k.y.column, made, lanes)
 
     def _place(self, steps: Steps) -> Expr:
@@ -277,22 +304,27 @@ def tile_of(isa: InstructionSet, size: int, columns: int, pixels: int) -> tuple[
     return channels, even_width(columns, width)
 
 
-def packed(weights: np.ndarray, bias: np.ndarray, outputs: Channels, groups: int = 1) -> bytes:
-    """Weights float32 [O, K] and biases float32 [O] as the kernel reads them.
-
-    Biases: [group][vector][lane]; weights: [group][tile][K][vector][lane]; 0 in lanes behind the last channel.
-    """
-    of_group = len(weights) // groups
-    order = outputs.order()
+def packed(weights: np.ndarray, outputs: Channels, groups: int = 1) -> bytes:
+    """Weights float32 or int8 [O, K] as the kernel reads them: [group][tile][K][vector][lane]; 0 in lanes behind the
+    last channel."""
+    of_group, order = len(weights) // groups, outputs.order()
     there = order < of_group
-    chosen = np.where(there, order, 0)
-    biases, made = [], []
+    chosen, made = np.where(there, order, 0), []
     for group in range(groups):
         part = weights[group * of_group : (group + 1) * of_group]
-        biases.append(np.where(there, bias[group * of_group :][chosen], 0))
-        lanes = np.where(there[..., None], part[chosen], 0)  # [vectors, lanes, K]
+        lanes = np.where(there[..., None], part[chosen], 0).astype(weights.dtype)  # [vectors, lanes, K]
         done = 0
         for tile in outputs.tiles:
-            made.append(lanes[done : done + tile].transpose(2, 0, 1).reshape(-1))
+            made.append(lanes[done : done + tile].transpose(2, 0, 1).tobytes())
             done += tile
-    return b"".join(np.asarray(item, np.float32).tobytes() for item in (*biases, *made))
+    return b"".join(made)
+
+
+def packed_constants(values: Sequence[np.ndarray], outputs: Channels, groups: int = 1) -> bytes:
+    """Numbers of every output channel, float32 [O] each, as the kernel reads them: [group][vector][lane] of each."""
+    made, order = [], outputs.order()
+    for value in values:
+        of_groups = value.reshape(groups, -1)
+        there = order < of_groups.shape[1]
+        made.append(np.where(there, of_groups[:, np.where(there, order, 0)], 0).astype(np.float32).tobytes())
+    return b"".join(made)

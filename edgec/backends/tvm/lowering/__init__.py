@@ -88,7 +88,7 @@ def program_of(graph: Graph, isa: InstructionSet) -> Program:
     groups = float_fusion.groups(graph)
     inside = {item.outputs[0] for group in groups.values() for item in group[:-1]}
     of_one = tables.functions(graph)
-    inside |= tables.unstored(graph, of_one)
+    inside |= tables.unstored(graph, of_one) | float_products.stored_constants(graph)
     for operation in graph.operations:
         name = operation.outputs[0]
         if name in fused.values() or name in inside:

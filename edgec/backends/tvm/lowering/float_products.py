@@ -19,9 +19,11 @@ from edgec.backends.tvm.phases import phases_of
 from edgec.backends.tvm.program import Place
 from edgec.backends.tvm.storage import Steps
 from edgec.ir import kinds
-from edgec.ir.graph import Operation
+from edgec.ir.graph import Graph, Operation
 from edgec.ir.kinds import Activation
 from edgec.ir.kinds.windows import NO_PADDING, Padding2D
+from edgec.ir.reference.dispatch import Tensor
+from edgec.ir.reference.grid import real
 
 
 @write_float.register
@@ -38,11 +40,12 @@ def _(kind: kinds.FullyConnected, writer: ProgramWriter, operation: Operation) -
 def _(kind: kinds.TransposeConv2D, writer: ProgramWriter, operation: Operation) -> None:
     """A convolution for each phase, see `phases.py`."""
     source, name = operation.inputs[0], operation.outputs[0]
-    weights, bias = _weights(writer, operation)
+    weights = _Weights.of(writer, operation)
     x, y = writer.storage(source), writer.declare(operation)
     for row, column in phases_of(kind, writer.type(operation.inputs[1]), writer.type(name)):
         reached = row.taps and column.taps
-        chosen = weights[:, row.taps][:, :, column.taps] if reached else np.zeros_like(weights[:, :1, :1])
+        every = weights.stored
+        chosen = every[:, row.taps][:, :, column.taps] if reached else np.zeros_like(every[:, :1, :1])
         start = Padding2D(top=-row.start, left=-column.start) if reached else NO_PADDING
         geometry = _Geometry(
             (y.shape[0], row.count, column.count),
@@ -52,7 +55,9 @@ def _(kind: kinds.TransposeConv2D, writer: ProgramWriter, operation: Operation) 
         )
         places = writer.corner(source, start), writer.corner(name, Padding2D(top=-row.first, left=-column.first))
         epilogue = _plain_epilogue(kind.activation)
-        _write_dense(writer, [operation], (chosen, bias), kind.groups, geometry, y.pixel, places, epilogue, [])
+        _write_dense(
+            writer, [operation], replace(weights, stored=chosen), kind.groups, geometry, y.pixel, places, epilogue, []
+        )
 
 
 def write_group(writer: ProgramWriter, operations: Sequence[Operation]) -> None:
@@ -72,7 +77,7 @@ def write_product(writer: ProgramWriter, operations: Sequence[Operation]) -> Non
     stride, dilation, padding, groups = (1, 1), (1, 1), NO_PADDING, 1
     if isinstance(kind, kinds.Conv2D):
         stride, dilation, padding, groups = kind.stride, kind.dilation, kind.padding, kind.groups
-    weights, bias = _weights(writer, product)
+    weights = _Weights.of(writer, product)
     source, name = product.inputs[0], last.outputs[0]
     epilogue, others = _epilogue(writer, product, operations)
     x, y = writer.storage(source), writer.declare(last)
@@ -83,10 +88,10 @@ def write_product(writer: ProgramWriter, operations: Sequence[Operation]) -> Non
         Steps(0, x.steps.row * dilation[0], x.pixel * dilation[1]),
     )
     places = writer.corner(source, padding), writer.corner(name)
-    if groups > 1 and groups == len(weights) == x.shape[3]:
-        _write_depthwise(writer, operations, (weights, bias), kind, geometry, y.pixel, places, epilogue, others)
+    if groups > 1 and groups == len(weights.stored) == x.shape[3]:
+        _write_depthwise(writer, operations, weights, kind, geometry, y.pixel, places, epilogue, others)
     else:
-        _write_dense(writer, operations, (weights, bias), groups, geometry, y.pixel, places, epilogue, others)
+        _write_dense(writer, operations, weights, groups, geometry, y.pixel, places, epilogue, others)
 
 
 @dataclass(frozen=True)
@@ -101,11 +106,10 @@ class _Geometry:
 
 
 def _write_dense(
-    writer: ProgramWriter, operations: Sequence[Operation], numbers: tuple[np.ndarray, np.ndarray], groups: int,
+    writer: ProgramWriter, operations: Sequence[Operation], weights: _Weights, groups: int,
     geometry: _Geometry, pixel: int, places: tuple[Place, Place], epilogue: Epilogue, others: Sequence[Place],
 ) -> None:  # fmt: skip
-    weights, bias = numbers
-    count, height, width, depth = weights.shape
+    count, height, width, depth = weights.stored.shape
     # The padding of a pixel may be written, but not the channels of the next group.
     size = pixel if groups == 1 else count // groups
     if (height, width) == (1, 1):
@@ -124,21 +128,23 @@ def _write_dense(
         outputs=outputs,
         width=pixels,
         epilogue=epilogue,
+        weights="float32" if weights.scales is None else "int8",
         groups=groups,
     )
-    block = writer.block(float_dense.packed(weights.reshape(count, -1), bias, outputs, groups))
-    writer.step(kernel, [places[0], *others, block, places[1]], *operations)
+    numbers = [weights.bias] if weights.scales is None else [weights.bias, weights.scales]
+    constants = writer.block(float_dense.packed_constants(numbers, outputs, groups))
+    block = writer.block(float_dense.packed(weights.stored.reshape(count, -1), outputs, groups))
+    writer.step(kernel, [places[0], *others, constants, block, places[1]], *operations)
 
 
 def _write_depthwise(
-    writer: ProgramWriter, operations: Sequence[Operation], numbers: tuple[np.ndarray, np.ndarray],
+    writer: ProgramWriter, operations: Sequence[Operation], weights: _Weights,
     kind: kinds.Conv2D | kinds.FullyConnected, geometry: _Geometry, pixel: int, places: tuple[Place, Place],
     epilogue: Epilogue, others: Sequence[Place],
 ) -> None:  # fmt: skip
     assert isinstance(kind, kinds.Conv2D)
-    weights, bias = numbers
     images, rows, columns = geometry.shape
-    window = (weights.shape[1], weights.shape[2])
+    window = (weights.stored.shape[1], weights.stored.shape[2])
     outputs = Channels.of(pixel, writer.isa.lanes, 1)
     kernel = FloatDepthwise(
         images,
@@ -155,19 +161,65 @@ def _write_depthwise(
         width=width_of(writer.isa, window, columns),
         epilogue=epilogue,
     )
-    block = writer.block(float_depthwise.packed(weights[..., 0], bias, outputs))
+    block = writer.block(float_depthwise.packed(weights.real[..., 0], weights.bias, outputs))
     writer.step(kernel, [places[0], *others, block, places[1]], *operations)
 
 
-def _weights(writer: ProgramWriter, operation: Operation) -> tuple[np.ndarray, np.ndarray]:
-    """float32 [O, KH, KW, C / groups] and [O]. Raises UnsupportedOp where they are computed."""
-    weights = writer.graph.constant(operation.inputs[1])
-    bias = writer.graph.constant(operation.inputs[2]) if len(operation.inputs) > 2 else None
-    if weights is None or (bias is None and len(operation.inputs) > 2):
-        raise unsupported(operation)
-    if weights.ndim == 2:
-        weights = weights[:, None, None]
-    return weights, np.zeros(len(weights), np.float32) if bias is None else bias
+@dataclass(frozen=True, eq=False)
+class _Weights:
+    """stored: float32, or int8 with scales: [O, KH, KW, C / groups]. bias, scales: float32 [O]; None for no scales."""
+
+    stored: np.ndarray
+    bias: np.ndarray
+    scales: np.ndarray | None
+
+    @property
+    def real(self) -> np.ndarray:
+        """float32."""
+        if self.scales is None:
+            return self.stored
+        return np.asarray(self.stored.astype(np.float32) * self.scales[:, None, None, None])
+
+    @classmethod
+    def of(cls, writer: ProgramWriter, operation: Operation) -> _Weights:
+        """Raises UnsupportedOp where they are computed."""
+        found = [_constant(writer, name) for name in operation.inputs[1:3]]
+        if any(tensor is None for tensor in found):
+            raise unsupported(operation)
+        weights, *biases = [tensor for tensor in found if tensor is not None]
+        stored, scales, grid = real(weights), None, weights.type.quantization
+        if weights.type.dtype == "int8" and grid is not None and grid.axis in (None, 0) and not any(grid.zero_point):
+            stored = weights.data
+            scales = np.broadcast_to(np.array(grid.scale, np.float32), (len(stored),))
+        if stored.ndim == 2:
+            stored = stored[:, None, None]
+        return cls(stored, real(biases[0]) if biases else np.zeros(len(stored), np.float32), scales)
+
+
+def _constant(writer: ProgramWriter, name: str) -> Tensor | None:
+    """A constant, or the integers that it is made of; None for what is computed."""
+    maker = writer.writers.get(name)
+    if maker is not None and isinstance(maker.kind, kinds.Dequantize):
+        name = maker.inputs[0]
+    data = writer.graph.constant(name)
+    return None if data is None else Tensor(data, writer.type(name))
+
+
+def stored_constants(graph: Graph) -> set[str]:
+    """What Dequantize makes of constants that only products of float32 read, as weights and biases: it need not be
+    computed, the products read the integers."""
+    readers, found = graph.consumers(), set()
+    for operation in graph.operations:
+        name = operation.outputs[0]
+        if not isinstance(operation.kind, kinds.Dequantize) or graph.constant(operation.inputs[0]) is None:
+            continue
+        only = all(
+            isinstance(reader.kind, (*PRODUCTS, kinds.TransposeConv2D)) and reader.inputs[0] != name
+            for reader in readers[name]
+        )
+        if only and name not in graph.outputs:
+            found.add(name)
+    return found
 
 
 def _epilogue(
