@@ -13,7 +13,9 @@ from edgec.ir.kinds import Kind
 
 pytest.importorskip("tvm")
 
-from tests.backends.tvm.compiled import HOST_RUNS_IT, differences, engine_of
+from edgec.backends.tvm.isa import named
+from edgec.backends.tvm.lowering import program_of
+from tests.backends.tvm.compiled import HOST_RUNS_IT, ISA, differences, engine_of
 
 pytestmark = pytest.mark.skipif(not HOST_RUNS_IT, reason="this machine lacks the instructions")
 
@@ -261,3 +263,44 @@ def test_choices(tmp_path):
             on, off = (cases.value(cases.type((), "float32"), "constant") for _ in range(2))
             cases.result(kinds.OneHot(7, axis), [index, on, off], like=1)
     assert_moved(cases, tmp_path)
+
+
+@pytest.mark.parametrize("layout", [False, True])
+def test_outputs_that_are_there_already(tmp_path, layout):
+    """Inputs, constants, parts of other values, one value under several names."""
+    cases = Moving(8)
+    b = cases.builder
+    made = []
+    for dtype, grid in (("float32", None), ("int64", None), *GRIDS):
+        of = TensorType((1, 4, 6, 20), dtype, grid)
+        x, c = cases.value(of, "input"), cases.value(of, "constant")
+        made += [x, c, b.add(kinds.Reshape((6, 80)), [x], "reshaped", types=[of.of_shape((6, 80))])]
+        rows = [of.of_shape((1, 1, 6, 20)), of.of_shape((1, 3, 6, 20))]
+        b.add(kinds.Split(1, (1, 3)), [x], [f"{x}/first", f"{x}/rest"], types=rows)
+        made += b.graph.operations[-1].outputs
+        turned = b.add(kinds.Reverse((1,)), [x], "turned", types=[of])
+        made += [turned, b.add(kinds.Reshape(of.shape), [turned], "another name", types=[of])]
+    cases.outputs = made
+    graph = cases.finish()
+    if layout:
+        graph.layouts = {name: (0, 2, 3, 1) for name in (*graph.inputs, *graph.outputs) if graph.type(name).rank == 4}
+    cases.labels = {name: name for name in made}
+    found = differences(graph, engine_of(graph, tmp_path), cases.feeds(graph))
+    assert set(found) == set(made) and not any(found.values()), found
+
+
+def test_what_lies_right_already_is_not_copied():
+    """Parts in front of the first dimension of more than one element, and reshapes without padding between elements."""
+    b = GraphBuilder()
+    x = b.add(kinds.Reverse((3,)), [b.input("x", TensorType((1, 8, 6, 32), "float32"))], "turned")
+    seen = [
+        b.add(kinds.Slice((0, 2, 0, 0), (1, 7, 6, 32), (1, 1, 1, 1)), [x], "rows"),
+        b.add(kinds.Reshape((48, 32)), [x], "matrix"),
+        b.add(kinds.Reshape((1536,)), [x], "line"),
+        b.add(kinds.Transpose((1, 0, 2, 3)), [x], "transposed"),
+        b.add(kinds.Gather(1), [x, b.constant("i", np.array(5, np.int64))], "row"),
+    ]
+    b.add(kinds.Split(1, (2, 6)), [x], ["above", "below"])
+    made = [b.add(kinds.Unary("abs"), [name], f"{name}/abs") for name in (*seen, "above", "below")]
+    steps = program_of(b.finish(made), named(ISA)).steps
+    assert [step.kernel.family for step in steps].count("move") == 1 and len(steps) == 1 + len(made)
