@@ -42,6 +42,10 @@ int main(int count, char **arguments) {
 """
 
 
+_SHELLS = {"aarch64": "generic", "armv7l": "generic+v7a+neon"}
+"""What the shell and the C library are compiled for, whatever the kernels are: Zig builds a library for each core."""
+
+
 @dataclass(frozen=True)
 class Emulated:
     """A program that reads a graph's inputs and writes its outputs, in the graph's order. It needs no C library.
@@ -54,8 +58,8 @@ class Emulated:
     main: Path
 
     @classmethod
-    def of(cls, graph: Graph, target: str, folder: Path) -> Emulated:
-        device = load_target(target)
+    def of(cls, graph: Graph, target: str | Target, folder: Path) -> Emulated:
+        device = load_target(target) if isinstance(target, str) else target
         isa = named(name_for(device) or "")
         made = program_of(graph, isa)
         kernels = {symbol: kernel for kernel, symbol in made.symbols().items()}
@@ -66,7 +70,7 @@ class Emulated:
         for source in SHELL.iterdir():
             shutil.copy(source, folder)
         command = [sys.executable, "-m", "ziglang", "cc", "-static", "-O2", "-I.", "-Wa,-I."]
-        command += ["-target", device.triple.replace("gnu", "musl"), f"-mcpu={device.cpu.replace('-', '_')}"]
+        command += ["-target", device.triple.replace("gnu", "musl"), f"-mcpu={_SHELLS[device.arch]}"]
         command += ["main.c", "model.c", "pool.c", "kernels.o", "-o", "main"]
         subprocess.run(command, cwd=folder, check=True, capture_output=True)
         return cls(graph, device, folder / "main")

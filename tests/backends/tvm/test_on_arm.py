@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 import signal
 import subprocess
+from dataclasses import replace
 
 import numpy as np
 import onnx
@@ -94,6 +95,25 @@ def test_a_whole_model_computes_what_the_reference_does(model, tmp_path, target)
     for core in CORES[target]:
         (found,) = emulated.run(core, feeds).values()
         assert np.array_equal(expected, found), core
+
+
+def test_features_that_a_target_does_not_list_are_not_used(model, tmp_path):
+    """Of ARMv7, only NEON: Cortex-A8 divides no integers, and has no fused products."""
+    target = replace(load_target("rpi2"), cpu="generic", features=("neon",))
+    graph = lowered_graph(onnx.load(model))
+    emulated = Emulated.of(graph, target, tmp_path)
+    feeds = {"image": np.random.default_rng(1).random((1, 8, 8, 1), np.float32)}
+    (expected,), (found,) = (values.values() for values in (execute(graph, feeds), emulated.run("cortex-a8", feeds)))
+    assert np.array_equal(expected, found)
+
+
+def test_what_llvm_is_told_comes_from_the_target():
+    big_little = replace(load_target("rpi5"), features=("asimd", "asimddp"))
+    told = named(name_for(big_little) or "").tvm_target(big_little)
+    assert told["mcpu"] == "cortex-a76" and {"+neon", "+dotprod", "-lse", "-fullfp16", "-sve"} <= set(told["mattr"])
+    without = replace(load_target("rpi5"), features=("asimd",))
+    assert name_for(without) == "neon"
+    assert "-dotprod" in named("neon").tvm_target(without)["mattr"]
 
 
 def test_a_core_without_the_instructions_dies(compiled):

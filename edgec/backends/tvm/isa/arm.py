@@ -6,7 +6,7 @@ Activations are stored as int8, those of uint8 tensors with 128 subtracted.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -24,7 +24,7 @@ from edgec.backends.tvm.emitter import (
     shuffle,
 )
 from edgec.backends.tvm.isa.base import StoredGrid
-from edgec.targets import Target
+from edgec.targets import KNOWN_FEATURES, Target
 from edgec.toolchain import llvm_features
 
 BYTES = 16
@@ -45,13 +45,15 @@ ARMV7 = Narrowing("llvm.arm.neon.vqmovns.v4i16", "llvm.arm.neon.vqmovns.v8i8")
 
 def llvm_target(target: Target, default: str) -> Mapping[str, Any]:
     """The target in TVM's words: its core, which decides how instructions are scheduled, and which of them there are:
-    NEON and the features that the target lists, none else.
+    NEON and the features that the target lists. Others are taken away, because a core may be one of two kinds in a
+    device, and the other kind may lack them.
 
     default: the core of a target that names none.
     """
-    features = sorted({"neon", *llvm_features(target)})
-    core = target.cpu if target.cpu not in ("", "generic") else default
-    return {"kind": "llvm", "mtriple": target.triple, "mcpu": core, "mattr": [f"+{name}" for name in features]}
+    known = llvm_features(replace(target, features=KNOWN_FEATURES[target.arch]))
+    there = {"neon", *llvm_features(target)}
+    attributes = [f"{'+' if name in there else '-'}{name}" for name in sorted({"neon", *known})]
+    return {"kind": "llvm", "mtriple": target.triple, "mcpu": target.cpu or default, "mattr": attributes}
 
 
 def natural_order(vectors: int) -> np.ndarray:
