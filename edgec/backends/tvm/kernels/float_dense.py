@@ -42,16 +42,22 @@ from edgec.backends.tvm.isa.base import InstructionSet
 from edgec.backends.tvm.kernels.float_expression import Expression, in_memory
 from edgec.backends.tvm.kernels.float_math import FloatMath
 from edgec.backends.tvm.storage import Steps
-from edgec.backends.tvm.tiles import even_width
 
 Strides = tuple[int, int, int, int]
 """Elements from one image, row, column, channel to the next; 0 where a value is the same for all."""
 
 _MOST_VECTORS = 4
-"""Of a tile of several pixels."""
+_MOST_PIXELS = 14
+"""Of a tile."""
+
+_WEIGHTS_COST, _INPUTS_COST = 0.5, 0.5
+"""What loading a vector of weights, or an input, costs beside a product with it. Measured on AVX-512, roughly."""
+
+_UNDER_WAY = 8
+"""Products that have to be under way for the next one not to wait."""
 
 _VECTORS_OF_A_PIXEL = 8
-"""Of a tile of one pixel: as many products are under way at once."""
+"""Of a tile of one pixel."""
 
 
 @dataclass(frozen=True)
@@ -291,17 +297,27 @@ class _Tile:
 
 
 def tile_of(isa: InstructionSet, size: int, columns: int, pixels: int) -> tuple[Channels, int]:
-    """Vectors of channels, and pixels of a tile: m pixels and n vectors keep m * n sums, n vectors of weights and an
-    input in registers.
+    """Vectors of channels, and pixels of a tile, that cost least.
+
+    m pixels and n vectors keep m * n sums, n vectors of weights and an input in registers. Of all such tiles, those
+    whose last ones overlap others least come first; then weights should be loaded for many pixels (they come from the
+    second-level cache) and inputs for many vectors.
 
     size: of the output channels. columns: of a row of results. pixels: of all of them.
     """
     if pixels == 1:
         return Channels.of(size, isa.lanes, _VECTORS_OF_A_PIXEL), 1
-    channels = Channels.of(size, isa.lanes, _MOST_VECTORS if isa.registers >= 32 else _MOST_VECTORS - 1)
-    vectors = max(channels.tiles)
-    width = min((isa.registers - 1 - vectors) // vectors, 14)
-    return channels, even_width(columns, width)
+    found: list[tuple[float, Channels, int]] = []
+    for most in range(1, _MOST_VECTORS + 1):
+        channels = Channels.of(size, isa.lanes, most)
+        vectors = max(channels.tiles)
+        for width in range(1, min((isa.registers - 1 - vectors) // vectors, _MOST_PIXELS, columns) + 1):
+            again = -(-columns // width) * width / columns
+            mean = channels.vectors / len(channels.tiles)
+            waits = max(1.0, _UNDER_WAY / (width * mean))
+            found.append((again * waits * (1 + _WEIGHTS_COST / width + _INPUTS_COST / mean), channels, width))
+    _, channels, width = min(found, key=lambda item: item[0])
+    return channels, width
 
 
 def packed(weights: np.ndarray, outputs: Channels, groups: int = 1) -> bytes:
