@@ -8,10 +8,12 @@ import pytest
 from edgec.ir import kinds
 from edgec.ir.graph import Graph, TensorType
 from edgec.ir.kinds import Padding2D
+from edgec.ir.reference import execute
 from tests.backends.tvm.cases import Cases
 
 pytest.importorskip("tvm")
 
+from edgec.backends.tvm.lowering.graph import in_full
 from tests.backends.tvm.compiled import HOST_RUNS_IT, differences, engine_of
 
 pytestmark = pytest.mark.skipif(not HOST_RUNS_IT, reason="this machine lacks the instructions")
@@ -63,3 +65,21 @@ def test_between_computed_floats_and_integers(tmp_path):
             again = cases.quantized(turned, shape, dtype, cases.grid(dtype))
             cases.result(again, f"{shape} {dtype}")
     assert_exact(cases, cases.finish(), tmp_path)
+
+
+def test_constants_are_converted_when_a_model_is_compiled():
+    """Those in float16 and in integers; but not weights of a product, which reads them as they are stored."""
+    cases = Cases(2)
+    b = cases.builder
+    x = b.input("x", TensorType((2, 20), "float32"))
+    half = b.add(kinds.Cast("float32"), [b.constant("h", cases.rng.normal(size=20).astype(np.float16))], "half")
+    integers = b.constant("i", cases.rng.integers(-9, 9, (20,)).astype(np.int8), cases.grid())
+    whole = b.add(kinds.Dequantize(), [integers], "whole")
+    stored = b.constant("w", cases.rng.integers(-9, 9, (7, 20)).astype(np.int8), cases.grid())
+    weights = b.add(kinds.Dequantize(), [stored], "weights")
+    added = b.add(kinds.Binary("add"), [b.add(kinds.Binary("mul"), [x, half], "scaled"), whole], "moved")
+    graph = b.finish([b.add(kinds.FullyConnected(), [added, weights], "y")])
+    full = in_full(graph)
+    assert [operation.kind.label for operation in full.operations] == ["Dequantize", "mul", "add", "FullyConnected"]
+    feeds = {"x": cases.rng.normal(size=(2, 20)).astype(np.float32)}
+    assert np.array_equal(execute(graph, feeds)["y"], execute(full, feeds)["y"])

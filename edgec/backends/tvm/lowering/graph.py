@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import onnx
 
 from edgec.backends.tvm.support import TVMKernels
-from edgec.ir.graph import Graph
+from edgec.ir import kinds
+from edgec.ir.builder import rebuilt
+from edgec.ir.graph import Graph, Value
 from edgec.ir.importer import import_model
 from edgec.ir.passes.fold_constants import fold_constants
 from edgec.ir.passes.fuse import fuse
 from edgec.ir.passes.identities import merge_reshapes, remove_identities, share_duplicates
 from edgec.ir.passes.integers import FloatOperation, float_between, integer_operations
 from edgec.ir.passes.transposes import place_transposes
+from edgec.ir.reference.executor import run
 from edgec.ir.verifier import run_passes
+
+_PRODUCTS = (kinds.Conv2D, kinds.TransposeConv2D, kinds.FullyConnected)
 
 
 @dataclass(frozen=True)
@@ -34,7 +39,8 @@ def lowered(model: onnx.ModelProto) -> Lowered:
     Images at the border are channels last: the kernels that convert the caller's floats read and write any order.
     """
     early = run_passes(import_model(model), [fold_constants, channels_last, fuse])
-    graph = run_passes(early, [in_integers, merge_reshapes, remove_identities, share_duplicates])
+    late = [in_integers, in_full, fold_constants, merge_reshapes, remove_identities, share_duplicates]
+    graph = run_passes(early, late)
     return Lowered(graph, tuple(float_between(early, TVMKernels(), float_results=True)))
 
 
@@ -56,3 +62,23 @@ def in_integers(graph: Graph) -> Graph:
     many bytes of weights, takes more instructions, and rounds every addition.
     """
     return integer_operations(graph, TVMKernels(), float_results=True)
+
+
+def in_full(graph: Graph) -> Graph:
+    """Constants that are stored in few bits and read as float32 become float32, so that a run does not convert them
+    again; but for weights, which kernels of products read as they are stored."""
+    values, kept, readers = dict(graph.values), [], graph.consumers()
+    for operation in graph.operations:
+        name = operation.outputs[0]
+        data = (
+            graph.constant(operation.inputs[0]) if isinstance(operation.kind, kinds.Cast | kinds.Dequantize) else None
+        )
+        weights = isinstance(operation.kind, kinds.Dequantize) and all(
+            isinstance(reader.kind, _PRODUCTS) and reader.inputs[0] != name for reader in readers[name]
+        )
+        if data is None or weights:
+            kept.append(operation)
+            continue
+        (made,) = run(graph, operation, {operation.inputs[0]: data})
+        values[name] = Value(name, graph.type(name), made)
+    return rebuilt(replace(graph, values=values), kept)
