@@ -43,6 +43,11 @@ class Steps:
     row: int
     column: int
 
+    @property
+    def turned(self) -> Steps:
+        """With rows for columns."""
+        return Steps(self.image, self.column, self.row)
+
 
 @dataclass(frozen=True)
 class Storage:

@@ -15,6 +15,9 @@ _MOST = 4
 
 _FEW_ROWS = 8
 
+_NARROW = 6
+"""Pixels of a row that are too few for a tile of a dense product."""
+
 _GRID = 4
 """Registers of numbers that hold for a whole layer: zero point, limits."""
 
@@ -41,6 +44,12 @@ def pixels_of_vector(pixel: int, vector: int, stride: int, columns: int) -> int:
     pixels = vector // pixel
     whole = pixels * pixel == vector and stride == 1 and columns >= pixels
     return pixels if whole else 1
+
+
+def is_upright(rows: int, columns: int) -> bool:
+    """Whether a dense product should take columns for rows: a signal that was laid out as one column, for example, has
+    no pixels beside each other that a tile could take."""
+    return columns < min(rows, _NARROW)
 
 
 def even_width(columns: int, most: int) -> int:

@@ -181,3 +181,33 @@ def real_product(cases: Cases, kind: kinds.Kind, x: str, window: tuple[int, ...]
     name = cases.product(kind, x, window, outputs, dtype="float32")  # type: ignore[arg-type]
     cases.outputs.append(name)
     cases.labels[name] = f"{kind} of {cases.builder.type(x)} to {outputs}, in float32"
+
+
+def signals_of_one_row_or_column(cases: Cases) -> None:
+    rng = cases.rng
+    for length, channels, outputs, groups in ((50, 24, 40, 1), (31, 80, 33, 1), (64, 32, 32, 4), (20, 18, 18, 18)):
+        for upright in (False, True):
+            taps, step, stride = int(rng.integers(2, 6)), int(rng.integers(1, 4)), int(rng.integers(1, 3))
+            before = int(rng.integers(0, 3))
+            shape, window = (2, 1, length, channels), (1, taps, channels // groups)
+            kind = kinds.Conv2D((1, stride), (1, step), Padding2D(0, 0, before, 1), groups)
+            if upright:
+                shape, window = (2, length, 1, channels), (taps, 1, channels // groups)
+                kind = kinds.Conv2D((stride, 1), (step, 1), Padding2D(before, 1, 0, 0), groups)
+            name = cases.product(kind, cases.activations(shape), window, outputs)
+            cases.result(name, f"{kind} of {shape} to {outputs}")
+            if groups == 1:
+                other = cases.activations(cases.builder.type(name).shape)
+                product = cases.product(kind, cases.activations(shape), window, outputs)
+                cases.result(cases.sum(other, product), f"{kind} of {shape} to {outputs}, and a sum")
+    x = cases.activations((2, 30, 2, 20))
+    name = cases.product(kinds.TransposeConv2D((2, 1), (1, 1), Padding2D(1, 0, 0, 0)), x, (4, 1, 20), 24)
+    cases.result(name, "transposed, upright")
+
+
+@few
+@given(seeds)
+def test_signals_of_one_row_or_column(tmp_path_factory, seed):
+    cases = Cases(seed)
+    signals_of_one_row_or_column(cases)
+    assert_exact(cases, tmp_path_factory.mktemp("signals"))

@@ -15,6 +15,7 @@ from edgec.backends.tvm.lowering.program_writer import ProgramWriter, write_inte
 from edgec.backends.tvm.phases import Phase, phases_of
 from edgec.backends.tvm.program import Place
 from edgec.backends.tvm.storage import Steps, Storage
+from edgec.backends.tvm.tiles import is_upright
 from edgec.ir import kinds
 from edgec.ir.graph import Operation
 from edgec.ir.kinds import Activation
@@ -88,6 +89,12 @@ class _Geometry:
     y: Steps
     taps: Steps
 
+    @property
+    def turned(self) -> _Geometry:
+        """With rows for columns."""
+        images, rows, columns = self.shape
+        return _Geometry((images, columns, rows), self.x.turned, self.y.turned, self.taps.turned)
+
 
 @dataclass(frozen=True)
 class _Cut:
@@ -111,8 +118,11 @@ def _step(
 ) -> None:
     """One dense kernel."""
     x, y = writer.storage(operation.inputs[0]), writer.storage(operation.outputs[0])
-    outputs, height, width, _ = numbers.weights.shape
-    cut = _cut(writer, numbers.weights.shape, groups, geometry, x)
+    weights = numbers.weights
+    if is_upright(*geometry.shape[1:]):
+        geometry, weights = geometry.turned, weights.swapaxes(1, 2)
+    outputs, height, width, _ = weights.shape
+    cut = _cut(writer, weights.shape, groups, geometry, x)
     words, limited, real = _words(writer, operation, activation, y)
     kernel = dense.Dense(
         *geometry.shape,
@@ -129,7 +139,7 @@ def _step(
         far=numbers.far and not real,
         lowest=numbers.lowest,
     )
-    deep = _spread(numbers.weights, cut, groups, writer.isa.lanes)
+    deep = _spread(weights, cut, groups, writer.isa.lanes)
     packed, order = dense.packed(deep.reshape(outputs, -1), cut.tiles, writer.isa, real > 0)
     block = product_block(header(words), numbers.bias, numbers.factors, order, packed)
     if groups > 1:

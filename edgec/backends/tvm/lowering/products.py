@@ -14,7 +14,7 @@ from edgec.backends.tvm.lowering.program_writer import ProgramWriter, write_inte
 from edgec.backends.tvm.program import Place
 from edgec.backends.tvm.storage import Steps, Storage
 from edgec.backends.tvm.support.products import is_depthwise
-from edgec.backends.tvm.tiles import depthwise_tile, pixels_of_vector
+from edgec.backends.tvm.tiles import depthwise_tile, is_upright, pixels_of_vector
 from edgec.ir import kinds
 from edgec.ir.graph import Graph, Operation
 from edgec.ir.kinds.windows import NO_PADDING
@@ -94,25 +94,34 @@ def _write_dense(writer: ProgramWriter, operation: Operation, addition: Operatio
         if flat or images == 1:  # one long row: no tile ends before it has to
             wrap = 0 if flat else columns
             images, rows, columns = 1, 1, images * rows * columns
+    weights, from_x, from_y = (
+        numbers.weights,
+        Steps(x.steps.image, x.steps.row * stride[0], x.pixel * stride[1]),
+        y.steps,
+    )
+    taps, from_other = Steps(0, x.steps.row * dilation[0], x.pixel * dilation[1]), third.steps if third else None
+    if is_upright(rows, columns):
+        rows, columns, height, width, weights = columns, rows, width, height, weights.swapaxes(1, 2)
+        from_x, from_y, taps, from_other = from_x.turned, from_y.turned, taps.turned, from_other and from_other.turned
     pixels, most = writer.isa.dense_tile(dense.vectors_of(outputs, lanes), images * rows, columns, height * width)
     kernel = dense.Dense(
         images,
         rows,
         columns,
-        x=Steps(x.steps.image, x.steps.row * stride[0], x.pixel * stride[1]),
-        y=y.steps,
+        x=from_x,
+        y=from_y,
         window=(height, width),
-        taps=Steps(0, x.steps.row * dilation[0], x.pixel * dilation[1]),
+        taps=taps,
         words=-(-channels // 4),
         tiles=dense.channel_tiles(outputs, lanes, most),
         width=pixels,
-        other=third.steps if third else None,
+        other=from_other,
         wrap=wrap,
         limited=result.is_limited(last.kind.activation),
         far=far,
         lowest=numbers.lowest,
     )
-    deep = np.pad(numbers.weights, ((0, 0), (0, 0), (0, 0), (0, -channels % 4))).reshape(outputs, -1)
+    deep = np.pad(weights, ((0, 0), (0, 0), (0, 0), (0, -channels % 4))).reshape(outputs, -1)
     packed, order = dense.packed(deep, kernel.tiles, writer.isa)
     block = writer.block(product_block(header(words), numbers.bias, numbers.factors, order, packed))
     operands = [writer.corner(operation.inputs[0], padding), *others, block, writer.corner(name)]
