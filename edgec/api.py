@@ -27,6 +27,7 @@ def build(
     profile: Profile = "auto",
     backend: str = "auto",
     interface: Interface = "auto",
+    c_object: bool = False,
     max_samples: int | None = None,
     keep_float: Sequence[str] = (),
     gate: Mapping[str, float] | None = None,
@@ -55,6 +56,7 @@ def build(
     shapes: static shape of each input that has open dimensions.
     max_samples: use at most this many samples, spread evenly over all.
     precision, profile, backend, keep_float, simplify, name: as the flags of `edgec build`; interface: as --io.
+    c_object: put in the model as an object file for C programs, too (docs/tvm.md).
     gate: limits of the parity gate that replace the defaults, by name (docs/parity.md).
     force, forbid, search_seconds, max_float_macs, min_int8_macs: what the search for accuracy must, must not, and may
         do (docs/accuracy.md).
@@ -82,6 +84,7 @@ def build(
         profile=profile,
         backend=backend,
         interface=interface,
+        c_object=c_object,
         simplify=simplify,
         emulate=emulate,
         keep_float=keep_float,

@@ -26,7 +26,7 @@ from typing import Any, Literal
 from edgec import worker
 from edgec.backends import load_backend
 from edgec.backends.base import Backend, Precision
-from edgec.backends.support import interface_of, profiles_of, require_backend, require_precision
+from edgec.backends.support import interface_of, profiles_of, require_backend, require_c_object, require_precision
 from edgec.calibration_data.sources import open_source, random_source, spool
 from edgec.candidates import keep
 from edgec.contract import Contract
@@ -120,6 +120,8 @@ def require_able(spec: BuildSpec, target: Target) -> None:
     require_precision(name, spec.precision)
     interface_of(name, spec.interface)
     profiles_of(name, spec.profile)
+    if spec.c_object:
+        require_c_object(name)
 
 
 @dataclass(frozen=True)
@@ -344,7 +346,7 @@ class TargetPath:
         self.lowered = self.runner.run(
             lower.STAGE,
             {"model": model},
-            lower.LowerParams(backend, self.target, self.precision, file, interface, front.recipe),
+            lower.LowerParams(backend, self.target, self.precision, file, interface, front.recipe, spec.c_object),
             detail=f"{backend} for {self.target.name}",
         )
         self.validated = self.runner.run(

@@ -55,6 +55,7 @@ def _read_build(table: Table, folder: Path, output: Path) -> BuildSpec:
         profile=table.get("profile", str, "auto", PROFILES),  # type: ignore[arg-type]
         backend=table.get("backend", str, "auto"),
         interface=table.get("interface", str, "auto", INTERFACES),  # type: ignore[arg-type]
+        c_object=table.get("c_object", bool, False),
         keep_float=table.list_of("keep_float", str, ()),
         force=table.list_of("force", str, ()),
         forbid=table.list_of("forbid", str, ()),

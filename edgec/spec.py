@@ -39,6 +39,7 @@ class BuildSpec:
         takes the first that passes the gate.
     interface: what the payload itself takes and gives, where the backend leaves a choice: float32, or the integers of
         its quantized inputs and outputs; "auto" is what the backend's engine usually gets.
+    c_object: put in the model as an object file for C programs, too.
     gate: limits of the parity gate that replace the defaults, by name.
     force, forbid: recovery passes (`edgec.quantization.pass_names`) that every candidate gets, or none does, by name.
     search_seconds: CPU seconds after which the search for a quantization tries nothing new; None: its own stop rule.
@@ -63,6 +64,7 @@ class BuildSpec:
     profile: Profile = "auto"
     backend: str = "auto"
     interface: Interface = "auto"
+    c_object: bool = False
     simplify: bool = True
     keep_float: tuple[str, ...] = ()
     gate: Mapping[str, float] = field(default_factory=dict)

@@ -114,6 +114,15 @@ class Toolchain:
                 f"What {self.name} linked can't be read", f"{error}.", "Please report it with `edgec doctor`."
             ) from error
 
+    def combine(self, objects: Sequence[Path], out: Path, target: Target) -> None:
+        """Combine object files into one, for a program to be linked with.
+
+        Raises UsageError for a core that the linker does not know, InternalError when they do not fit together.
+        """
+        own = ("-r", "-s", "-nostdlib", "-Wl,--build-id=none")
+        arguments = (*self._machine(target), *own, *map(str, objects), "-o", str(out))
+        self._run(arguments, f"combine {out.name}", target)
+
     def _machine(self, target: Target) -> tuple[str, ...]:
         """The options that say what the code may rely on."""
         if self.name != "zig":

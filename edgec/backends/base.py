@@ -52,6 +52,7 @@ class LowerJob:
     out: an empty folder for the payload's files.
     interface: what the payload itself is to take and give; one of the backend's own.
     recipe: how images become the model's input, in JSON form; None where nobody said.
+    c_object: put in the model as an object file for C programs, too.
     """
 
     model: Path
@@ -60,6 +61,7 @@ class LowerJob:
     out: Path
     interface: Interface = "float"
     recipe: Mapping[str, Any] | None = None
+    c_object: bool = False
 
 
 @dataclass(frozen=True)
@@ -105,6 +107,9 @@ class Backend(Protocol):
 
     interfaces: tuple[Interface, ...]
     """What its payloads can take and give, the usual one first."""
+
+    c_objects: bool
+    """Whether a payload can hold the model as an object file for C programs."""
 
     per_tensor_weights: frozenset[str]
     """ONNX operators whose weights its kernels take with one scale only, not with one for each output channel."""

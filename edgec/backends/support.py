@@ -41,6 +41,16 @@ def require_precision(name: str, precision: Precision) -> None:
         )
 
 
+def require_c_object(name: str) -> None:
+    """UsageError when the backend called `name` makes no object files for C programs."""
+    if not load_backend(name).c_objects:
+        raise UsageError(
+            f"The backend {name} makes no object files for C programs",
+            "Its payloads are read by an engine.",
+            "Leave --c-object out, or choose --backend tvm, where the target lists it.",
+        )
+
+
 def interface_of(name: str, asked: Interface | Literal["auto"]) -> Interface:
     """What a payload of the backend called `name` takes and gives; UsageError when it can't be had as asked."""
     offered = load_backend(name).interfaces

@@ -62,6 +62,7 @@ if TYPE_CHECKING:
     show_default=True,
     help="What the payload itself takes and gives.",
 )
+@click.option("--c-object", is_flag=True, help="Put in an object file for C programs, too (backend tvm).")
 @click.option("--keep-float", multiple=True, metavar="NODE", help="Do not quantize this node; may be repeated.")
 @click.option(
     "--gate", "gate", multiple=True, metavar="NAME=VALUE", help="Replace a limit of the parity gate (docs/parity.md)."

@@ -144,7 +144,7 @@ def _mapped(edgetpu: Mapping[str, Any]) -> str:
 def _latency(latency: Mapping[str, Any]) -> str:
     ratio = 1 / latency["ratio_of_medians"]
     speed = f"{ratio:.2f}x as fast as" if ratio >= 1 else f"slower, {ratio:.2f}x the speed of"
-    return f"{latency['artifact']['p50']:.2f} ms on this machine with one thread, {speed} the original in ONNX Runtime"
+    return f"{latency['artifact']['p50']:.3g} ms on this machine with one thread, {speed} the original in ONNX Runtime"
 
 
 def _tried(choice: Mapping[str, Any]) -> str:

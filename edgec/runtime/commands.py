@@ -1,4 +1,4 @@
-"""The commands of an artifact: `python3 FILE.edgec info | verify | selftest | run | bench`.
+"""The commands of an artifact: `python3 FILE.edgec info | verify | extract | selftest | run | bench`.
 
 Exit codes are those of `edgec`: 0 ok, 2 usage, 6 the self-test failed, 8 the engine is missing, 9 the artifact is
 damaged, 10 this machine can't run it, 73 the output can't be written, 130 interrupted. Numpy and the engine are
@@ -86,6 +86,10 @@ def _parser(artifact: Path) -> argparse.ArgumentParser:
 
     add("info", _info, "Show what the artifact is, takes and gives, and what it needs.")
     add("verify", _verify, "Check every file in the artifact against its digest.")
+    each = add("extract", _extract, "Write the files that the engine loads into a folder: for your own program.")
+    each.add_argument(
+        "folder", type=Path, metavar="FOLDER", help="made where it is not there; no other file is replaced"
+    )
     each = add("selftest", _selftest, "Replay the build's golden samples here, and compare.")
     _add_threads(each)
     each = add("run", _run, "Run the model on files.")
@@ -172,6 +176,27 @@ def _verify(artifact: Path, options: argparse.Namespace) -> dict[str, Any]:
     if not options.json:
         print(f"{artifact.name}: ok, {len(sizes)} files, {_size(sum(sizes.values()))}")
     return {"status": "ok", "files": len(sizes), "bytes": sum(sizes.values())}
+
+
+def _extract(artifact: Path, options: argparse.Namespace) -> dict[str, Any]:
+    """Every file whole or not at all, and none that is there with other bytes replaced."""
+    payload = Bundle.open(artifact).payload()
+    places = {options.folder / name: content for name, content in payload.items()}
+    try:
+        for place, content in places.items():
+            place.parent.mkdir(parents=True, exist_ok=True)
+            if place.exists() and place.read_bytes() != content:
+                raise InputError(f"{place} is there already", "It holds something else.", "Choose another folder.")
+        for place, content in places.items():
+            part = place.with_name(f".{place.name}.part")
+            part.write_bytes(content)
+            part.replace(place)
+    except OSError as error:
+        raise _unwritable(options.folder, error, "Choose another folder.") from error
+    if not options.json:
+        for place, content in places.items():
+            print(f"{place} ({_size(len(content))})")
+    return {"status": "ok", "files": [str(place) for place in places]}
 
 
 def _selftest(artifact: Path, options: argparse.Namespace) -> dict[str, Any]:
@@ -275,11 +300,13 @@ def _save(path: Path, arrays: dict[str, np.ndarray]) -> None:
     try:
         write_npz(path, arrays)
     except OSError as error:
-        failure = InputError(
-            f"{path} can't be written", f"The system says: {error.strerror}.", "Choose another --output."
-        )
-        failure.exit_code = _OUTPUT_FAILED
-        raise failure from error
+        raise _unwritable(path, error, "Choose another --output.") from error
+
+
+def _unwritable(path: Path, error: OSError, fix: str) -> InputError:
+    failure = InputError(f"{path} can't be written", f"The system says: {error.strerror}.", fix)
+    failure.exit_code = _OUTPUT_FAILED
+    return failure
 
 
 def _bench(artifact: Path, options: argparse.Namespace) -> dict[str, Any]:

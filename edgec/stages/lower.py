@@ -30,6 +30,7 @@ class LowerParams:
     """precision: what the artifact claims to be. file: which ONNX file of the input folder to lower.
 
     interface: what the payload takes and gives. recipe: what the payload may tell of its input.
+    c_object: with the model as an object file for C programs.
     """
 
     backend: str
@@ -38,6 +39,7 @@ class LowerParams:
     file: str
     interface: Interface = "float"
     recipe: dict[str, Any] | None = None
+    c_object: bool = False
 
 
 def run(model: Path, params: LowerParams, context: StageContext) -> None:
@@ -55,7 +57,8 @@ def run(model: Path, params: LowerParams, context: StageContext) -> None:
     require_support(path, params.backend, params.target)
     out = context.out / "payload"
     out.mkdir()
-    payload = backend.lower(LowerJob(path, params.target, params.precision, out, params.interface, params.recipe))
+    job = LowerJob(path, params.target, params.precision, out, params.interface, params.recipe, params.c_object)
+    payload = backend.lower(job)
     for text in payload.facts.get("remarks", ()):
         context.info(text)
     lost = payload.facts.get("lost_int8", ())

@@ -6,6 +6,7 @@ a test links into its folder.
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import re
@@ -78,6 +79,29 @@ def test_info_needs_neither_numpy_nor_engine(device, cnn):
 def test_info_names_the_package_to_install(device, cnn):
     distribution = json.loads(_ok(device(cnn.path, "info", "--json", packages=())))["engine"]["distribution"]
     assert f"{distribution} >= " in _ok(device(cnn.path, "info", packages=()))
+
+
+def test_extract_writes_what_the_engine_loads(device, cnn, tmp_path):
+    folder = tmp_path / "new" / "folder"
+    told = json.loads(_ok(device(cnn.path, "extract", folder, "--json", packages=())))["files"]
+    manifest = json.loads(_ok(device(cnn.path, "info", "--json", packages=())))
+    assert {f"payload/{path.name}" for path in folder.iterdir()} == set(manifest["payload"])
+    assert set(told) == {str(path) for path in folder.iterdir()}
+    for name in manifest["payload"]:
+        content = (folder / name.removeprefix("payload/")).read_bytes()
+        assert hashlib.sha256(content).hexdigest() == manifest["files"][name]["sha256"]
+    _ok(device(cnn.path, "extract", folder, packages=()))  # again: it is the same
+
+
+def test_extract_replaces_no_file_that_holds_something_else(device, cnn, tmp_path):
+    manifest = json.loads(_ok(device(cnn.path, "info", "--json", packages=())))
+    mine = tmp_path / manifest["payload"][-1].removeprefix("payload/")
+    mine.write_text("mine")
+    done = device(cnn.path, "extract", tmp_path, packages=())
+    assert done.returncode == 2
+    assert "is there already" in done.stderr
+    assert mine.read_text() == "mine"
+    assert {path.name for path in tmp_path.iterdir()} == {mine.name, "site-"}
 
 
 def test_info_as_json_is_the_manifest(device, cnn):

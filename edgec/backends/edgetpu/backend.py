@@ -46,6 +46,7 @@ class EdgeTPU:
     against_16_bits: str = "the backend computes with activations of 8 bits only"
     against_emulation: str = ""
     interfaces: tuple[Interface, ...] = ("int8", "float", "uint8")
+    c_objects: bool = False
     per_tensor_weights: frozenset[str] = frozenset({"Gemm", "MatMul"})
 
     def availability(self) -> Availability:

@@ -36,6 +36,7 @@ class OpenVINO:
     against_16_bits: str = "the backend computes with activations of 8 bits only"
     against_emulation: str = "an emulated device has no OpenVINO"
     interfaces: tuple[Interface, ...] = ("float",)
+    c_objects: bool = False
     per_tensor_weights: frozenset[str] = frozenset()
 
     def availability(self) -> Availability:

@@ -37,6 +37,7 @@ class TFLite:
     against_16_bits: str = "TFLite's fast kernels (XNNPACK) are for 8 bits only; those for 16 are several times slower"
     against_emulation: str = ""
     interfaces: tuple[Interface, ...] = ("float", "int8", "uint8")
+    c_objects: bool = False
     per_tensor_weights: frozenset[str] = frozenset()
 
     def availability(self) -> Availability:

@@ -7,13 +7,17 @@ from typing import Any
 
 from edgec.backends.base import Precision
 from edgec.backends.tvm.isa import named
-from edgec.backends.tvm.linking import link
+from edgec.backends.tvm.linking import combine, link
 from edgec.backends.tvm.program import Program
 from edgec.targets import Target
 
 
-def build(model: Path, precision: Precision, isa: str, target: Target, out: Path) -> dict[str, Any]:
+def build(
+    model: Path, precision: Precision, isa: str, target: Target, out: Path, c_object: Path | None = None
+) -> dict[str, Any]:
     """Write the shared library of an ONNX model at `out`; what a report says of it.
+
+    c_object: where the same goes as an object file; None where it is not wanted.
 
     Raises UnsupportedOp naming what there is no kernel for, and InternalError when a quantized model would be computed
     in float throughout.
@@ -29,15 +33,22 @@ def build(model: Path, precision: Precision, isa: str, target: Target, out: Path
     declared, found = Declared.by(onnx_model), lowered(onnx_model)
     del onnx_model  # its weights are in the graph now
     program = program_of(found.graph, named(isa))
-    build_program(program, isa, target, out)
+    build_program(program, isa, target, out, c_object=c_object)
     observed = facts(found, program, out, declared)
     require_claimed("TVM", precision, observed, declared.stored, declared.stored)
     return observed
 
 
-def build_program(program: Program, isa: str, target: Target, out: Path, *, profiled: bool = False) -> None:
-    """Write the shared library of a program at `out`. profiled: one that can time its steps, see `link`."""
+def build_program(
+    program: Program, isa: str, target: Target, out: Path, *, c_object: Path | None = None, profiled: bool = False
+) -> None:
+    """Write the shared library of a program at `out`, and the object file at `c_object` where that is wanted.
+
+    profiled: a library that can time its steps, see `link`.
+    """
     from edgec.backends.tvm.generating import object_file
 
-    kernels = {symbol: kernel for kernel, symbol in program.symbols().items()}
-    link(program, object_file(kernels, named(isa), target), target, out, profiled=profiled)
+    kernels = object_file({symbol: kernel for kernel, symbol in program.symbols().items()}, named(isa), target)
+    link(program, kernels, target, out, profiled=profiled)
+    if c_object is not None:
+        combine(program, kernels, target, c_object)

@@ -1,8 +1,9 @@
 """From machine code to a shared library with a plain C interface: shell/edgec_model.h.
 
-The shell around the kernels is C: shell/model.c and shell/pool.c, the same for every model, and model_steps.h, which is
-written here: a function for each step that calls its kernel with addresses, the table of those functions, and the
-description of the model. Kernels are declared hidden, so that the library shows nothing but its interface.
+The shell around the kernels is C: shell/model.c and shell/pool.c (or, without threads, shell/alone.c), the same for
+every model, and model_steps.h, which is written here: a function for each step that calls its kernel with addresses,
+the table of those functions, and the description of the model. Kernels are declared hidden, so that the library shows
+nothing but its interface.
 """
 
 from __future__ import annotations
@@ -19,8 +20,10 @@ from edgec.targets import Target
 
 SHELL = Path(__file__).parent / "shell"
 HEADER = "edgec_model.h"
-_SOURCES = ("model.c", "pool.c")
+_THREADS = ("model.c", "pool.c")
+_ALONE = ("model.c", "alone.c")
 _LIBRARIES = ("m", "pthread")
+_NO_TABLES = ("-fno-unwind-tables", "-fno-asynchronous-unwind-tables")  # which name functions of the compiler's own
 
 
 def link(program: Program, kernels: bytes, target: Target, out: Path, *, profiled: bool = False) -> None:
@@ -32,19 +35,43 @@ def link(program: Program, kernels: bytes, target: Target, out: Path, *, profile
     """
     tool = toolchain.find(target)
     with tempfile.TemporaryDirectory() as name:
-        folder = Path(name)
-        (folder / "kernels.o").write_bytes(kernels)
-        (folder / "constants.bin").write_bytes(program.constants)
-        (folder / "model_steps.h").write_text(steps_header(program))
-        objects = [folder / "kernels.o"]
-        for source in _SOURCES:
-            copy = folder / source  # beside what it includes, and with no path of this machine's
-            copy.write_text((SHELL / source).read_text())
-            made = copy.with_suffix(".o")
-            flags = [f"-I{SHELL}", f"-I{folder}", f"-Wa,-I{folder}", "-fvisibility=hidden"]
-            tool.compile(copy, made, target, [*flags, "-DEDGEC_PROFILE"] if profiled else flags)
-            objects.append(made)
+        flags = ("-fvisibility=hidden", *(["-DEDGEC_PROFILE"] if profiled else []))
+        objects = _compiled(program, kernels, tool, target, Path(name), _THREADS, flags)
         tool.link(objects, out, target, _LIBRARIES)
+
+
+def combine(program: Program, kernels: bytes, target: Target, out: Path) -> None:
+    """Write the program as one object file at `out`, for C programs to be linked with: the same kernels and constants
+    behind the same interface, without threads, so that it needs no operating system.
+
+    Raises what `link` does.
+    """
+    tool = toolchain.find(target)
+    with tempfile.TemporaryDirectory() as name:
+        tool.combine(_compiled(program, kernels, tool, target, Path(name), _ALONE, _NO_TABLES), out, target)
+
+
+def _compiled(
+    program: Program,
+    kernels: bytes,
+    tool: toolchain.Toolchain,
+    target: Target,
+    folder: Path,
+    sources: Sequence[str],
+    flags: Sequence[str],
+) -> list[Path]:
+    """The object files of a program, in `folder`: its kernels, and the shell around them."""
+    (folder / "kernels.o").write_bytes(kernels)
+    (folder / "constants.bin").write_bytes(program.constants)
+    (folder / "model_steps.h").write_text(steps_header(program))
+    objects = [folder / "kernels.o"]
+    for source in sources:
+        copy = folder / source  # beside what it includes, and with no path of this machine's
+        copy.write_text((SHELL / source).read_text())
+        made = copy.with_suffix(".o")
+        tool.compile(copy, made, target, [f"-I{SHELL}", f"-I{folder}", f"-Wa,-I{folder}", *flags])
+        objects.append(made)
+    return objects
 
 
 def steps_header(program: Program) -> str:

@@ -94,12 +94,12 @@ class TVMEngine:
 
 def load(files: Mapping[str, bytes], options: Mapping[str, Any], threads: int) -> TVMEngine:
     """Load a compiled model; see `open_engine`."""
-    if len(files) != 1:
+    libraries = [content for name, content in files.items() if name.endswith(".so")]
+    if len(libraries) != 1:
         raise BundleError(
             "The artifact's payload is incomplete", "It should be one shared library.", "Build the artifact again."
         )
-    (content,) = files.values()
-    with _in_a_file(content) as path:
+    with _in_a_file(libraries[0]) as path:
         try:
             library = ctypes.CDLL(path)
         except OSError as error:
