@@ -141,7 +141,7 @@ def products_whose_result_is_float(cases: Cases) -> None:
         x = cases.activations(shape, str(rng.choice(["int8", "uint8"])))
         kind = kinds.FullyConnected(str(rng.choice(ACTIVATIONS)))  # type: ignore[arg-type]
         real_product(cases, kind, x, (shape[-1],), outputs)
-    for groups, depth, each in ((1, 20, 21), (2, 8, 16), (5, 1, 1)):
+    for groups, depth, each in ((1, 20, 21), (2, 8, 16), (5, 1, 1), (16, 1, 1), (32, 1, 1), (100, 1, 1)):
         x = cases.activations((2, 7, 9, groups * depth))
         kind = kinds.Conv2D((2, 1), (1, 1), padded(rng, 2), groups, str(rng.choice(ACTIVATIONS)))  # type: ignore
         real_product(cases, kind, x, (3, 2, depth), groups * each)

@@ -25,15 +25,18 @@ from edgec.backends.tvm.emitter import (
     Expr,
     Pointer,
     Register,
+    broadcast,
     cast,
     divided,
     integer,
+    maximum,
     minimum,
     reinterpret,
     remainder,
+    shuffle,
 )
 from edgec.backends.tvm.isa.base import InstructionSet, Operand
-from edgec.backends.tvm.kernels.base import HEADER, Fetching, Word, number, result_grid, steps_rounded
+from edgec.backends.tvm.kernels.base import HEADER, Fetching, Word, number, real_number, result_grid, steps_rounded
 from edgec.backends.tvm.storage import Steps
 
 Taps = tuple[int, int, int, int]
@@ -92,6 +95,7 @@ class Depthwise:
     vector: bytes of a vector. pixel: bytes of a pixel, of both values. pixels: how many of the result's pixels a vector
     holds, 1 where a pixel is as long as a vector or longer. window: of kernel_rows rows. width, height: results of a
     tile, in vectors, and its rows: neighbouring rows share weights, and most of what is interleaved.
+    real: the result is float32, activation(float32(sum) * M); a pixel of it has as many elements as one of x has bytes.
     limited: an activation has narrower limits than the dtype. far: steps may be beyond int32. lowest: a weight may be
     -128. ahead: cache lines of constants that a tile fetches for a later layer, see `Fetching`.
     """
@@ -109,6 +113,7 @@ class Depthwise:
     window: Window
     width: int
     height: int = 1
+    real: bool = False
     limited: bool = False
     far: bool = False
     lowest: bool = True
@@ -141,7 +146,7 @@ class Depthwise:
         e, lanes, size = emitter, isa.lanes, self.vector
         x = e.pointer("x", isa.stored)
         constants = e.pointer("constants", "int32")
-        y = e.pointer("y", isa.stored)
+        y = e.pointer("y", "float32" if self.real else isa.stored)
         begin, end = e.scalar("begin"), e.scalar("end")
         fetching = Fetching(e) if self.ahead else None
         reach = self.width * self.pixels
@@ -192,9 +197,26 @@ class Depthwise:
                 for below, row_of_sums in enumerate(sums):
                     for result, group in enumerate(row_of_sums):
                         steps = [cast(floats, group[v].get()) * scales[v] for v in range(4)]
-                        rounded = [steps_rounded(e, isa, item, self.far) for item in steps]
                         goes = y_row + below * self.y.row + (start + result * self.pixels) * self.y.column
+                        if self.real:
+                            self._real(e, isa, constants, steps, y, goes)
+                            continue
+                        rounded = [steps_rounded(e, isa, item, self.far) for item in steps]
                         isa.narrowed(e, rounded, grid, y, goes, min(self.pixels * self.pixel, size))
+
+    def _real(
+        self, e: Emitter, isa: InstructionSet, constants: Pointer, numbers: list[Expr], y: Pointer, goes: Expr
+    ) -> None:
+        """Store 4 vectors of float32: every 4 lanes are neighbours, wherever interleaving has put them."""
+        lanes = isa.lanes
+        low, high = (real_number(e, constants, word) for word in (Word.LOW, Word.HIGH))
+        for positions, value in zip(isa.order(4).tolist(), numbers, strict=True):
+            if self.limited:
+                value = minimum(maximum(value, broadcast(low, lanes)), broadcast(high, lanes))
+            value = e.bind(value, f"float32x{lanes}")
+            for lane in range(0, lanes, 4):
+                if positions[lane] < self.pixels * self.pixel:
+                    e.store(y, goes + positions[lane], shuffle([value], range(lane, lane + 4)), 4)
 
     @property
     def by_rows(self) -> bool:

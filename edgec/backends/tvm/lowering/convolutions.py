@@ -123,7 +123,8 @@ def _step(
         geometry, weights = geometry.turned, weights.swapaxes(1, 2)
     outputs, height, width, _ = weights.shape
     cut = _cut(writer, weights.shape, groups, geometry, x)
-    words, limited, real = _words(writer, operation, activation, y)
+    words, limited = words_of_result(writer, operation.outputs[0], activation)
+    real = 0 if writer.type(operation.outputs[0]).quantization is not None else y.pixel
     kernel = dense.Dense(
         *geometry.shape,
         x=geometry.x,
@@ -147,16 +148,12 @@ def _step(
     writer.step(kernel, [places[0], writer.block(block), places[1]], operation)
 
 
-def _words(
-    writer: ProgramWriter, operation: Operation, activation: Activation, y: Storage
-) -> tuple[dict[Word, Number], bool, int]:
-    """The header, whether the activation limits the result, and the elements of a pixel where that is float32."""
-    name = operation.outputs[0]
+def words_of_result(writer: ProgramWriter, name: str, activation: Activation) -> tuple[dict[Word, Number], bool]:
+    """What a header says of a result, on a grid or in float32, and whether the activation limits it."""
     if writer.type(name).quantization is not None:
         result = writer.stored(name)
-        return result_words(result, activation), result.is_limited(activation), 0
-    high = 6.0 if activation == "relu6" else float("inf")
-    return {Word.LOW: 0.0, Word.HIGH: high}, activation != "none", y.pixel
+        return result_words(result, activation), result.is_limited(activation)
+    return {Word.LOW: 0.0, Word.HIGH: 6.0 if activation == "relu6" else float("inf")}, activation != "none"
 
 
 def _cut(writer: ProgramWriter, weights: tuple[int, ...], groups: int, geometry: _Geometry, x: Storage) -> _Cut:

@@ -24,7 +24,7 @@ from edgec.ir.kinds.windows import NO_PADDING
 def _(kind: kinds.Conv2D, writer: ProgramWriter, operation: Operation) -> None:
     x, weights = (writer.graph.type(name) for name in operation.inputs[:2])
     real = writer.type(operation.outputs[0]).quantization is None
-    if is_depthwise(kind, x, weights) and not real:
+    if is_depthwise(kind, x, weights):
         _write_depthwise(kind, writer, operation)
     elif kind.groups > 1 or real:
         convolutions.write(writer, operation)
@@ -130,12 +130,16 @@ def _write_dense(writer: ProgramWriter, operation: Operation, addition: Operatio
 
 def _write_depthwise(kind: kinds.Conv2D, writer: ProgramWriter, operation: Operation) -> None:
     numbers = Numbers.of(writer, operation)
-    x, y = writer.storage(operation.inputs[0]), writer.declare(operation)
+    name = operation.outputs[0]
+    real = writer.type(name).quantization is None
+    x = writer.storage(operation.inputs[0])
+    y = writer.declare(operation, pixel=x.pixel if real else 0)
+    assert x.pixel == y.pixel, operation
     images, rows, columns, _ = y.shape
     height, width = numbers.weights.shape[1:3]
     pixels = pixels_of_vector(x.pixel, 4 * writer.isa.lanes, kind.stride[1], columns)
     tile_rows, results = depthwise_tile(width, kind.stride[1], rows, columns, pixels, writer.isa.registers)
-    result = writer.stored(operation.outputs[0])
+    numbers_of_result, limited = convolutions.words_of_result(writer, name, kind.activation)
     kernel = depthwise.Depthwise(
         images,
         rows,
@@ -150,12 +154,13 @@ def _write_depthwise(kind: kinds.Conv2D, writer: ProgramWriter, operation: Opera
         window=depthwise.Window.of(width, max(pixels, kind.stride[1]), kind.dilation[1], results),
         width=results,
         height=tile_rows,
-        limited=result.is_limited(kind.activation),
-        far=numbers.far,
+        real=real,
+        limited=limited,
+        far=numbers.far and not real,
         lowest=numbers.lowest,
     )
     packed, order = depthwise.packed(numbers.weights[..., 0], kernel, writer.isa)
-    words = header(result_words(result, kind.activation))
+    words = header(numbers_of_result)
     block = writer.block(product_block(words, numbers.bias, numbers.factors, order, packed))
     operands = [writer.corner(operation.inputs[0], kind.padding), block, writer.corner(operation.outputs[0])]
     writer.step(kernel, operands, operation)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import singledispatch
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -22,6 +23,9 @@ from edgec.ir import kinds
 from edgec.ir.graph import Graph, Operation, TensorType
 from edgec.ir.kinds import Kind
 from edgec.ir.kinds.windows import NO_PADDING, Padding2D
+
+if TYPE_CHECKING:
+    from edgec.backends.tvm.lowering.views import View
 
 Strides = tuple[int, int, int, int]
 """Elements from one image, row, column, channel to the next."""
@@ -54,6 +58,8 @@ class ProgramWriter:
         self._aliases: dict[str, _Alias] = {}
         self._laid: dict[str, Place] = {}
         self._delivered: set[str] = set()
+        self.views: dict[str, View] = {}
+        """Values that are not stored, only seen in another one, by those who move elements (`views.py`)."""
 
     def finish(self) -> Program:
         """The program: what is still to be delivered is copied to the caller's arrays."""
@@ -95,12 +101,13 @@ class ProgramWriter:
                 self._bring(name)
         return self._storages.get(name) or self.plain(name)
 
-    def declare(self, operation: Operation, index: int = 0, *, single_pixels: bool = False) -> Storage:
+    def declare(self, operation: Operation, index: int = 0, *, single_pixels: bool = False, pixel: int = 0) -> Storage:
         """Give a result of an operation its place, and have its border filled.
 
         index: which result. single_pixels: its writer stores channel by channel, so that pixels may be short.
+        pixel: elements of a pixel, where its writer stores more than there are.
         """
-        return self._declare(operation.outputs[index], [operation], single_pixels)
+        return self._declare(operation.outputs[index], [operation], single_pixels, pixel)
 
     def scratch(self, name: str, storage: Storage) -> Place:
         """Memory for something on the way to a value: the first element's place."""
@@ -120,13 +127,15 @@ class ProgramWriter:
         below = self._aliases.get(source, _Alias(source))
         self._aliases[operation.outputs[index]] = _Alias(below.root, storage or below.storage, below.offset + offset)
 
-    def _declare(self, name: str, operations: Sequence[Operation], single_pixels: bool = False) -> Storage:
+    def _declare(
+        self, name: str, operations: Sequence[Operation], single_pixels: bool = False, wide: int = 0
+    ) -> Storage:
         readers = list(self._all_readers(name))
         windows = [item.kind for item in readers if isinstance(item.kind, kinds.Conv2D)]
         plain = self.plain(name)
         # Only dense products read 4 bytes at a time; all other kernels read whole vectors of channels.
         short = single_pixels and len(windows) == len(readers) and all(kind.groups == 1 for kind in windows)
-        pixel = small_pixel(plain.shape[3]) if short else plain.pixel
+        pixel = small_pixel(plain.shape[3]) if short else wide or plain.pixel
         storage = Storage(plain.shape, plain.dtype, pixel, covering([*map(self._border_for, readers)]))
         self._storages[name] = storage
         if storage.border.any:
