@@ -28,10 +28,11 @@ def depthwise_tile(
     """Rows and vectors, of `pixels` pixels each, of a tile of a depthwise convolution with windows of `taps` columns.
 
     A vector of results takes 4 registers. Two rows share weights and most of what is interleaved, if they are not among
-    few rows of which the last one is then computed twice. Of longer windows 4 neighbours in a row share more.
+    few rows of which the last one is then computed twice. Of longer windows 4 neighbours in a row share more, where
+    there are registers for their sums; else one is best, or two whose windows are two columns apart.
     """
     if taps > 4:
-        width, height = 4, 1
+        width, height = 4 if registers >= 32 else min(stride, 2), 1
     else:
         width, height = 1 if pixels > 1 or stride > 1 else 2, 2
     if stride > 1 or registers < 32 or (rows % 2 and rows <= _FEW_ROWS):
