@@ -52,6 +52,7 @@ from edgec.backends.tvm.lowering.graph import lowered_graph
 from edgec.backends.tvm.lowering.program_writer import ProgramWriter, write
 from edgec.backends.tvm.program import Program
 from edgec.ir.graph import Graph
+from edgec.ir.passes.one_hot_products import one_hot_products
 
 __all__ = [
     "conversion",
@@ -83,6 +84,7 @@ def lower(model: onnx.ModelProto, isa: InstructionSet) -> Program:
 
 def program_of(graph: Graph, isa: InstructionSet) -> Program:
     """The program of a graph of operations. Raises UnsupportedOp naming what there is no kernel for."""
+    graph = one_hot_products(graph)
     writer = ProgramWriter(graph, isa)
     fused = products.sums_of_products(graph)
     groups = float_fusion.groups(graph)
