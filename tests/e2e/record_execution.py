@@ -1,6 +1,7 @@
 """Build models for every built-in target, and record where the artifacts were executed: executed.toml.
 
     python tests/e2e/record_execution.py [TARGET...]    measures, writes executed.toml and the README's table
+    python tests/e2e/record_execution.py --backend tvm  measures one backend only
     python tests/e2e/record_execution.py --table        measures nothing, writes the table anew
 
 Emulators and roots must be there: `edgec emulator setup --all`. All builds share one store, so that a model is
@@ -20,6 +21,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "examples"))
 from execution import MODELS, execute, pairs, read_records, table, with_table, write_records
 from model_zoo.fetch import CASES
 
+from edgec.backends import BACKENDS
 from edgec.emulator import roots
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -29,6 +31,7 @@ README = ROOT / "README.md"
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("targets", nargs="*", metavar="TARGET", help="default: all that are built in")
+    parser.add_argument("--backend", choices=BACKENDS, help="default: each that the targets list")
     parser.add_argument("--table", action="store_true", help="write the README's table, and measure nothing")
     arguments = parser.parse_args()
     known = {name for name, _ in pairs()}
@@ -41,7 +44,7 @@ def main() -> None:
         for model in MODELS:
             case = CASES[model](seed=0)
             for name, backend in pairs():
-                if name in (arguments.targets or known):
+                if name in (arguments.targets or known) and backend == (arguments.backend or backend):
                     with tempfile.TemporaryDirectory() as output:
                         execution = execute(case, name, backend, Path(output))
                     print(f"{model} {name} {backend}: {execution}", flush=True)
