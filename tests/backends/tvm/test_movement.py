@@ -304,3 +304,25 @@ def test_what_lies_right_already_is_not_copied():
     made = [b.add(kinds.Unary("abs"), [name], f"{name}/abs") for name in (*seen, "above", "below")]
     steps = program_of(b.finish(made), named(ISA)).steps
     assert [step.kernel.family for step in steps].count("move") == 1 and len(steps) == 1 + len(made)
+
+
+def test_what_several_operations_move_is_moved_once(tmp_path):
+    """The heads of an attention: queries, keys and values out of one matrix."""
+    cases = Moving(9)
+    b, of = cases.builder, cases.type((1, 10, 3 * 4 * 15), "int8", GRIDS[0][1])
+
+    def move(kind: Kind, name: str) -> str:
+        (made,) = result_types(kind, [b.type(name)])
+        return b.add(kind, [name], f"{name}/moved", types=[TensorType(made.shape, of.dtype, of.quantization)])
+
+    for where in ("input", "computed"):
+        heads = move(kinds.Reshape((1, 10, 3, 4, 15)), cases.value(of, where))
+        for number in range(3):
+            part = kinds.Slice((0, 0, number, 0, 0), (1, 10, number + 1, 4, 15), (1,) * 5)
+            turned = move(kinds.Transpose((2, 0, 3, 1, 4)), move(part, heads))
+            cases.outputs.append(move(kinds.Reshape((1, 4, 10, 15)), turned))
+            cases.outputs.append(move(kinds.Transpose((1, 0)), move(kinds.Reshape((10, 60)), move(part, heads))))
+    cases.labels = {name: name for name in cases.outputs}
+    assert_moved(cases, tmp_path)
+    steps = program_of(cases.finish(), named(ISA)).steps
+    assert len([step for step in steps if step.kernel.family in ("move", "transpose")]) <= 3 + 2 * len(cases.outputs)

@@ -13,7 +13,7 @@ from edgec.backends.tvm.kernels.boxes import Box
 from edgec.backends.tvm.kernels.choice import Choice
 from edgec.backends.tvm.kernels.movement import Component, Indexed
 from edgec.backends.tvm.lowering.program_writer import ProgramWriter, write_float, write_moved
-from edgec.backends.tvm.lowering.views import View, copy, pick, read, scratch, whole_pixels, written
+from edgec.backends.tvm.lowering.views import View, copy, only_seen, pick, read, scratch, whole_pixels, written
 from edgec.backends.tvm.storage import SLACK, element_strides, image_shape
 from edgec.ir import kinds
 from edgec.ir.graph import Operation
@@ -31,38 +31,25 @@ def _(kind: kinds.Reshape, writer: ProgramWriter, operation: Operation) -> None:
 def _reshape(writer: ProgramWriter, operation: Operation) -> None:
     """The same elements in the same order."""
     source, name = operation.inputs[0], operation.outputs[0]
+    x = read(writer, source)
+    stored = source not in writer.views
     looked_through = isinstance(operation.kind, kinds.Reshape)  # by those who ask for a border
     same = image_shape(writer.type(source)) == image_shape(writer.type(name))
-    if same and (looked_through or not writer.is_padded(name)):
+    if stored and same and (looked_through or not writer.is_padded(name)):
         writer.alias(operation)
         return
-    x = read(writer, source)
-    plain = writer.plain(name)
-    here = x.place.memory != "input" and not writer.is_padded(name)
-    if here and writer.storage(source).is_contiguous and plain.is_contiguous:
-        writer.alias(operation, storage=plain)
+    view = x.reshaped(writer.type(name).shape)
+    if view is not None and (_seen(writer, operation, view) or only_seen(writer, operation, view)):
         return
     y = written(writer, operation)
-    if pieces := _refined(_joined(x), _joined(y)):
+    if pieces := _refined(x.joined(), y.joined()):
         copy(writer, *pieces, operation)
         return
     between = scratch(writer, name, x.shape, x.dtype)
     copy(writer, x, between, operation)
-    pieces = _refined(_joined(between), _joined(y))
+    pieces = _refined(between.joined(), y.joined())
     assert pieces is not None, "one dimension divides like any others"
     copy(writer, *pieces, operation)
-
-
-def _joined(view: View) -> View:
-    """Without dimensions of one element, and with those as one that follow on each other."""
-    made: list[tuple[int, int]] = []
-    for size, step in zip(view.shape, view.strides, strict=True):
-        if size == 1:
-            continue
-        if made and made[-1][1] == size * step:
-            size *= made.pop()[0]
-        made.append((size, step))
-    return view.of([size for size, _ in made], [step for _, step in made])
 
 
 def _refined(x: View, y: View) -> tuple[View, View] | None:
@@ -94,7 +81,8 @@ def _(kind: kinds.Transpose, writer: ProgramWriter, operation: Operation) -> Non
         return
     x = read(writer, operation.inputs[0])
     turned = x.of([x.shape[axis] for axis in kind.permutation], [x.strides[axis] for axis in kind.permutation])
-    copy(writer, turned, written(writer, operation), operation)
+    if not only_seen(writer, operation, turned):
+        copy(writer, turned, written(writer, operation), operation)
 
 
 # --- parts ---
@@ -103,7 +91,9 @@ def _(kind: kinds.Transpose, writer: ProgramWriter, operation: Operation) -> Non
 def _seen(writer: ProgramWriter, operation: Operation, part: View, index: int = 0) -> bool:
     """Let a result be a part of its operand where it lies like that, and not written anywhere."""
     name = operation.outputs[index]
-    if part.place.memory == "input" or writer.is_padded(name) or writer.storage(operation.inputs[0]).border.any:
+    if operation.inputs[0] in writer.views or part.place.memory == "input" or writer.is_padded(name):
+        return False
+    if writer.storage(operation.inputs[0]).border.any:
         return False
     storage = writer.plain(name)
     steps = storage.steps
@@ -117,7 +107,7 @@ def _seen(writer: ProgramWriter, operation: Operation, part: View, index: int = 
 
 def _take(writer: ProgramWriter, operation: Operation, part: View, index: int = 0) -> None:
     """Make a part of the operand a result."""
-    if not _seen(writer, operation, part, index):
+    if not (_seen(writer, operation, part, index) or only_seen(writer, operation, part, index)):
         copy(writer, part, written(writer, operation, index), operation, operation.outputs[index])
 
 

@@ -9,9 +9,10 @@ import numpy as np
 
 from edgec.backends.tvm.kernels.boxes import Box
 from edgec.backends.tvm.kernels.movement import Move
-from edgec.backends.tvm.lowering.program_writer import ProgramWriter
+from edgec.backends.tvm.lowering.program_writer import MOVING, ProgramWriter
 from edgec.backends.tvm.program import Place
 from edgec.backends.tvm.storage import Storage, element_strides, vector_pixel
+from edgec.ir import kinds
 from edgec.ir.graph import Operation
 
 Indices = Sequence[int] | np.ndarray
@@ -46,6 +47,33 @@ class View:
         strides = [a * b for a, b in zip(self.strides, step or (1,) * len(shape), strict=True)]
         return self.of(shape, strides, sum(a * b for a, b in zip(begin, self.strides, strict=True)))
 
+    def joined(self) -> View:
+        """Without dimensions of one element, and with those as one that follow on each other."""
+        made: list[tuple[int, int]] = []
+        for size, step in zip(self.shape, self.strides, strict=True):
+            if size == 1:
+                continue
+            if made and made[-1][1] == size * step:
+                size *= made.pop()[0]
+            made.append((size, step))
+        return self.of([size for size, _ in made], [step for _, step in made])
+
+    def reshaped(self, shape: Sequence[int]) -> View | None:
+        """The same elements in another shape; None where no strides are those."""
+        joined = self.joined()
+        left, strides = list(zip(joined.shape, joined.strides, strict=True)), []
+        for size in shape:
+            if size == 1:
+                strides.append(1)
+                continue
+            whole, step = left.pop(0)
+            if whole % size:
+                return None
+            strides.append(step * (whole // size))
+            if whole > size:
+                left.insert(0, (whole // size, step))
+        return self.of(shape, strides)
+
     def spread(self, shape: Sequence[int]) -> View:
         """As numpy broadcasts it."""
         more = len(shape) - len(self.shape)
@@ -58,9 +86,25 @@ class View:
 
 def read(writer: ProgramWriter, name: str) -> View:
     """A value: an input where the caller has it, unless it was brought in already."""
+    if name in writer.views:
+        return writer.views[name]
     shape = writer.type(name).shape
     place, strides = writer.source(name)
     return View(place, writer.stored_dtype(name), shape, element_strides(shape, strides), _pixel(writer, name, place))
+
+
+def only_seen(writer: ProgramWriter, operation: Operation, view: View, index: int = 0) -> bool:
+    """Let a result be no more than a view, where one operation reads it, or some that take parts of it; all of them
+    read views. So what several operations move is moved once."""
+    name = operation.outputs[index]
+    readers = [reader.kind for reader in writer.readers[name]]
+    parts = all(isinstance(kind, kinds.Slice | kinds.Split) for kind in readers)
+    if name in writer.graph.outputs or not (parts or len(readers) == 1):
+        return False
+    if not all(isinstance(kind, MOVING) and not isinstance(kind, kinds.Select) for kind in readers):
+        return False
+    writer.views[name] = view
+    return True
 
 
 def here(writer: ProgramWriter, name: str) -> View:
