@@ -145,6 +145,11 @@ def products_whose_result_is_float(cases: Cases) -> None:
         x = cases.activations((2, 7, 9, groups * depth))
         kind = kinds.Conv2D((2, 1), (1, 1), padded(rng, 2), groups, str(rng.choice(ACTIVATIONS)))  # type: ignore
         real_product(cases, kind, x, (3, 2, depth), groups * each)
+    for outputs in (7, 33, 64, 100):
+        operands = [cases.activations(of) for of in ((2, 3, 10, 30), (2, 3, 30, outputs))]
+        name = cases.builder.add(kinds.BatchMatMul(), operands, "product", dtype="float32")
+        cases.outputs.append(name)
+        cases.labels[name] = f"a product of two activations to {outputs}, in float32"
     kind = kinds.TransposeConv2D((2, 2), (1, 1), Padding2D(1, 1, 1, 1))
     real_product(cases, kind, cases.activations((1, 5, 6, 12)), (3, 3, 12), 20)
 

@@ -48,7 +48,8 @@ Leading = tuple[tuple[int, int], ...]
 class Pack:
     """b [..., N, K] to blocks of constants of `dense.Dense`, one for each index of the leading dimensions.
 
-    leading: of the result, with distances in b. depth: K. tiles: of N. rows of b lie where a table says.
+    leading: of the result, with distances in b. depth: K. tiles: of N. real: for a result in float32, see `Dense`.
+    Rows of b lie where a table says:
 
         constants: [header][multiplier of each lane][row of b for each lane, in bytes][place of each vector's weights]
     """
@@ -56,6 +57,7 @@ class Pack:
     leading: Leading
     depth: int
     tiles: tuple[Tile, ...]
+    real: bool = False
 
     @property
     def family(self) -> str:
@@ -135,21 +137,23 @@ def _bytes_added(words: Expr, lanes: int) -> Expr:
     return parts[0] + parts[1] + parts[2] + (words >> top)
 
 
-def tables(kernel: Pack, isa: InstructionSet, outputs: int, row: int) -> np.ndarray:
-    """What lies behind the multipliers: int32. row: bytes from one row of b to the next.
+def outputs_of_lanes(kernel: Pack, isa: InstructionSet, outputs: int) -> np.ndarray:
+    """The row of b for each lane: int64. Lanes of no output take the last row: nobody reads what they become."""
+    lanes, done = [], 0
+    for group in (group for tile in kernel.tiles for group in tile):
+        lanes.append(done + (np.arange(group * isa.lanes) if kernel.real else isa.order(group).reshape(-1)))
+        done += group * isa.lanes
+    return np.asarray(np.minimum(np.concatenate(lanes), outputs - 1))
 
-    Lanes of no output take the last row: nobody reads what they become.
-    """
-    lanes, places, done, start = [], [], 0, HEADER + 2 * kernel.vectors * isa.lanes
+
+def tables(kernel: Pack, isa: InstructionSet, outputs: int, row: int) -> np.ndarray:
+    """What lies behind the multipliers: int32. row: bytes from one row of b to the next."""
+    places, start = [], HEADER + 2 * kernel.vectors * isa.lanes
     for tile in kernel.tiles:
-        of_tile = sum(tile)
-        for group in tile:
-            lanes.append(done + isa.order(group).reshape(-1))
-            done += group * isa.lanes
-        for v in range(of_tile):
-            places.append((start + v * isa.weight_words, of_tile * isa.weight_words))
-        start += of_tile * kernel.words * isa.weight_words
-    rows = np.minimum(np.concatenate(lanes), outputs - 1) * row
+        step = sum(tile) * isa.weight_words
+        places += [(start + v * isa.weight_words, step) for v in range(sum(tile))]
+        start += kernel.words * step
+    rows = outputs_of_lanes(kernel, isa, outputs) * row
     return np.concatenate([rows, np.array(places).reshape(-1)]).astype(np.int32)
 
 

@@ -6,10 +6,10 @@ from itertools import pairwise
 
 import numpy as np
 
-from edgec.backends.tvm.constants import SAFE_STEPS, header, result_words
+from edgec.backends.tvm.constants import SAFE_STEPS, header
 from edgec.backends.tvm.kernels import dense, packing
 from edgec.backends.tvm.kernels.base import Word
-from edgec.backends.tvm.lowering import views
+from edgec.backends.tvm.lowering import convolutions, views
 from edgec.backends.tvm.lowering.program_writer import ProgramWriter, write_integer
 from edgec.backends.tvm.lowering.views import View
 from edgec.backends.tvm.program import Place
@@ -32,7 +32,8 @@ def _(kind: kinds.BatchMatMul, writer: ProgramWriter, operation: Operation) -> N
     y = _laid(writer, name)
     shape, depth = y.shape, a.shape[-1]
     a, b_spread = _regular(writer, a, shape[:-2], operation), b.spread((*shape[:-2], *b.shape[-2:]))
-    words = result_words(writer.stored(name))
+    words, _ = convolutions.words_of_result(writer, name, "none")
+    real = writer.type(name).quantization is None
     zero_points = writer.stored(first).zero_point, writer.stored(second).zero_point - (isa.stored == "uint8") * 128
     words |= {Word.A_ZERO_POINT: zero_points[0], Word.B_ZERO_POINT: zero_points[1]}
 
@@ -42,7 +43,7 @@ def _(kind: kinds.BatchMatMul, writer: ProgramWriter, operation: Operation) -> N
     tiles = dense.channel_tiles(shape[-1], isa.lanes, most)
     shared = all(size == 1 for size in b.shape[:-2])
     leading = () if shared else tuple(zip(shape[:-2], b_spread.strides[:-2], strict=True))
-    pack = packing.Pack(leading, depth, tiles)
+    pack = packing.Pack(leading, depth, tiles, real)
     factors = multipliers(writer.type(first), writer.type(second), writer.type(name), _last(kind, b))
     factors = np.broadcast_to(factors, shape[-1:]).astype(np.float32)
     blocks = _packed(writer, pack, b, header(words), factors, operation)
@@ -66,7 +67,8 @@ def _(kind: kinds.BatchMatMul, writer: ProgramWriter, operation: Operation) -> N
         width=width,
         block=0 if shared else pack.block(isa),
         starts=bool(starts),
-        far=largest >= SAFE_STEPS,
+        real=y.pixel if real else 0,
+        far=largest >= SAFE_STEPS and not real,
     )
     writer.step(kernel, [a.place, *starts, blocks, y.place], operation)
 
@@ -80,12 +82,7 @@ def _packed(
 ) -> Place:
     """Memory for blocks, and the step that fills it."""
     isa, outputs = writer.isa, b.shape[-2]
-    order = np.concatenate([isa.order(group).reshape(-1) for tile in pack.tiles for group in tile])
-    starts = np.repeat(
-        np.cumsum([0, *(group * isa.lanes for tile in pack.tiles for group in tile)])[:-1],
-        [group * isa.lanes for tile in pack.tiles for group in tile],
-    )
-    of_lanes = factors[np.minimum(order + starts, outputs - 1)]
+    of_lanes = factors[packing.outputs_of_lanes(pack, isa, outputs)]
     tables = packing.tables(pack, isa, outputs, b.strides[-2])
     constants = writer.block(b"".join(part.tobytes() for part in (head, of_lanes, tables)))
     name, size = operation.outputs[0], pack.blocks * pack.block(isa)

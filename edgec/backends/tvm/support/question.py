@@ -12,7 +12,7 @@ from edgec.ir.passes.integer_kinds import tied_operands
 
 EIGHT_BITS = ("int8", "uint8")
 
-_FLOAT_RESULTS = (kinds.Conv2D, kinds.TransposeConv2D, kinds.FullyConnected)
+_FLOAT_RESULTS = (kinds.Conv2D, kinds.TransposeConv2D, kinds.FullyConnected, kinds.BatchMatMul)
 """Kinds whose products of integers may be told in float32: that rounds the exact sums once, to nothing coarser."""
 
 
