@@ -6,7 +6,6 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import singledispatch
 from typing import TYPE_CHECKING
-from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -24,9 +23,6 @@ from edgec.ir import kinds
 from edgec.ir.graph import Graph, Operation, TensorType
 from edgec.ir.kinds import Kind
 from edgec.ir.kinds.windows import NO_PADDING, Padding2D
-
-if TYPE_CHECKING:
-    from edgec.backends.tvm.lowering.views import View
 
 if TYPE_CHECKING:
     from edgec.backends.tvm.lowering.views import View
@@ -62,8 +58,6 @@ class ProgramWriter:
         self._aliases: dict[str, _Alias] = {}
         self._laid: dict[str, Place] = {}
         self._delivered: set[str] = set()
-        self.views: dict[str, View] = {}
-        """Values that are not stored, only seen in another one, by those who move elements (`views.py`)."""
         self.views: dict[str, View] = {}
         """Values that are not stored, only seen in another one, by those who move elements (`views.py`)."""
 
