@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from edgec import toolchain
+from edgec.backends.tvm.dividing import is_divided
 from edgec.backends.tvm.planning import Plan
 from edgec.backends.tvm.program import Border, Place, Program, Step
 from edgec.backends.tvm.storage import ALIGNMENT
@@ -91,7 +92,8 @@ def steps_header(program: Program) -> str:
     for number, step in enumerate(program.steps):
         lines += _call(number, step, symbols[step.kernel], plan)
     lines += ["const struct edgec_step edgec_steps[] = {"]
-    lines += [f"    {{step_{number}, {step.kernel.units}}}," for number, step in enumerate(program.steps)]
+    for number, step in enumerate(program.steps):
+        lines.append(f"    {{step_{number}, {step.kernel.units}, {int(is_divided(step, program))}}},")
     lines += ["};", "", *_tensors("inputs", program.inputs), *_tensors("outputs", program.outputs)]
     sizes = f"{plan.size}, ARENA_ALIGNMENT, {len(program.constants)}"
     lines += [

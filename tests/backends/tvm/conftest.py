@@ -1,4 +1,5 @@
-"""Libraries are linked by Zig, which keeps what it builds of the C library: once, not once for each test."""
+"""What holds for all tests: libraries are linked by Zig, which keeps what it builds of the C library; and threads share
+steps however small, because those of tests are."""
 
 from __future__ import annotations
 
@@ -32,3 +33,10 @@ def model(tmp_path_factory) -> Path:
     path = tmp_path_factory.mktemp("digits") / "qdq.onnx"
     onnx.save(emitted.model if hasattr(emitted, "model") else emitted, path)
     return path
+
+
+@pytest.fixture(scope="session", autouse=True)
+def all_steps_divided():
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("edgec.backends.tvm.dividing.WORTH", 0)
+        yield

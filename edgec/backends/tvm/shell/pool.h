@@ -7,10 +7,12 @@
 
 struct edgec_pool;
 
-/* `call` does units [begin, end) of the `units` that the step has; any thread may do any of them. */
+/* `call` does units [begin, end) of the `units` that the step has; any thread may do any of them. divided: whether it is
+ * work enough to be shared. */
 struct edgec_step {
     void (*call)(const void *context, int32_t begin, int32_t end);
     int32_t units;
+    int32_t divided;
 };
 
 /* The model's steps. */
