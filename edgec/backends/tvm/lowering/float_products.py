@@ -18,6 +18,7 @@ from edgec.backends.tvm.lowering.program_writer import ProgramWriter, unsupporte
 from edgec.backends.tvm.phases import phases_of
 from edgec.backends.tvm.program import Place
 from edgec.backends.tvm.storage import Steps
+from edgec.backends.tvm.tiles import is_upright
 from edgec.ir import kinds
 from edgec.ir.graph import Graph, Operation
 from edgec.ir.kinds import Activation
@@ -104,16 +105,26 @@ class _Geometry:
     y: Steps
     taps: Steps
 
+    @property
+    def turned(self) -> _Geometry:
+        """With rows for columns."""
+        images, rows, columns = self.shape
+        return _Geometry((images, columns, rows), self.x.turned, self.y.turned, self.taps.turned)
+
 
 def _write_dense(
     writer: ProgramWriter, operations: Sequence[Operation], weights: _Weights, groups: int,
     geometry: _Geometry, pixel: int, places: tuple[Place, Place], epilogue: Epilogue, others: Sequence[Place],
 ) -> None:  # fmt: skip
-    count, height, width, depth = weights.stored.shape
+    stored = weights.stored
+    count, height, width, depth = stored.shape
     # The padding of a pixel may be written, but not the channels of the next group.
     size = pixel if groups == 1 else count // groups
     if (height, width) == (1, 1):
         geometry, epilogue = _in_one_row(geometry, epilogue)
+    if is_upright(*geometry.shape[1:]):
+        geometry, stored, height, width = geometry.turned, stored.swapaxes(1, 2), width, height
+        epilogue = replace(epilogue, others=tuple((n, w, h, c) for n, h, w, c in epilogue.others))
     images, rows, columns = geometry.shape
     outputs, pixels = tile_of(writer.isa, size, columns, images * rows * columns)
     kernel = FloatDense(
@@ -133,7 +144,7 @@ def _write_dense(
     )
     numbers = [weights.bias] if weights.scales is None else [weights.bias, weights.scales]
     constants = writer.block(float_dense.packed_constants(numbers, outputs, groups))
-    block = writer.block(float_dense.packed(weights.stored.reshape(count, -1), outputs, groups))
+    block = writer.block(float_dense.packed(stored.reshape(count, -1), outputs, groups))
     writer.step(kernel, [places[0], *others, constants, block, places[1]], *operations)
 
 
