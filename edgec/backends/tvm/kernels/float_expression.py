@@ -237,6 +237,16 @@ def _squared_difference(at: _Context, a: Expr, b: Expr) -> Expr:
     return at.product(difference, difference)
 
 
+def _is_no_number(at: _Context, x: Expr) -> Expr:
+    """Whether x != x, which TVM's simplifier takes for false."""
+    return at.math.is_nan(x) if at.is_real else x != x
+
+
+def _is_number(at: _Context, x: Expr) -> Expr:
+    """Whether x == x."""
+    return at.math.absolute(x) <= at.number(math.inf) if at.is_real else x == x
+
+
 def _leaky(at: _Context, x: Expr, slope: Expr) -> Expr:
     return select(x < at.number(0), at.product(x, slope), x)
 

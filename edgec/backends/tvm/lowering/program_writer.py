@@ -255,13 +255,13 @@ class ProgramWriter:
     def strides(self, name: str) -> Strides:
         """Of an input or output, in elements, along N, H, W, C of its image.
 
-        Only of 4 dimensions there are two orders (`edgec.ir.passes.transposes`).
+        Only of 3 and 4 dimensions there are two orders (`edgec.ir.passes.transposes`).
         """
         of = self.graph.type(name)
         if name in self.graph.layouts:
             shape, order = self.border(name).shape, self.graph.layouts[name]
-            assert len(shape) == 4, f"{name} has {len(shape)} dimensions in another order"
-            n, h, w, c = (int(np.prod(shape[axis + 1 :])) for axis in order)
+            assert len(shape) in (3, 4), f"{name} has {len(shape)} dimensions in another order"
+            n, h, w, c = (0, *(int(np.prod(shape[axis + 1 :])) for axis in order))[-4:]
             return n, h, w, c
         _, rows, columns, channels = image_shape(of)
         return rows * columns * channels, columns * channels, channels, 1
