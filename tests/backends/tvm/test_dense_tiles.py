@@ -14,14 +14,14 @@ pytest.importorskip("tvm")
 from tests.backends.tvm.compiled import HOST_RUNS_IT, differences, engine_of
 
 runs = pytest.mark.skipif(not HOST_RUNS_IT, reason="this machine lacks the instructions")
-CORE = Core(registers=32, products=2, loads=2, weights=1.5, latency=4, results=(4.5, 6.5, 9), tile=20)
+CORE = Core(registers=32, products=2, loads=2, weights=2.5, latency=4, results=(4.5, 6.5, 9), tile=20)
 
 
 @pytest.mark.parametrize("vectors", [1, 2, 3, 4, 5, 9, 72])
 @pytest.mark.parametrize("columns", [1, 7, 14, 49, 12544])
 @pytest.mark.parametrize("registers", [16, 32])
 def test_a_tile_fits_into_registers_and_into_the_row(vectors, columns, registers):
-    core = Core(registers, 2, 2, 1.5, 4, (4.5, 6.5, 9), 20)
+    core = Core(registers, 2, 2, 2.5, 4, (4.5, 6.5, 9), 20)
     width, most = cheapest_tile(core, vectors, columns, taps=1)
     assert 1 <= width <= columns and 1 <= most <= vectors
     assert width * most + most < registers
