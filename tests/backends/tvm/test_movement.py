@@ -138,7 +138,7 @@ def test_transposes(tmp_path):
             for order in ((0, 3, 1, 2), (0, 2, 3, 1)):
                 of = cases.type(shape, dtype)
                 cases.result(kinds.Transpose(order), [cases.value(of)])
-    assert_moved(cases, tmp_path)
+    assert_moved(cases, tmp_path, threads=2)
 
 
 def test_parts(tmp_path):
@@ -179,7 +179,7 @@ def test_what_is_put_together(tmp_path):
                 shape = tuple(size if at == axis else length for at, length in enumerate(of.shape))
                 names.append(cases.value(of.of_shape(shape)))
             cases.result(kinds.Concat(axis), [*names, names[0]])
-    assert_moved(cases, tmp_path)
+    assert_moved(cases, tmp_path, threads=2)
 
 
 def test_padding(tmp_path):
@@ -217,12 +217,12 @@ def test_repetitions(tmp_path):
     assert_moved(cases, tmp_path)
 
 
-@pytest.mark.parametrize("dtype", ["int32", "int64"])
-def test_indices(tmp_path, dtype):
+def test_indices(tmp_path):
     cases = Moving(6)
-    for where in ("input", "constant"):
+    turns = [(where, dtype) for where in ("input", "constant") for dtype in ("int32", "int64")]
+    for where, dtype in turns:
         for rank in (1, 2, 3, 4):
-            for count in (0, 1, 2, 3):
+            for count in (0, 3) if dtype == "int32" else (1, 2):
                 axis = int(cases.rng.integers(rank))
                 x = of_any(cases, rank)
                 bound = cases.builder.type(x).shape[axis]
