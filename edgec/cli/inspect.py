@@ -10,6 +10,7 @@ import click
 
 from edgec.cli import build
 from edgec.cli.json_output import failure, print_json
+from edgec.cli.summary import size
 from edgec.errors import EdgecError
 from edgec.spec import BuildSpec, Interface
 
@@ -21,7 +22,7 @@ _NAMED = 3  # operators that one remedy names
 
 @click.command(name="inspect", context_settings={"help_option_names": ["-h", "--help"]})
 @click.argument("model", type=click.Path(path_type=Path))
-@click.option("--target", "-t", "targets", multiple=True, metavar="NAME", help="Device with an Edge TPU.  [coral-usb]")
+@click.option("--target", "-t", "targets", multiple=True, metavar="NAME", help="Device to ask about.  [coral-usb]")
 @click.option("--all", "everything", is_flag=True, help="Show every operation, in the order of the file.")
 def command(
     model: Path,
@@ -37,10 +38,12 @@ def command(
     """Tell what a device would make of MODEL (.onnx) before anything is built. Needs no calibration data.
 
     For a target with an Edge TPU: which operations would run on it, where its part ends, what would make it longer,
-    and whether the weights fit on the chip. All of it is predicted.
+    and whether the weights fit on the chip. All of it is predicted. For a target that TVM makes machine code for: the
+    memory of a run, constants and code.
 
     \b
     edgec inspect model.onnx --target coral-usb
+    edgec inspect model.onnx --target rpi4
     """
     from edgec.cli.progress import listening
     from edgec.inspection.driver import inspect
@@ -64,8 +67,12 @@ def command(
         print_json(found.to_json())
     else:
         click.echo(f"{found.model.name} for {found.target}")
-        for line in mapping_lines(found.answers["mapping"], everything):
-            click.echo(line)
+        if "mapping" in found.answers:
+            for line in mapping_lines(found.answers["mapping"], everything):
+                click.echo(line)
+        if "machine_code" in found.answers:
+            for line in machine_code_lines(found.answers["machine_code"]):
+                click.echo(line)
     return 0
 
 
@@ -101,6 +108,24 @@ def mapping_lines(document: Mapping[str, Any], everything: bool) -> list[str]:
             f"    then {remedy['mapped']} of {len(operators)} operations and {_percent(remedy['macs_mapped'])} of the "
             f"multiplications ({remedy['gained']:+d} operations)"
         )
+    return lines
+
+
+def machine_code_lines(document: Mapping[str, Any]) -> list[str]:
+    """Sizes as text, and what is not computed in integers."""
+    steps = f"{document['kernels']} kernels for {document['steps']} steps, with {document['instruction_set']}"
+    lines = [
+        f"  through TVM, {_percent(document['int8_mac_fraction'])} of the multiplications in INT8",
+        f"  arena      {size(document['arena'])} for each run that goes on at a time",
+        f"  constants  {size(document['constants'])}, read-only, in the library",
+        f"  code       {size(document['code'])}: {steps}",
+    ]
+    for item in document["float_operations"][:_NAMED]:
+        lines.append(f"  in float   {item['operation']} {item['result']}: {item['reason']}")
+    if len(document["float_operations"]) > _NAMED:
+        lines.append(f"             and {len(document['float_operations']) - _NAMED} more")
+    if document["fallback"]:
+        lines.append(f"  plain      without a kernel made for it: {', '.join(document['fallback'])}")
     return lines
 
 

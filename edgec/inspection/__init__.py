@@ -3,9 +3,9 @@
 One module a question. Each has `applies(target)`, which says whether there is something to ask of a target, and
 `answer(model, target, given)`, which works on the model in its normal form and is called in a worker.
 
-mapping.py    which operations an Edge TPU would run
-structure.py  the INT8 form of a float model that nobody has calibrated yet
-driver.py     from a specification to the answers
+mapping.py       which operations an Edge TPU would run
+machine_code.py  what the model takes as machine code through TVM
+driver.py        from a specification to the answers
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from types import ModuleType
 
 from edgec.targets import Target
 
-QUESTIONS = ("mapping",)
+QUESTIONS = ("mapping", "machine_code")
 
 
 def questions(target: Target) -> dict[str, ModuleType]:

@@ -61,8 +61,9 @@ def inspect(
         if not questions(target):
             raise UsageError(
                 f"There is nothing to tell about target {target.name!r} before a build",
-                "What can be told is which operations an Edge TPU would run, and this target has none.",
-                "Choose --target coral-usb or coral-dev-board; `edgec build` tells the rest.",
+                "What can be told is which operations an Edge TPU would run, and what machine code through TVM would "
+                "take: this target has neither.",
+                "Choose another --target: `edgec targets` lists them; `edgec build` tells the rest.",
             )
         store = store or Store.default()
         with store.in_use(), store.scratch() as scratch:

@@ -22,7 +22,7 @@ def facts(lowered: Lowered, program: Program, library: Path, declared: Declared)
     in_float = lowered.in_float if declared.integer else ()
     return {
         **integer_facts(lowered.graph, lowered.in_float, declared),
-        "fallback": list(dict.fromkeys(node for step in _plain(program) for node in step.origin)),
+        "fallback": without_kernel(program),
         "operators": dict(sorted(Counter(step.kernel.family for step in program.steps).items())),
         "steps": len(program.steps),
         "kernels": len(program.symbols()),
@@ -31,6 +31,11 @@ def facts(lowered: Lowered, program: Program, library: Path, declared: Declared)
         "library_bytes": library.stat().st_size,
         "remarks": [*in_words(in_float), *_fallback_in_words(program)],
     }
+
+
+def without_kernel(program: Program) -> list[str]:
+    """Names of the nodes that are computed as their operator is defined."""
+    return list(dict.fromkeys(node for step in _plain(program) for node in step.origin))
 
 
 def _plain(program: Program) -> list[Step]:
