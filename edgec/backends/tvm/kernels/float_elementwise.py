@@ -12,7 +12,7 @@ from edgec.backends.tvm.kernels.float_expression import Expression, in_memory
 from edgec.backends.tvm.kernels.float_math import FloatMath
 
 _LINE = 4096
-"""Elements of a unit, where all lie one after the other."""
+"""Elements of a unit, where all lie one after the other: the last unit overlaps the one before."""
 
 
 @dataclass(frozen=True)
@@ -31,9 +31,6 @@ class Elementwise:
     def of(cls, expression: Expression, shape: Sequence[int], strides: Sequence[Sequence[int]]) -> Elementwise:
         """strides: of the operands, then of the result. Dimensions are made one where they are in all of them."""
         sizes, together = merged(shape, strides)
-        if len(sizes) == 1 and sizes[0] > _LINE:
-            # A line that threads can divide; the last part overlaps the one before.
-            return cls(expression, sizes, together[:-1], together[-1])
         return cls(expression, sizes, together[:-1], together[-1])
 
     @property
