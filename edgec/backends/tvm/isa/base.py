@@ -91,7 +91,7 @@ class InstructionSet(Protocol):
         ...
 
     def repacked(self, emitter: Emitter, words: Expr) -> list[Expr]:
-        """What `packed` makes of a vector's weights, computed when the model runs: int32 vectors, `weight_words` in all.
+        """What `packed` makes of a vector's weights, computed as the model runs: int32 vectors, `weight_words` in all.
 
         words: the 4 weights of each lane.
         """
