@@ -23,13 +23,17 @@ from tests.ir.conformance.refusals import AT_THE_BORDER, refusal
 
 pytestmark = pytest.mark.skipif(not HOST_RUNS_IT, reason="this machine lacks the instructions")
 
-PARTS = 6
+PARTS = 3
 """Libraries that all cases are divided into: compilers of C are started once for each."""
 
 
 def computed() -> list[Case]:
-    """Cases that are to be computed."""
-    return [case for case in all_cases() if case.claimed and refusal(case, "tvm") is None]
+    """Cases that are to be computed, but for those that write an operator out in others, which have cases, too."""
+    return [case for case in all_cases() if case.claimed and "_expanded" not in case.name and not _refused(case)]
+
+
+def _refused(case: Case) -> bool:
+    return refusal(case, "tvm") is not None
 
 
 def together(graphs: Mapping[str, Graph]) -> Graph:
