@@ -128,7 +128,7 @@ class Row:
             products = pixels * kernel.vectors * kernel.fetches
             groups = pixels * sum(len(tile) for tile in kernel.tiles)
         else:
-            tiles = kernel.units * kernel.tiles
+            tiles = kernel.units * kernel.tiles * kernel.height
             products = tiles * 4 * kernel.kernel_rows * len(kernel.window.products)
             groups = tiles * kernel.width
         constants = sum(place.size for place in self.step.operands if place.memory == "constants")
@@ -225,7 +225,7 @@ def described(step: Step) -> str:
         channels = f"{4 * kernel.words}->{16 * kernel.vectors}"
         shape = f"{channels} @{kernel.rows}x{kernel.columns}, tile {kernel.width}x{tiles}"
     elif isinstance(kernel, Depthwise):
-        shape = f"{kernel.pixel} @{kernel.rows}x{kernel.columns}, tile {kernel.width}"
+        shape = f"{kernel.pixel} @{kernel.rows}x{kernel.columns}, tile {kernel.height}x{kernel.width}"
     else:
         shape = ""
     return f"{kernel.family} {shape} {step.result}".replace("|", "")
