@@ -33,7 +33,7 @@ def require_claimed(
     engine; and what made weights smaller must not be undone. That shows in float32 which the model does not have, not
     in the size of the whole: weights that two layers want in different arrangements are rightly stored twice.
     """
-    if precision in INTEGER and not facts["int8_primitives"]:
+    if precision in INTEGER and not facts["int8_primitives"] and facts["float_primitives"]:
         raise InternalError(
             f"The artifact claims {precision}, but {engine} would compute all of it in float",
             f"None of its {facts['float_primitives']} convolutions and matrix products has an INT8 kernel there.",
