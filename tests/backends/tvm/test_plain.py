@@ -22,7 +22,7 @@ from edgec.backends.tvm.kernels.plain_definitions import element, line
 from edgec.backends.tvm.lowering.plain import write_plainly
 from edgec.backends.tvm.lowering.program_writer import ProgramWriter, write
 from edgec.runtime.engines.tvm import load
-from tests.backends.tvm.compiled import HOST_RUNS_IT, ISA, TARGET
+from tests.backends.tvm.compiled import HOST_RUNS_IT, ISA, TARGET, engine_of
 
 pytestmark = pytest.mark.skipif(not HOST_RUNS_IT, reason="this machine lacks the instructions")
 
@@ -159,3 +159,32 @@ def _cases() -> Plain:
     c.case(kinds.FullyConnected(), x, c.value(c.reals(5, 4)), c.value(c.reals(5)))
     c.case(kinds.OneHot(9000, 0), c.value(np.int64(8999)), c.value(np.float32(1)), c.value(np.float32(0)))
     return c
+
+
+def test_what_rules_refuse_is_computed_all_the_same(tmp_path):
+    """Products with weights that are computed, and those of integers, also where something follows them."""
+    builder, rng = GraphBuilder(), np.random.default_rng(5)
+    x, weights, matrix = (
+        builder.input(name, TensorType(shape, "float32"))
+        for name, shape in (("x", (1, 6, 6, 4)), ("w", (8, 3, 3, 4)), ("v", (5, 4)))
+    )
+    integers = builder.input("i", TensorType((3, 4), "int32"))
+    known = builder.constant("known", rng.integers(-5, 5, (6, 4)).astype(np.int32))
+    stored = builder.constant("stored", rng.integers(-99, 99, 8).astype(np.int32), Quantization.per_tensor(0.01, 0))
+    bias = builder.add(kinds.Dequantize(), [stored], "bias")
+    products = [
+        builder.add(kinds.Conv2D(), [x, weights, bias], "convolved"),
+        builder.add(kinds.FullyConnected(), [x, matrix], "multiplied"),
+        builder.add(kinds.FullyConnected(), [integers, known], "whole"),
+    ]
+    functions = ("sigmoid", "tanh", "abs")
+    graph = builder.finish(
+        [
+            builder.add(kinds.Unary(function), [name], function)
+            for function, name in zip(functions, products, strict=True)
+        ]
+    )
+    feeds = {
+        name: (rng.normal(size=graph.type(name).shape) * 3).astype(graph.type(name).dtype) for name in graph.inputs
+    }
+    _assert_equal(graph, feeds, {name: name for name in functions}, engine_of(graph, tmp_path).run(feeds))

@@ -77,7 +77,7 @@ def _grows(
             inside = all(reader.outputs[0] in group.members for reader in readers[name])
             if not inside or graph.type(name).shape != graph.type(group.last.outputs[0]).shape:
                 continue
-            product = not group.product and is_product(graph, operation)
+            product = not group.product and is_product(graph, operation, writers)
             if not product and not is_pointwise(graph, operation):
                 continue
             if not _fits(graph, {**group.members, name: operation}, group.product or (name if product else "")):
@@ -113,12 +113,22 @@ def is_pointwise(graph: Graph, operation: Operation) -> bool:
     return all(is_known(function, types[0].dtype) for function, *_ in _functions(graph, operation))
 
 
-def is_product(graph: Graph, operation: Operation) -> bool:
+def is_product(graph: Graph, operation: Operation, writers: Mapping[str, Operation]) -> bool:
     """Whether an operation is a product of float32 whose kernel computes an expression of its result."""
     types = [graph.type(name) for name in (*operation.inputs, *operation.outputs)]
     if not isinstance(operation.kind, PRODUCTS) or any(item.dtype != "float32" for item in types):
         return False
-    return types[-1].rank <= 4
+    return types[-1].rank <= 4 and knows_weights(graph, operation, writers)
+
+
+def knows_weights(graph: Graph, operation: Operation, writers: Mapping[str, Operation]) -> bool:
+    """Whether weights and bias of a product are constants, or integers behind a Dequantize that are."""
+    for name in operation.inputs[1:]:
+        maker = writers.get(name)
+        stored = maker.inputs[0] if maker is not None and isinstance(maker.kind, kinds.Dequantize) else name
+        if graph.constant(stored) is None:
+            return False
+    return True
 
 
 def expression_of(graph: Graph, operations: Sequence[Operation], product: str = "") -> tuple[Expression, list[str]]:

@@ -13,7 +13,7 @@ from edgec.backends.tvm.kernels.float_dense import Channels, Epilogue, FloatDens
 from edgec.backends.tvm.kernels.float_depthwise import FloatDepthwise, width_of
 from edgec.backends.tvm.kernels.float_expression import Expression
 from edgec.backends.tvm.lowering.float_elementwise import spread_view, write_expression
-from edgec.backends.tvm.lowering.float_fusion import PRODUCTS, activated, expression_of
+from edgec.backends.tvm.lowering.float_fusion import PRODUCTS, activated, expression_of, knows_weights
 from edgec.backends.tvm.lowering.program_writer import ProgramWriter, unsupported, write_float
 from edgec.backends.tvm.phases import phases_of
 from edgec.backends.tvm.program import Place
@@ -193,7 +193,9 @@ class _Weights:
 
     @classmethod
     def of(cls, writer: ProgramWriter, operation: Operation) -> _Weights:
-        """Raises UnsupportedOp where they are computed."""
+        """Raises UnsupportedOp where they are computed, or are no real numbers."""
+        if writer.type(operation.inputs[0]).dtype != "float32":
+            raise unsupported(operation)
         found = [_constant(writer, name) for name in operation.inputs[1:3]]
         if any(tensor is None for tensor in found):
             raise unsupported(operation)
@@ -219,13 +221,15 @@ def _constant(writer: ProgramWriter, name: str) -> Tensor | None:
 def stored_constants(graph: Graph) -> set[str]:
     """What Dequantize makes of constants that only products of float32 read, as weights and biases: it need not be
     computed, the products read the integers."""
-    readers, found = graph.consumers(), set()
+    readers, writers, found = graph.consumers(), graph.producers(), set()
     for operation in graph.operations:
         name = operation.outputs[0]
         if not isinstance(operation.kind, kinds.Dequantize) or graph.constant(operation.inputs[0]) is None:
             continue
         only = all(
-            isinstance(reader.kind, (*PRODUCTS, kinds.TransposeConv2D)) and reader.inputs[0] != name
+            isinstance(reader.kind, (*PRODUCTS, kinds.TransposeConv2D))
+            and reader.inputs[0] != name
+            and knows_weights(graph, reader, writers)
             for reader in readers[name]
         )
         if only and name not in graph.outputs:
