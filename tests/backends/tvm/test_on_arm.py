@@ -136,7 +136,8 @@ DENSE = {
     "rpi5": (0.8, 0), "rpi4": (0.8, 0.03), "rpi3": (0.7, 0.06), "aarch64-generic": (0.7, 0.14), "rpi2": (0.5, 0.06),
 }  # fmt: skip
 DEPTHWISE = {
-    "rpi5": (0.15, 0.12), "rpi4": (0.35, 0.2), "rpi3": (0.35, 0.2), "aarch64-generic": (0.35, 0.2), "rpi2": (0.2, 0.3),
+    "rpi5": (0.15, 0.2), "rpi4": (0.35, 0.25), "rpi3": (0.35, 0.25), "aarch64-generic": (0.35, 0.25),
+    "rpi2": (0.2, 0.3),
 }  # fmt: skip
 """Of the instructions of an inner loop: the least part that multiplies, and the most that touches the stack."""
 
