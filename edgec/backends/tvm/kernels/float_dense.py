@@ -307,7 +307,7 @@ def tile_of(isa: InstructionSet, size: int, columns: int, pixels: int) -> tuple[
     """
     if pixels == 1:
         return Channels.of(size, isa.lanes, _VECTORS_OF_A_PIXEL), 1
-    # With 16 registers, LLVM loads an input ahead: a tile that leaves no place for that spills, and takes a third longer.
+    # With 16 registers, LLVM loads an input ahead: a tile that leaves no place for it spills, and takes a third longer.
     spare = 1 if isa.registers >= 32 else 2
     found: list[tuple[float, Channels, int]] = []
     for most in range(1, _MOST_VECTORS + 1):
