@@ -35,7 +35,7 @@ class TVM:
     name: str = "tvm"
     tools: tuple[str, ...] = _PACKAGES
     precisions: tuple[Precision, ...] = ("int8", "mixed", "float")
-    profiles: tuple[Profile, ...] = ("strict",)
+    profiles: tuple[Profile, ...] = ("strict", "islands")
     activation_bits: tuple[int, ...] = (8,)
     against_16_bits: str = "its kernels multiply 8 bits by 8 bits"
     against_emulation: str = ""
