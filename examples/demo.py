@@ -32,12 +32,15 @@ OUTPUT = Path("dist")
 SHOWN = (
     ("digits_cnn", "host", "openvino"),
     ("digits_cnn", "host", "tflite"),
+    ("digits_cnn", "host", "tvm"),
     ("digits_cnn", "coral-usb", "edgetpu"),
     ("efficientnet_lite0", "host", "openvino"),
     ("efficientnet_lite0", "host", "tflite"),
-    ("efficientnet_lite0", "rpi4", "tflite"),
+    ("efficientnet_lite0", "host", "tvm"),
+    ("efficientnet_lite0", "rpi4", "tvm"),
     ("ppocr_cls", "host", "openvino"),
     ("ppocr_cls", "host", "tflite"),
+    ("ppocr_cls", "host", "tvm"),
 )
 """Model, target, backend."""
 
@@ -62,8 +65,10 @@ def main() -> None:
     console.print(table(rows))
     for _, built in rows:
         console.print(f"report: {built.report}")
-    if rows and rows[0][1].artifact:
-        console.print(f"\nOn a device with numpy and openvino: python3 {rows[0][1].artifact.path} selftest")
+    for _, built in rows:
+        if built.artifact is not None and built.backend == "tvm":
+            console.print(f"\nOn a device with numpy and nothing else: python3 {built.artifact.path} selftest")
+            break
     if without:
         console.print("\n[yellow]Not built, because something is not installed:[/]")
         for text in without:
