@@ -16,14 +16,19 @@ from pathlib import Path
 from typing import Any
 
 from model_zoo.case import Case, onnx_runtime
+from model_zoo.fetch import CASES
 
 import edgec
 import edgec.runtime
 from edgec.errors import ParityGateError
 from edgec.result import TargetBuild
 
-BACKENDS = ("openvino", "tflite")
+BACKENDS = ("openvino", "tflite", "tvm")
 """The host's, its first one first."""
+
+FEW: Mapping[str, tuple[str, ...]] = {"tvm": ("digits_cnn", "mtcnn_onet", "silero_vad_16k")}
+"""Models that are recorded of a backend, where it is not all of them: what a build's time goes into is quantizing, which
+is measured with the others. These are quick, and have several outputs, a state, and layers left in float."""
 
 UNEXPLAINED = "say why"
 _HEAD = """# What every real model reached, measured by `python tests/e2e/record.py`. Written by hand: profile, force,
@@ -64,6 +69,11 @@ class Record:
     reason: str = UNEXPLAINED
     short: str = ""
     measured: Mapping[int, Measurement] = field(default_factory=dict)
+
+
+def models_of(backend: str) -> list[str]:
+    """The models that are recorded of a backend."""
+    return [name for name in CASES if name in FEW.get(backend, CASES)]
 
 
 def records_of(backend: str) -> Path:

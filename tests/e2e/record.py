@@ -33,6 +33,7 @@ from measurement import (
     Measurement,
     Record,
     measure,
+    models_of,
     read_records,
     records_of,
     short_of,
@@ -51,7 +52,9 @@ ONE_THREAD = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("models", nargs="*", metavar="MODEL", help=f"default: all; of {', '.join(CASES)}")
+    parser.add_argument(
+        "models", nargs="*", metavar="MODEL", help=f"default: all that are recorded; of {', '.join(CASES)}"
+    )
     parser.add_argument("--seeds", default="0,1,2", help="default: 0,1,2")
     parser.add_argument("--backend", choices=BACKENDS, default=BACKENDS[0], help=f"default: {BACKENDS[0]}")
     parser.add_argument("--jobs", type=int, default=1, help="so many at a time (default: 1)")
@@ -67,7 +70,7 @@ def main() -> None:
         parser.error(f"no such model: {', '.join(sorted(unknown))}")
     path = records_of(arguments.backend)
     records = read_records(path)
-    names = arguments.models or list(CASES)
+    names = arguments.models or models_of(arguments.backend)
     if arguments.show:
         print(overview({name: records[name] for name in names if name in records}))
         return
