@@ -27,8 +27,8 @@ BACKENDS = ("openvino", "tflite", "tvm")
 """The host's, its first one first."""
 
 FEW: Mapping[str, tuple[str, ...]] = {"tvm": ("digits_cnn", "mtcnn_onet", "silero_vad_16k")}
-"""Models that are recorded of a backend, where it is not all of them: what a build's time goes into is quantizing, which
-is measured with the others. These are quick, and have several outputs, a state, and layers left in float."""
+"""Models that are recorded of a backend, where it is not all of them: a build spends its time on quantizing, which is
+measured with the others. These are quick, and have several outputs, a state, and layers left in float."""
 
 UNEXPLAINED = "say why"
 _HEAD = """# What every real model reached, measured by `python tests/e2e/record.py`. Written by hand: profile, force,
