@@ -15,6 +15,7 @@ from edgec.ir.graph import Graph
 from edgec.ir.reference import execute
 from edgec.runtime.engines.tvm import TVMEngine, load
 from edgec.targets import host_features, load_target
+from tests.backends.tvm.guarded import Guarded
 
 ISA = "avx512_vnni"
 TARGET = load_target("x86-64-vnni")
@@ -30,14 +31,14 @@ def runs_here(isa: str) -> bool:
 HOST_RUNS_IT = runs_here(ISA)
 
 
-def engine_of(graph: Graph, folder: Path, threads: int = 1, isa: str = ISA) -> TVMEngine:
-    """The graph, compiled for an instruction set and loaded."""
+def engine_of(graph: Graph, folder: Path, threads: int = 1, isa: str = ISA) -> Guarded:
+    """The graph, compiled for an instruction set and loaded; it faults where it leaves its memory."""
     path = folder / "model.so"
     build_program(program_of(graph, named(isa)), isa, X86[isa], path)
-    return load({path.name: path.read_bytes()}, {}, threads)
+    return Guarded(load({path.name: path.read_bytes()}, {}, threads))
 
 
-def differences(graph: Graph, engine: TVMEngine, feeds: Mapping[str, np.ndarray]) -> dict[str, int]:
+def differences(graph: Graph, engine: TVMEngine | Guarded, feeds: Mapping[str, np.ndarray]) -> dict[str, int]:
     """How many elements of each output are not what the reference executor gives.
 
     feeds: in the graph's own order of dimensions.

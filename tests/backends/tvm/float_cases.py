@@ -82,7 +82,6 @@ class FloatCases:
         """Those, compiled for this machine."""
         graph = self.finish()
         engine = engine_of(graph, folder, threads, isa)
-        engine._memory[:] = 0xFF
         return self.wrong(execute(graph, self.feeds), engine.run(self.feeds))
 
 

@@ -110,6 +110,15 @@ def steps_beyond_32_bits_saturate(cases: Cases) -> None:
         computed(cases, kinds.Binary(function), [a, b], scale=1e-6)  # type: ignore[arg-type]
 
 
+def nothing_divided_by_nothing(cases: Cases) -> None:
+    """The reference makes the integer 0 of it."""
+    x = cases.activations((1, 8, 8, 40))
+    divisors = np.where(np.arange(40) % 2, 7, -3).astype(np.int8)
+    c = cases.builder.constant("c", divisors, Quantization.per_tensor(0.1, 7))
+    for _ in range(3):
+        computed(cases, kinds.Binary("div"), [x, c])
+
+
 def functions_through_several_operations(cases: Cases) -> None:
     """x * sigmoid(x), and the like: nothing in between is stored, unless somebody else reads it."""
     for shape in ((1, 5, 6, 20), (130,)):
@@ -155,6 +164,7 @@ WRITERS = (
     constants_as_operands,
     the_larger_and_the_smaller_on_one_grid,
     steps_beyond_32_bits_saturate,
+    nothing_divided_by_nothing,
 )
 
 

@@ -2,6 +2,12 @@
 
 from __future__ import annotations
 
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -57,3 +63,15 @@ def test_a_chain_takes_two_values():
 def test_a_result_never_lies_over_its_operands():
     made = plan({"x": Lifetime(64, 0, 1), "y": Lifetime(64, 1, 2)})
     assert made.offsets["x"] != made.offsets["y"]
+
+
+@pytest.mark.parametrize(("at_end", "offset"), [(True, 100), (False, -1)])
+def test_memory_of_tests_ends_where_it_ends(at_end, offset):
+    """The premise of every test that runs a library in it: a byte beyond is a fault."""
+    script = (
+        "import ctypes\nfrom tests.backends.tvm.guarded import _Region\n"
+        f"region = _Region(100, {at_end})\nregion.bytes[:] = 7\n"
+        f"ctypes.c_uint8.from_address(region.address + {offset}).value\n"
+    )
+    done = subprocess.run([sys.executable, "-c", script], cwd=Path(__file__).parents[3], capture_output=True)
+    assert done.returncode == -signal.SIGSEGV
