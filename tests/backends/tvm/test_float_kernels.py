@@ -99,6 +99,15 @@ def what_follows_a_product_is_computed_with_it(cases: FloatCases) -> None:
     x = cases.computed((9, 21))
     made = cases.builder.add(kinds.FullyConnected(), [x, cases.weights(10, 21)], "product")
     cases.case(kinds.Binary("add"), made, cases.constant((10,)), label="a row is added")
+    # What the caller has ends with its last channel, whatever the result's pixels have room for.
+    for outputs in (1, 5, 18):
+        made = cases.builder.add(kinds.FullyConnected(), [x, cases.weights(outputs, 21)], "product")
+        cases.case(kinds.Binary("add"), made, cases.input((9, outputs)), label=f"{outputs} of the caller's are added")
+    # Pixels of truths are longer than those of numbers.
+    for groups in (1, 5):
+        x = cases.computed((1, 6, 7, 5))
+        made = cases.builder.add(kinds.Conv2D(groups=groups), [x, cases.weights(5, 3, 3, 5 // groups)], "product")
+        cases.case(kinds.Binary("greater"), made, cases.computed((1, 4, 5, 5)), label=f"compared, {groups} groups")
 
 
 def weights_that_are_stored_as_integers(cases: FloatCases) -> None:

@@ -19,6 +19,7 @@ from edgec.backends.tvm.emitter import (
 )
 from edgec.backends.tvm.isa.base import InstructionSet
 from edgec.backends.tvm.kernels.float_math import FloatMath
+from edgec.backends.tvm.storage import SLACK
 
 ACCUMULATORS = 4
 """Independent sums: as many additions are under way at once, and sums of many numbers lose less to rounding."""
@@ -30,12 +31,15 @@ Element = Callable[[Expr], Expr]
 """The vector of what is reduced, at an offset into the line. Lanes behind the line's end may hold anything."""
 
 
-def reading_lanes(isa: InstructionSet, size: int) -> int:
-    """Lanes of vectors that read a line, and its pixel's padding: up to 64 bytes behind the line (`storage.SLACK`)."""
-    lanes = 4
-    while lanes < min(size, isa.lanes):
+def reading_lanes(isa: InstructionSet, size: int, itemsize: int = 4) -> int:
+    """Lanes of vectors that read a line, and its pixel's padding: up to 64 bytes behind the line (`storage.SLACK`).
+
+    itemsize: bytes of an element.
+    """
+    lanes, most = 4, min(isa.lanes, SLACK // itemsize)
+    while lanes < min(size, most):
         lanes *= 2
-    return min(lanes, isa.lanes)
+    return min(lanes, most)
 
 
 def writing_lanes(isa: InstructionSet, size: int) -> int:

@@ -15,6 +15,7 @@ from edgec.backends.tvm.kernels.float_expression import Expression
 from edgec.backends.tvm.lowering.float_elementwise import spread_view, write_expression
 from edgec.backends.tvm.lowering.float_fusion import PRODUCTS, activated, expression_of, knows_weights
 from edgec.backends.tvm.lowering.program_writer import ProgramWriter, unsupported, write_float
+from edgec.backends.tvm.lowering.views import View
 from edgec.backends.tvm.phases import phases_of
 from edgec.backends.tvm.program import Place
 from edgec.backends.tvm.storage import Steps
@@ -80,8 +81,11 @@ def write_product(writer: ProgramWriter, operations: Sequence[Operation]) -> Non
         stride, dilation, padding, groups = kind.stride, kind.dilation, kind.padding, kind.groups
     weights = _Weights.of(writer, product)
     source, name = product.inputs[0], last.outputs[0]
-    epilogue, others = _epilogue(writer, product, operations)
+    epilogue, views = _epilogue(writer, product, operations)
     x, y = writer.storage(source), writer.declare(last)
+    others = [view.place for view in views]
+    # Elements of a pixel that all values have room for: the caller's arrays end with the last channel.
+    room = max(y.shape[3], min([y.pixel, *(view.pixel for view in views if view.strides and view.strides[-1])]))
     geometry = _Geometry(
         (y.shape[0], y.shape[1], y.shape[2]),
         Steps(x.steps.image, x.steps.row * stride[0], x.pixel * stride[1]),
@@ -90,9 +94,10 @@ def write_product(writer: ProgramWriter, operations: Sequence[Operation]) -> Non
     )
     places = writer.corner(source, padding), writer.corner(name)
     if groups > 1 and groups == len(weights.stored) == x.shape[3]:
-        _write_depthwise(writer, operations, weights, kind, geometry, y.pixel, places, epilogue, others)
+        pixel, room = x.pixel, min(x.pixel, room)
+        _write_depthwise(writer, operations, weights, kind, geometry, (pixel, room), places, epilogue, others)
     else:
-        _write_dense(writer, operations, weights, groups, geometry, y.pixel, places, epilogue, others)
+        _write_dense(writer, operations, weights, groups, geometry, room, places, epilogue, others)
 
 
 @dataclass(frozen=True)
@@ -114,12 +119,13 @@ class _Geometry:
 
 def _write_dense(
     writer: ProgramWriter, operations: Sequence[Operation], weights: _Weights, groups: int,
-    geometry: _Geometry, pixel: int, places: tuple[Place, Place], epilogue: Epilogue, others: Sequence[Place],
+    geometry: _Geometry, room: int, places: tuple[Place, Place], epilogue: Epilogue, others: Sequence[Place],
 ) -> None:  # fmt: skip
+    """room: elements of a pixel of the result, and of the others, that may be written and read."""
     stored = weights.stored
     count, height, width, depth = stored.shape
     # The padding of a pixel may be written, but not the channels of the next group.
-    size = pixel if groups == 1 else count // groups
+    size = room if groups == 1 else count // groups
     if (height, width) == (1, 1):
         geometry, epilogue = _in_one_row(geometry, epilogue)
     if is_upright(*geometry.shape[1:]):
@@ -150,13 +156,15 @@ def _write_dense(
 
 def _write_depthwise(
     writer: ProgramWriter, operations: Sequence[Operation], weights: _Weights,
-    kind: kinds.Conv2D | kinds.FullyConnected, geometry: _Geometry, pixel: int, places: tuple[Place, Place],
-    epilogue: Epilogue, others: Sequence[Place],
+    kind: kinds.Conv2D | kinds.FullyConnected, geometry: _Geometry, sizes: tuple[int, int],
+    places: tuple[Place, Place], epilogue: Epilogue, others: Sequence[Place],
 ) -> None:  # fmt: skip
+    """sizes: elements of a pixel of x, and how many of a pixel all values have room for."""
     assert isinstance(kind, kinds.Conv2D)
+    pixel, room = sizes
     images, rows, columns = geometry.shape
     window = (weights.stored.shape[1], weights.stored.shape[2])
-    outputs = Channels.of(pixel, writer.isa.lanes, 1)
+    outputs = Channels.of(room, writer.isa.lanes, 1)
     kernel = FloatDepthwise(
         images,
         rows,
@@ -239,8 +247,8 @@ def stored_constants(graph: Graph) -> set[str]:
 
 def _epilogue(
     writer: ProgramWriter, product: Operation, operations: Sequence[Operation]
-) -> tuple[Epilogue, list[Place]]:
-    """What follows a product, and where its other operands are."""
+) -> tuple[Epilogue, list[View]]:
+    """What follows a product, and its other operands."""
     assert isinstance(product.kind, kinds.Conv2D | kinds.FullyConnected)
     name, last = product.outputs[0], operations[-1].outputs[0]
     rest = [item for item in operations if item is not product]
@@ -249,7 +257,7 @@ def _epilogue(
     expression, operands = expression_of(writer.graph, rest, name)
     views = [spread_view(writer, operand, writer.type(last).shape) for operand in operands[1:]]
     strides = tuple(_of_image(view.strides) for view in views)
-    return Epilogue(activated(expression, product.kind.activation), strides), [view.place for view in views]
+    return Epilogue(activated(expression, product.kind.activation), strides), views
 
 
 def _plain_epilogue(activation: Activation) -> Epilogue:

@@ -41,6 +41,6 @@ def _(kind: kinds.Reduce, writer: ProgramWriter, operation: Operation) -> None:
         size,
         channels,
         count=math.prod(of.shape[axis] for axis in kind.axes),
-        lanes=reading_lanes(writer.isa, size) if channels else writing_lanes(writer.isa, size),
+        lanes=reading_lanes(writer.isa, size, x.itemsize) if channels else writing_lanes(writer.isa, size),
     )
     writer.step(kernel, [x.place, y.place], operation, result=name)
