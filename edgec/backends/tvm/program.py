@@ -12,6 +12,10 @@ import numpy as np
 from edgec.backends.tvm.kernels.base import Kernel
 from edgec.backends.tvm.planning import Lifetime, Plan, plan
 from edgec.backends.tvm.storage import Storage
+from edgec.errors import UnsupportedOp
+
+_REACH = 2**31 - 1
+"""Elements of a value, and bytes of constants: code reaches those by 32 bits too."""
 
 
 @dataclass(frozen=True)
@@ -91,6 +95,20 @@ class Program:
 
     def plan(self) -> Plan:
         return plan(self.lifetimes())
+
+
+def require_offsets(program: Program) -> None:
+    """Raises UnsupportedOp for what is larger than offsets reach: kernels count elements in int32."""
+    elements = {name: storage.size // storage.itemsize for name, storage in program.storages.items()}
+    elements |= {border.name: math.prod(border.shape) for border in (*program.inputs, *program.outputs)}
+    elements["The block of constants, in bytes,"] = len(program.constants)
+    name, most = max(elements.items(), key=lambda item: item[1])
+    if most > _REACH:
+        raise UnsupportedOp(
+            "The model is too large for the kernels of tvm",
+            f"{name} has {most:,} elements, and they count up to {_REACH:,}.",
+            "Fix smaller dimensions with --shape, or choose another --backend.",
+        )
 
 
 def lifetimes(steps: Sequence[Step], storages: Mapping[str, Storage]) -> dict[str, Lifetime]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from edgec.errors import UnsupportedOp
 from edgec.ir import kinds
 from edgec.ir.builder import GraphBuilder
 from edgec.ir.graph import Graph, Quantization, TensorType
@@ -326,3 +327,12 @@ def test_what_several_operations_move_is_moved_once(tmp_path):
     assert_moved(cases, tmp_path)
     steps = program_of(cases.finish(), named(ISA)).steps
     assert len([step for step in steps if step.kernel.family in ("move", "transpose")]) <= 3 + 2 * len(cases.outputs)
+
+
+@pytest.mark.parametrize("shape", [(2**31,), (1, 2**16, 2**16, 3)])
+def test_what_offsets_do_not_reach_is_refused(shape):
+    b = GraphBuilder()
+    x = b.input("huge", TensorType(shape, "uint8"))
+    graph = b.finish([b.add(kinds.Reverse((0,)), [x], "turned")])
+    with pytest.raises(UnsupportedOp, match="too large"):
+        program_of(graph, named(ISA))

@@ -16,7 +16,7 @@ from edgec.backends.tvm.kernels.borders import Border as BorderKernel
 from edgec.backends.tvm.kernels.movement import Move
 from edgec.backends.tvm.lowering.ahead import looking_ahead
 from edgec.backends.tvm.phases import border_for
-from edgec.backends.tvm.program import Border, Place, Program, Step
+from edgec.backends.tvm.program import Border, Place, Program, Step, require_offsets
 from edgec.backends.tvm.storage import SLACK, Storage, covering, image_shape, small_pixel, vector_pixel
 from edgec.errors import UnsupportedOp
 from edgec.ir import kinds
@@ -62,13 +62,16 @@ class ProgramWriter:
         """Values that are not stored, only seen in another one, by those who move elements (`views.py`)."""
 
     def finish(self) -> Program:
-        """The program: what is still to be delivered is copied to the caller's arrays."""
+        """The program: what is still to be delivered is copied to the caller's arrays. Raises UnsupportedOp where it
+        is too large."""
         for name in self.graph.outputs:
             if name not in self._delivered:
                 self._copied(name)
         inputs, outputs = (tuple(map(self.border, names)) for names in (self.graph.inputs, self.graph.outputs))
         constants = bytes(self._constants.content)
-        return Program(inputs, outputs, looking_ahead(self._steps), dict(self._storages), constants)
+        program = Program(inputs, outputs, looking_ahead(self._steps), dict(self._storages), constants)
+        require_offsets(program)
+        return program
 
     # --- values ---
 
