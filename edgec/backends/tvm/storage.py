@@ -94,11 +94,6 @@ class Storage:
         """Whether all pixels lie one after the other."""
         return not self.border.any
 
-    @property
-    def is_contiguous(self) -> bool:
-        """Whether all elements lie one after the other, as in the caller's arrays."""
-        return self.is_flat and (self.pixel == self.shape[3] or self.shape[:3] == (1, 1, 1))
-
     def strides(self, rank: int) -> tuple[int, ...]:
         """Elements from one index to the next along the last dimensions of a value of that rank, at most 4 of them."""
         steps = self.steps

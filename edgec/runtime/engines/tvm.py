@@ -122,9 +122,9 @@ def _declared(library: ctypes.CDLL) -> ctypes.CDLL:
 
 def _fitting(array: np.ndarray, dtype: np.dtype) -> np.ndarray:
     """The array as the library reads it: itself, in most cases."""
-    if array.dtype == dtype and array.flags.c_contiguous:
+    if array.dtype == dtype and array.flags.c_contiguous and array.flags.aligned:
         return array
-    return np.ascontiguousarray(array, dtype)
+    return np.require(array, dtype, ["C", "ALIGNED"])
 
 
 def _address(array: np.ndarray) -> int:

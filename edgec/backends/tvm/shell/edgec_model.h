@@ -46,7 +46,8 @@ void edgec_pool_destroy(struct edgec_pool *pool);
 
 /* Run once.
  *
- * inputs, outputs: one array each, in the order of the description. They may lie anywhere, but not over each other.
+ * inputs, outputs: one array each, in the order of the description. They may lie anywhere that suits their elements
+ * (a float32 at a multiple of 4 bytes), but not over each other.
  * arena: arena_bytes of memory, aligned to arena_alignment. Nothing in it has to be kept between runs.
  * pool: NULL to compute in this thread alone. The results are the same for every number of threads.
  *
