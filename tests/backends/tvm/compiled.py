@@ -17,10 +17,12 @@ from edgec.runtime.engines.tvm import TVMEngine, load
 from edgec.targets import host_features, load_target
 from tests.backends.tvm.guarded import Guarded
 
-ISA = "avx512_vnni"
-TARGET = load_target("x86-64-vnni")
-X86 = {ISA: TARGET, "avx_vnni": load_target("x86-64-avx-vnni"), "avx2": load_target("x86-64-v3")}
-"""Instruction sets of x86, each with a target that gets it."""
+X86 = {
+    "avx512_vnni": load_target("x86-64-vnni"),
+    "avx_vnni": load_target("x86-64-avx-vnni"),
+    "avx2": load_target("x86-64-v3"),
+}
+"""Instruction sets of x86, the best first, each with a target that gets it."""
 
 
 def runs_here(isa: str) -> bool:
@@ -28,6 +30,10 @@ def runs_here(isa: str) -> bool:
     return platform.machine() == NEEDED[isa][0] and NEEDED[isa][1] <= set(host_features())
 
 
+ISA = next((isa for isa in X86 if runs_here(isa)), "avx512_vnni")
+"""The best one that runs here: what tests take that are about no instruction set."""
+
+TARGET = X86[ISA]
 HOST_RUNS_IT = runs_here(ISA)
 
 

@@ -23,6 +23,7 @@ pytest.importorskip("tvm")
 
 from edgec.backends.tvm.backend import BACKEND
 from edgec.backends.tvm.lowering import lowered_graph
+from tests.backends.tvm import symbols
 
 PROGRAM = Path(__file__).parents[3] / "examples/c/main.c"
 FREE_OF_A_SYSTEM = {"memset", "memcpy", "memmove", "__aeabi_memset", "__aeabi_memcpy", "__aeabi_memclr"}
@@ -41,8 +42,7 @@ def lowered(request, model, tmp_path_factory):
 
 def test_it_needs_no_operating_system(lowered):
     _, folder = lowered
-    said = subprocess.run(["nm", "--undefined-only", folder / "model.o"], capture_output=True, text=True, check=True)
-    wanted = {line.split()[-1] for line in said.stdout.splitlines()}
+    wanted = symbols.wanted(folder / "model.o")
     assert {name for name in wanted if not UNWINDING.fullmatch(name)} <= FREE_OF_A_SYSTEM
 
 
