@@ -336,3 +336,13 @@ def test_what_offsets_do_not_reach_is_refused(shape):
     graph = b.finish([b.add(kinds.Reverse((0,)), [x], "turned")])
     with pytest.raises(UnsupportedOp, match="too large"):
         program_of(graph, named(ISA))
+
+
+def test_constant_positions_beyond_the_end_read_nothing_beyond_it(tmp_path):
+    b, rows = GraphBuilder(), np.arange(24, dtype=np.float32).reshape(4, 6)
+    x = b.input("x", TensorType(rows.shape, "float32"))
+    beyond = [np.array(10**6, np.int64), np.array([1, 10**6], np.int64), np.array([10**6, 0, 2], np.int64)]
+    outputs = [b.add(kinds.Gather(0), [x, b.constant("i", item)], "y") for item in beyond]
+    found = engine_of(b.finish(outputs), tmp_path).run({"x": rows})
+    for name, positions in zip(outputs, beyond, strict=True):
+        np.testing.assert_array_equal(found[name], rows[np.minimum(positions, 3)])

@@ -256,6 +256,8 @@ def _(kind: kinds.Gather, writer: ProgramWriter, operation: Operation) -> None:
     source, positions = operation.inputs
     x, axis, lead = read(writer, source), kind.axis, kind.batch_dims
     known = writer.graph.constant(positions)
+    if known is not None:  # as of positions that are computed, those beyond the ends are those at the ends
+        known = np.clip(known, 0, x.shape[axis] - 1)
     if known is not None and not lead and known.size == 1:
         begin = [int(known.item()) if at == axis else 0 for at in range(len(x.shape))]
         part = x.part(begin, [1 if at == axis else size for at, size in enumerate(x.shape)])
