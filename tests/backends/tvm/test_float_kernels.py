@@ -286,9 +286,11 @@ WRITERS = (
 )
 
 
-@pytest.mark.parametrize("isa", [isa for isa in ("avx512_vnni", "avx2") if runs_here(isa)])
+@pytest.mark.parametrize("isa", ["avx512_vnni", "avx2"])
 def test_kernels_are_near_the_reference(tmp_path, isa):
     """With vectors of 16 and of 8, one thread and two, other random cases."""
+    if not runs_here(isa):
+        pytest.skip(f"this machine lacks the instructions of {isa}")
     cases = FloatCases(list(X86).index(isa))
     for write in WRITERS:
         write(cases)

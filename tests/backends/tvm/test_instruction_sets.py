@@ -55,9 +55,11 @@ SPILLS = {"avx512_vnni": 2, "avx_vnni": 0, "avx2": 14}
 which multiplies twice as many vectors of activations and weights, seven of 14."""
 
 
-@pytest.mark.parametrize("isa", [isa for isa in X86 if isa != ISA and runs_here(isa)])
+@pytest.mark.parametrize("isa", [isa for isa in X86 if isa != ISA])
 def test_kernels_are_exact(tmp_path, isa):
     """What other tests compute with one instruction set, all in one graph for each of the others."""
+    if not runs_here(isa):
+        pytest.skip(f"this machine lacks the instructions of {isa}")
     cases = Cases(5)
     for write in WRITERS:
         write(cases)
