@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from edgec.backends import backend_tools
-from edgec.errors import ToolMissing, UsageError
+from edgec.errors import EdgecError
 from edgec.stage import Stage, StageContext
 from edgec.targets import Target
 
@@ -29,16 +29,16 @@ class CountParams:
 def run(packed: Path, params: CountParams, context: StageContext) -> None:
     """Write instructions.json.
 
-    Raises what `edgec.runners.counted.inferences` does, but for tools and engines that are not there for counting.
+    An artifact that is finished and proven is not lost to a count that fails, whatever the reason.
     """
     from edgec.runners.counted import inferences
 
     document: dict[str, object] = {"core": None, "engine": None, "run": None, "note": ""}
     try:
         counted = inferences(packed / params.artifact, params.target)
-    except (ToolMissing, UsageError) as missing:
-        document["note"] = f"Not counted: {missing.what}."
-        context.info(f"Instructions were not counted: {missing.what}. {missing.fix}")
+    except EdgecError as error:
+        document["note"] = f"Not counted: {error.what}."
+        context.warn(f"Instructions were not counted: {error.what}. {error.fix}")
     else:
         document |= {"core": counted.machine.core, "engine": counted.engine.total, "run": counted.run.total}
     context.write_json("instructions.json", document)

@@ -9,13 +9,14 @@ from __future__ import annotations
 import ctypes
 import os
 import tempfile
+import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
 
-from ..errors import BundleError, EngineMissing
+from ..errors import BundleError, EngineMissing, InputError
 
 DISTRIBUTION = ""
 """Nothing has to be installed."""
@@ -59,7 +60,8 @@ class Border:
 
 
 class TVMEngine:
-    """A loaded library, with an arena and a pool of threads of its own: one run at a time."""
+    """A loaded library, with an arena and a pool of threads of its own: one run at a time. Python's threads may
+    share it all the same; they wait for each other."""
 
     version = _VERSION
 
@@ -71,6 +73,13 @@ class TVMEngine:
         self._memory = np.empty(model.arena_bytes + model.arena_alignment, np.uint8)
         self._arena = self._memory.ctypes.data + -self._memory.ctypes.data % model.arena_alignment
         self._pool = library.edgec_pool_create(threads) if threads > 1 else None
+        if threads > 1 and not self._pool:
+            raise EngineMissing(
+                f"The compiled model can't start {threads} threads",
+                "The system gives no more.",
+                "Ask for fewer: --threads 1, or threads=1 in Python.",
+            )
+        self._free = threading.Lock()
         # What every run needs is made once: small models take some microseconds.
         self._run = library.edgec_model_run
         self._given = (ctypes.c_void_p * len(self._inputs))()
@@ -79,11 +88,12 @@ class TVMEngine:
 
     def run(self, feeds: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
         """Run once; see `Engine.run`."""
-        given = [_fitting(feeds[border.name], border.dtype) for border in self._inputs]
+        given = [_fitting(_whole(feeds[border.name], border), border.dtype) for border in self._inputs]
         made = {border.name: np.empty(border.shape, border.dtype) for border in self._outputs}
-        self._given[:] = [_address(array) for array in given]
-        self._made[:] = [_address(array) for array in made.values()]
-        failure = self._run(*self._arguments)
+        with self._free:
+            self._given[:] = [_address(array) for array in given]
+            self._made[:] = [_address(array) for array in made.values()]
+            failure = self._run(*self._arguments)
         assert failure == 0, failure
         return made
 
@@ -120,6 +130,17 @@ def _declared(library: ctypes.CDLL) -> ctypes.CDLL:
     return library
 
 
+def _whole(array: np.ndarray, border: Border) -> np.ndarray:
+    """The array, which has all that the library will read: that knows no size but the model's."""
+    if array.shape != border.shape:
+        raise InputError(
+            f"Input {border.name!r} was given the shape {array.shape}",
+            f"The compiled model reads {border.shape}.",
+            "Give an array of that shape.",
+        )
+    return array
+
+
 def _fitting(array: np.ndarray, dtype: np.dtype) -> np.ndarray:
     """The array as the library reads it: itself, in most cases."""
     if array.dtype == dtype and array.flags.c_contiguous and array.flags.aligned:
@@ -130,7 +151,7 @@ def _fitting(array: np.ndarray, dtype: np.dtype) -> np.ndarray:
 def _address(array: np.ndarray) -> int:
     """Where an array begins. Through the buffer protocol, which takes a sixth of the time that array.ctypes.data or
     array.__array_interface__ do; ctypes takes no buffer that is read-only."""
-    if array.flags.writeable:
+    if array.flags.writeable and array.size:
         return ctypes.addressof(ctypes.c_char.from_buffer(array))  # type: ignore[arg-type]  # told from Python 3.12 on
     address: int = array.__array_interface__["data"][0]
     return address

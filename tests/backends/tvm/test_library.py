@@ -6,6 +6,7 @@ import ctypes
 import re
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 
@@ -16,6 +17,7 @@ import pytest
 from edgec.backends.base import LowerJob
 from edgec.errors import UsageError
 from edgec.runtime.engines.tvm import load
+from edgec.runtime.errors import InputError
 from edgec.targets import load_target
 from tests.quantization.test_emit import quantized
 from tests.quantization.tiny import random_feeds
@@ -90,6 +92,24 @@ def test_what_it_says_of_itself_is_what_was_planned(model, library):
     said = engine._library.edgec_model_describe().contents
     assert (said.arena_bytes, said.constant_bytes) == (program.plan().size, len(program.constants))
     assert [(item.name, item.shape, item.dtype) for item in engine._inputs] == [("image", (1, 1, 8, 8), "float32")]
+
+
+@runs_here
+def test_an_array_of_another_size_is_refused_before_the_library_reads_it(library):
+    engine = load({library.name: library.read_bytes()}, {}, 1)
+    with pytest.raises(InputError, match="shape"):
+        engine.run({"image": np.zeros((1, 1, 8, 7), np.float32)})
+
+
+@runs_here
+def test_threads_of_python_may_share_an_engine(library):
+    engine = load({library.name: library.read_bytes()}, {}, 1)
+    images = [np.random.default_rng(seed).random((1, 1, 8, 8), np.float32) for seed in range(8)]
+    alone = [engine.run({"image": image})["logits"] for image in images]
+    with ThreadPoolExecutor(8) as pool:
+        together = list(pool.map(lambda image: [engine.run({"image": image})["logits"] for _ in range(200)], images))
+    for expected, found in zip(alone, together, strict=True):
+        assert all(np.array_equal(expected, each) for each in found)
 
 
 @runs_here
