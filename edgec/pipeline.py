@@ -135,6 +135,19 @@ def require_able(spec: BuildSpec, target: Target) -> None:
         require_c_object(name)
     if spec.tune_seconds is not None or spec.tuning is not None:
         require_tile_search(name, target, measured=spec.tune_seconds is not None)
+        known_tiles(spec, target)
+
+
+def tuning_place(spec: BuildSpec, target: Target) -> Path:
+    """Where the database of tiles for `target` is."""
+    return spec.tuning or spec.output / f"{spec.artifact_name}-{target.name}.tuning.json"
+
+
+def known_tiles(spec: BuildSpec, target: Target) -> database.Database:
+    """What that database has; none is needed where tiles are searched for. Raises UsageError for a file that can't be
+    read."""
+    place = tuning_place(spec, target)
+    return database.Database() if spec.tune_seconds is not None and not place.exists() else database.read(place)
 
 
 @dataclass(frozen=True)
@@ -483,9 +496,7 @@ class TargetPath:
         searching = spec.tune_seconds is not None
         if not searching and spec.tuning is None:
             return
-        place = spec.tuning or spec.output / f"{spec.artifact_name}-{self.target.name}.tuning.json"
-        known = database.read(place) if place.exists() or not searching else database.Database()
-        text = known.text()
+        place, text = tuning_place(spec, self.target), known_tiles(spec, self.target).text()
         self.tuned = self.runner.run(
             tune.STAGE,
             {"model": model, "known": (digest_of(text), text)},

@@ -95,8 +95,10 @@ def search(
         entry = known.entries.get((isa, cpu, BY_TIME, shape))
         if entry is not None and fits(work.kernel, entry.tile, of_rule):
             continue
-        progress(number, len(works), described(work.kernel))
         variants = candidates(work.kernel, of_rule)
+        if not variants:
+            continue
+        progress(number, len(works), described(work.kernel))
         question = {
             "isa": isa,
             "cpu": cpu,
@@ -108,21 +110,21 @@ def search(
             answer, _ = kept.recall(question, partial(_ask, work, variants, isa, target, deadline))
         except OutOfTime:
             break
-        tile = (answer["tile"][0], answer["tile"][1])
-        found.append(Entry(isa, cpu, BY_TIME, shape, tile, tile_of(work.kernel), answer["default"], answer["best"]))
+        if answer["tile"] is not None:
+            tile = answer["tile"][0], answer["tile"][1]
+            found.append(Entry(isa, cpu, BY_TIME, shape, tile, tile_of(work.kernel), answer["default"], answer["best"]))
     progress(len(works), len(works), "")
     return found
 
 
 def _ask(work: Work, variants: Sequence[Dense], isa: str, target: Target, deadline: float) -> dict[str, Any]:
-    """The tile to take, and both figures, as plain data."""
-    timed = _timed(work, variants, isa, target, deadline) if variants else None
-    own = tile_of(work.kernel)
+    """The tile to take, and both figures, as plain data; no tile where nothing could be measured."""
+    timed = _timed(work, variants, isa, target, deadline)
     if timed is None:
-        return {"tile": own, "default": 0.0, "best": 0.0}
+        return {"tile": None}
     variant, default, best = timed
     if best >= default * (1 - NOISE):
-        return {"tile": own, "default": round(default, 1), "best": round(default, 1)}
+        variant, best = work.kernel, default
     return {"tile": tile_of(variant), "default": round(default, 1), "best": round(best, 1)}
 
 

@@ -14,8 +14,8 @@ from edgec.backends.tvm.tuning.database import TileSize
 CANDIDATES = 12
 """Tiles that are measured of one kernel, besides the rule's."""
 
-_STORED = 16
-"""Channels that are stored together at least."""
+_STORED = 8
+"""Channels that are stored together at least: the shortest store of any instruction set."""
 
 _WIDEST = 16
 _MOST = 8
