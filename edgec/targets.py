@@ -110,11 +110,13 @@ def host_features() -> tuple[str, ...]:
 
 @cache
 def cpu_name() -> str:
-    """What this machine's processor calls itself; numbers of its maker's where it has no name, as on ARM."""
+    """What this machine's processor calls itself, with its maker's numbers: ARM's have no names, and virtual machines
+    show some that say little."""
     lines = [line.partition(":") for line in _cpuinfo().splitlines()]
     said = {key.strip(): value.strip() for key, _, value in reversed(lines)}  # of the first core
-    numbers = [said[key] for key in ("CPU implementer", "CPU part") if key in said]
-    return said.get("model name") or " ".join([platform.machine(), *numbers])
+    keys = ("cpu family", "model", "CPU implementer", "CPU part")
+    numbers = [f"{key} {said[key]}" for key in keys if key in said]
+    return ", ".join([said.get("model name", platform.machine()), *numbers])
 
 
 def _cpuinfo() -> str:

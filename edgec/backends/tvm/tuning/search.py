@@ -43,7 +43,8 @@ class OutOfTime(Exception):
 
 def works_of(program: Program) -> list[Work]:
     """The kernels of a program that tiles are searched for, each shape once, those that multiply most first."""
-    plan, found = program.plan(), {}
+    plan = program.plan()
+    found: dict[str, Work] = {}
     for step in program.steps:
         kernel = step.kernel
         if not isinstance(kernel, Dense) or not is_searched(kernel):
