@@ -28,6 +28,8 @@ def build(
     backend: str = "auto",
     interface: Interface = "auto",
     c_object: bool = False,
+    tune_seconds: float | None = None,
+    tuning: str | Path | None = None,
     max_samples: int | None = None,
     keep_float: Sequence[str] = (),
     gate: Mapping[str, float] | None = None,
@@ -57,6 +59,7 @@ def build(
     max_samples: use at most this many samples, spread evenly over all.
     precision, profile, backend, keep_float, simplify, name: as the flags of `edgec build`; interface: as --io.
     c_object: put in the model as an object file for C programs, too (docs/tvm.md).
+    tune_seconds: as --tune, seconds to search tiles of kernels for; tuning: a database of tiles (docs/tvm.md).
     gate: limits of the parity gate that replace the defaults, by name (docs/parity.md).
     force, forbid, search_seconds, max_float_macs, min_int8_macs: what the search for accuracy must, must not, and may
         do (docs/accuracy.md).
@@ -85,6 +88,8 @@ def build(
         backend=backend,
         interface=interface,
         c_object=c_object,
+        tune_seconds=tune_seconds,
+        tuning=tuning,
         simplify=simplify,
         emulate=emulate,
         keep_float=keep_float,
@@ -149,6 +154,7 @@ def _specification(model: str | Path, **how: Any) -> BuildSpec:
         "force": tuple,
         "forbid": tuple,
         "labels": lambda value: value if value == "folders" else Path(value),
+        "tuning": Path,
         "evaluation": Path,
         "output": Path,
     }

@@ -4,6 +4,7 @@
          -> support -> calibrate -> quantize                              for every target: INT8 (quantize only, of a
                                                                           model that came quantized)
          -> compress                                                      or smaller weights; nothing for float
+         -> tune                                                          where tiles of kernels are searched for
          -> lower -> validate -> pack -> measure
          -> count                                                         to choose among backends for a device that is
                                                                           not here
@@ -26,11 +27,20 @@ from typing import Any, Literal
 from edgec import worker
 from edgec.backends import load_backend
 from edgec.backends.base import Backend, Precision
-from edgec.backends.support import interface_of, profiles_of, require_backend, require_c_object, require_precision
+from edgec.backends.support import (
+    interface_of,
+    profiles_of,
+    require_backend,
+    require_c_object,
+    require_precision,
+    require_tile_search,
+)
+from edgec.backends.tvm.tuning import database
 from edgec.calibration_data.sources import open_source, random_source, spool
 from edgec.candidates import keep
 from edgec.contract import Contract
 from edgec.diagnosis.command import explain
+from edgec.digest import digest_of
 from edgec.errors import CalibrationDataError, EdgecError, ParityGateError, ToolMissing, UsageError, as_edgec_errors
 from edgec.events import Listener, ignore
 from edgec.metric.request import MetricRequest
@@ -57,10 +67,11 @@ from edgec.stages import (
     quantize,
     simplify,
     support,
+    tune,
     validate,
 )
 from edgec.store import Entry, Store
-from edgec.targets import Target, load_target
+from edgec.targets import Target, cpu_name, load_target
 
 _RANDOM_SAMPLES = 16
 _CURVE_LINES = 6
@@ -122,6 +133,21 @@ def require_able(spec: BuildSpec, target: Target) -> None:
     profiles_of(name, spec.profile)
     if spec.c_object:
         require_c_object(name)
+    if spec.tune_seconds is not None or spec.tuning is not None:
+        require_tile_search(name, target, measured=spec.tune_seconds is not None)
+        known_tiles(spec, target)
+
+
+def tuning_place(spec: BuildSpec, target: Target) -> Path:
+    """Where the database of tiles for `target` is."""
+    return spec.tuning or spec.output / f"{spec.artifact_name}-{target.name}.tuning.json"
+
+
+def known_tiles(spec: BuildSpec, target: Target) -> database.Database:
+    """What that database has; none is needed where tiles are searched for. Raises UsageError for a file that can't be
+    read."""
+    place = tuning_place(spec, target)
+    return database.Database() if spec.tune_seconds is not None and not place.exists() else database.read(place)
 
 
 @dataclass(frozen=True)
@@ -312,6 +338,7 @@ class TargetPath:
     calibrated: Entry | None = None
     quantized: Entry | None = None
     compressed: Entry | None = None
+    tuned: Entry | None = None
     lowered: Entry | None = None
     validated: Entry | None = None
     packed: Entry | None = None
@@ -343,9 +370,10 @@ class TargetPath:
                 detail=spec.precision,
             )
             model, file = self.compressed, compress.REFERENCE
+        self._tune(model, file)
         self.lowered = self.runner.run(
             lower.STAGE,
-            {"model": model},
+            {"model": model, **({"tuned": self.tuned} if self.tuned is not None else {})},
             lower.LowerParams(backend, self.target, self.precision, file, interface, front.recipe, spec.c_object),
             detail=f"{backend} for {self.target.name}",
         )
@@ -387,6 +415,7 @@ class TargetPath:
                 calibration_sha256=front.samples.digest if front.samples else None,
                 recipe=front.recipe,
                 state=as_pairs(spec.state),
+                tuning_sha256=self.tuned.digest if self.tuned is not None else None,
             ),
         )
         self.measured = self.runner.run(
@@ -460,6 +489,23 @@ class TargetPath:
         if self.quantized.digest != NOT_MADE:
             self.precision = self.quantized.read_json("quantize.json")["precision"]
         self._judge(self.quantized, "quantize.json", "INT8 changes the model's results too much")
+
+    def _tune(self, model: Entry, file: str) -> None:
+        """Search tiles, or read them from a database, where that was asked for."""
+        spec = self.spec
+        searching = spec.tune_seconds is not None
+        if not searching and spec.tuning is None:
+            return
+        place, text = tuning_place(spec, self.target), known_tiles(spec, self.target).text()
+        self.tuned = self.runner.run(
+            tune.STAGE,
+            {"model": model, "known": (digest_of(text), text)},
+            tune.TuneParams(self.target, file, cpu_name(), spec.tune_seconds),
+            detail=f"{spec.tune_seconds:g} s" if searching else str(place),
+        )
+        if searching and self.tuned.digest != NOT_MADE and not self.runner.foresee:
+            found = (self.tuned.path / "tuning.json").read_text(encoding="utf-8")
+            database.update(place, database.Database.parse(found, str(place)))
 
     def _judge(self, entry: Entry, name: str, what: str) -> None:
         if entry.digest == NOT_MADE or not self.gated:

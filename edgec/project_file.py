@@ -56,6 +56,8 @@ def _read_build(table: Table, folder: Path, output: Path) -> BuildSpec:
         backend=table.get("backend", str, "auto"),
         interface=table.get("interface", str, "auto", INTERFACES),  # type: ignore[arg-type]
         c_object=table.get("c_object", bool, False),
+        tune_seconds=_optional_number(table, "tune_seconds"),
+        tuning=_path(table, folder, "tuning"),
         keep_float=table.list_of("keep_float", str, ()),
         force=table.list_of("force", str, ()),
         forbid=table.list_of("forbid", str, ()),

@@ -40,6 +40,9 @@ class BuildSpec:
     interface: what the payload itself takes and gives, where the backend leaves a choice: float32, or the integers of
         its quantized inputs and outputs; "auto" is what the backend's engine usually gets.
     c_object: put in the model as an object file for C programs, too.
+    tune_seconds: seconds of wall time to search tiles of kernels for; None: those of `tuning`, and the rules'.
+    tuning: a database of tiles, to be read; with tune_seconds also to be made or written on (None:
+        OUTPUT/NAME-TARGET.tuning.json).
     gate: limits of the parity gate that replace the defaults, by name.
     force, forbid: recovery passes (`edgec.quantization.pass_names`) that every candidate gets, or none does, by name.
     search_seconds: CPU seconds after which the search for a quantization tries nothing new; None: its own stop rule.
@@ -65,6 +68,8 @@ class BuildSpec:
     backend: str = "auto"
     interface: Interface = "auto"
     c_object: bool = False
+    tune_seconds: float | None = None
+    tuning: Path | None = None
     simplify: bool = True
     keep_float: tuple[str, ...] = ()
     gate: Mapping[str, float] = field(default_factory=dict)
@@ -106,6 +111,12 @@ class BuildSpec:
                 "It is the CPU time in seconds that the search for accuracy may take, more than 0.",
                 "Give more, or leave it out: the search ends by itself.",
             )
+        if self.tune_seconds is not None and not self.tune_seconds > 0:
+            raise UsageError(
+                f"--tune {self.tune_seconds:g} leaves no time",
+                "It is the time in seconds that the search for tiles may take, more than 0.",
+                "Give more, or leave it out.",
+            )
 
     def _check_metric(self) -> None:
         """Refuse what belongs to a metric without one, and a metric without data."""
@@ -139,6 +150,7 @@ class BuildSpec:
     def _refuse_what_only_int8_has(self) -> None:
         """Refuse options that say how to compute in INT8, where nothing does."""
         wrong = self._on_quantizing() + ["--min-int8-macs"] * (self.min_int8_macs > 0)
+        wrong += ["--tune"] * (self.tune_seconds is not None) + ["--tuning"] * (self.tuning is not None)
         if self.precision == "int8-weights" and "--keep-float" in wrong:
             wrong.remove("--keep-float")
         if wrong:

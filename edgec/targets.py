@@ -108,6 +108,24 @@ def host_features() -> tuple[str, ...]:
     return tuple(sorted(features & set(X86_FEATURES) if platform.machine() == "x86_64" else features))
 
 
+@cache
+def cpu_name() -> str:
+    """What this machine's processor calls itself, with its maker's numbers: ARM's have no names, and virtual machines
+    show some that say little."""
+    lines = [line.partition(":") for line in _cpuinfo().splitlines()]
+    said = {key.strip(): value.strip() for key, _, value in reversed(lines)}  # of the first core
+    keys = ("cpu family", "model", "CPU implementer", "CPU part")
+    numbers = [f"{key} {said[key]}" for key in keys if key in said]
+    return ", ".join([said.get("model name", platform.machine()), *numbers])
+
+
+def _cpuinfo() -> str:
+    try:
+        return Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        return ""
+
+
 def load_target(name: str) -> Target:
     """The target called `name`, or described by the TOML file at the path `name`.
 

@@ -42,7 +42,7 @@ def test_a_backend_that_lacks_a_precision_refuses_it_before_any_work(digits, tmp
 
     monkeypatch.setattr("edgec.backends.openvino.BACKEND", OpenVINO(precisions=("int8", "mixed", "float")))
     with pytest.raises(UsageError, match="makes no fp16 artifacts"):
-        edgec.build(digits.model, precision="fp16", output=tmp_path)
+        edgec.build(digits.model, precision="fp16", backend="openvino", output=tmp_path)
 
 
 def test_what_edgec_quantized_builds_to_the_same_weights(digits, tmp_path, own_store):

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from edgec import resources
+from edgec import resources, targets
 from edgec.errors import UsageError
 from edgec.targets import KNOWN_FEATURES, Accelerator, Emulator, Target, load_target
 
@@ -209,3 +209,20 @@ def test_the_document_tells_of_every_key():
     keys = {field.name for field in dataclasses.fields(Target)}
     table = DOCUMENT[DOCUMENT.index("|---|") : DOCUMENT.index("## Adding")]
     assert keys == {key.strip("[]") for key in re.findall(r"^\| (\S+) \|", table, re.MULTILINE)}
+
+
+@pytest.mark.parametrize(
+    ("said", "name"),
+    [
+        (
+            "processor\t: 0\ncpu family\t: 26\nmodel\t\t: 2\nmodel name\t: AMD EPYC\n\nprocessor\t: 1\nmodel\t\t: 9\n",
+            "AMD EPYC, cpu family 26, model 2",
+        ),
+        ("processor\t: 0\nCPU implementer\t: 0x41\nCPU part\t: 0xd08\n", "here, CPU implementer 0x41, CPU part 0xd08"),
+        ("", "here"),
+    ],
+)
+def test_a_processor_has_a_name(monkeypatch, said, name):
+    monkeypatch.setattr(targets, "_cpuinfo", lambda: said)
+    monkeypatch.setattr("platform.machine", lambda: "here")
+    assert targets.cpu_name.__wrapped__() == name

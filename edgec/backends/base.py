@@ -53,6 +53,7 @@ class LowerJob:
     interface: what the payload itself is to take and give; one of the backend's own.
     recipe: how images become the model's input, in JSON form; None where nobody said.
     c_object: put in the model as an object file for C programs, too.
+    tiles: of kernels, that were searched for; the backend's own rules choose the others.
     """
 
     model: Path
@@ -62,6 +63,7 @@ class LowerJob:
     interface: Interface = "float"
     recipe: Mapping[str, Any] | None = None
     c_object: bool = False
+    tiles: Mapping[str, tuple[int, int]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -110,6 +112,9 @@ class Backend(Protocol):
 
     c_objects: bool
     """Whether a payload can hold the model as an object file for C programs."""
+
+    searches_tiles: bool
+    """Whether tiles of its kernels can be searched for by measuring them."""
 
     per_tensor_weights: frozenset[str]
     """ONNX operators whose weights its kernels take with one scale only, not with one for each output channel."""

@@ -12,6 +12,7 @@ from edgec.backends import load_backend
 from edgec.backends.base import Backend, Interface, OpVerdict, Precision
 from edgec.errors import ToolMissing, UnsupportedOp, UsageError
 from edgec.quantization.profiles import Profile, of_family
+from edgec.runners import native
 from edgec.targets import Target
 
 _NAMED = 10  # nodes in a message; all of them are in the details
@@ -38,6 +39,24 @@ def require_precision(name: str, precision: Precision) -> None:
             f"The backend {name} makes no {precision} artifacts",
             f"It makes: {', '.join(item for item in offered if item != 'mixed')}.",
             "Choose one of those with --precision, or another --backend, where the target lists one.",
+        )
+
+
+def require_tile_search(name: str, target: Target, *, measured: bool) -> None:
+    """UsageError when the backend called `name` has no tiles to search for, or, where they are to be measured, this
+    machine can't stand in for the target."""
+    if not load_backend(name).searches_tiles:
+        raise UsageError(
+            f"The backend {name} has no tiles to search for",
+            "Its payloads are read by an engine, which has kernels of its own.",
+            "Leave --tune and --tuning out, or choose --backend tvm, where the target lists it.",
+        )
+    here = native.suitability(target)
+    if measured and not here.runs:
+        raise UsageError(
+            f"Tiles for {target.name} can be searched on a {target.name} only",
+            f"They are chosen by the clock, and {here.reason}.",
+            "Run this build on such a machine; its database of tiles can then be used anywhere with --tuning FILE.",
         )
 
 

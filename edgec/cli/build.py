@@ -63,6 +63,19 @@ if TYPE_CHECKING:
     help="What the payload itself takes and gives.",
 )
 @click.option("--c-object", is_flag=True, help="Put in an object file for C programs, too (backend tvm).")
+@click.option(
+    "--tune",
+    "tune_seconds",
+    type=click.FloatRange(0, min_open=True),
+    metavar="SECONDS",
+    help="Search tiles of kernels on this machine for at most so long (backend tvm).",
+)
+@click.option(
+    "--tuning",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="Tiles that were searched for; with --tune go on from there.",
+)
 @click.option("--keep-float", multiple=True, metavar="NODE", help="Do not quantize this node; may be repeated.")
 @click.option(
     "--gate", "gate", multiple=True, metavar="NAME=VALUE", help="Replace a limit of the parity gate (docs/parity.md)."

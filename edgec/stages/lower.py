@@ -9,6 +9,7 @@ build here, before they are executed as the target.
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
@@ -42,8 +43,8 @@ class LowerParams:
     c_object: bool = False
 
 
-def run(model: Path, params: LowerParams, context: StageContext) -> None:
-    """Lower `model / params.file` through one backend.
+def run(model: Path, params: LowerParams, context: StageContext, tuned: Path | None = None) -> None:
+    """Lower `model / params.file` through one backend. tuned: tiles.json, where tiles were searched for.
 
     Raises ToolMissing when the backend is not installed, UnsupportedOp naming the nodes that it can't take, DeviceError
     for a payload that does not fit the target.
@@ -57,7 +58,17 @@ def run(model: Path, params: LowerParams, context: StageContext) -> None:
     require_support(path, params.backend, params.target)
     out = context.out / "payload"
     out.mkdir()
-    job = LowerJob(path, params.target, params.precision, out, params.interface, params.recipe, params.c_object)
+    tiles = {} if tuned is None else json.loads((tuned / "tiles.json").read_text(encoding="utf-8"))
+    job = LowerJob(
+        path,
+        params.target,
+        params.precision,
+        out,
+        params.interface,
+        params.recipe,
+        params.c_object,
+        {kernel: (width, most) for kernel, (width, most) in tiles.items()},
+    )
     payload = backend.lower(job)
     for text in payload.facts.get("remarks", ()):
         context.info(text)

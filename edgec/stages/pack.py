@@ -40,6 +40,7 @@ _EMULATED_TIMEOUT = 3600.0
 class PackParams:
     """execution: where the artifact tests itself. model_sha256: digest of the user's model with its external data.
 
+    tuning_sha256: digest of the tiles that were searched for and of what was measured of them.
     recipe: preprocessing, as the runtime takes it. state: (output, input) pairs of a recurrent model.
     """
 
@@ -52,6 +53,7 @@ class PackParams:
     calibration_sha256: str | None = None
     recipe: dict[str, Any] | None = None
     state: tuple[tuple[str, str], ...] = ()
+    tuning_sha256: str | None = None
 
 
 def run(ingested: Path, lowered: Path, validated: Path, params: PackParams, context: StageContext) -> None:

@@ -27,12 +27,12 @@ def test_a_target_is_shown_with_its_core_glibc_memory_and_emulator():
         "aarch64: asimd",
         "core cortex-a72, glibc 2.31 or later, 1024 MiB of memory",
         "emulated by qemu-aarch64 as cortex-a72",
-        "backends: tflite, openvino",
+        "backends: tflite, openvino, tvm",
     ]
 
 
 def test_what_a_target_leaves_open_is_not_shown():
-    assert _of("x86-64-v3") == ["x86_64: sse4_2, avx, avx2, fma", "backends: openvino, tflite"]
+    assert _of("x86-64-v3") == ["x86_64: sse4_2, avx, avx2, fma", "backends: openvino, tflite, tvm"]
     assert _of("aarch64-generic")[1] == "glibc 2.31 or later"
 
 

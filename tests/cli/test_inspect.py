@@ -52,10 +52,12 @@ def test_weights_that_do_not_fit_are_told():
     assert "do not fit" in text(made.file("y"))
 
 
-def test_a_target_of_which_there_is_nothing_to_tell_is_refused(digits):
-    result = CliRunner().invoke(command, [str(digits.model), "--target", "host"], standalone_mode=False)
+def test_a_target_of_which_there_is_nothing_to_tell_is_refused(digits, tmp_path):
+    plain = tmp_path / "plain.toml"
+    plain.write_text('name = "plain"\ntitle = "No TVM here"\narch = "x86_64"\nbackends = ["openvino"]\n')
+    result = CliRunner().invoke(command, [str(digits.model), "--target", str(plain)], standalone_mode=False)
     assert isinstance(result.exception, UsageError)
-    assert "coral-usb" in result.exception.fix
+    assert "edgec targets" in result.exception.fix
 
 
 def test_two_targets_are_refused_in_json_too(digits):

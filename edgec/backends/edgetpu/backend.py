@@ -47,6 +47,7 @@ class EdgeTPU:
     against_emulation: str = ""
     interfaces: tuple[Interface, ...] = ("int8", "float", "uint8")
     c_objects: bool = False
+    searches_tiles: bool = False
     per_tensor_weights: frozenset[str] = frozenset({"Gemm", "MatMul"})
 
     def availability(self) -> Availability:

@@ -37,6 +37,7 @@ class OpenVINO:
     against_emulation: str = "an emulated device has no OpenVINO"
     interfaces: tuple[Interface, ...] = ("float",)
     c_objects: bool = False
+    searches_tiles: bool = False
     per_tensor_weights: frozenset[str] = frozenset()
 
     def availability(self) -> Availability:

@@ -38,6 +38,7 @@ class TFLite:
     against_emulation: str = ""
     interfaces: tuple[Interface, ...] = ("float", "int8", "uint8")
     c_objects: bool = False
+    searches_tiles: bool = False
     per_tensor_weights: frozenset[str] = frozenset()
 
     def availability(self) -> Availability:

@@ -41,6 +41,7 @@ class TVM:
     against_emulation: str = ""
     interfaces: tuple[Interface, ...] = ("float",)
     c_objects: bool = True
+    searches_tiles: bool = True
     per_tensor_weights: frozenset[str] = frozenset()
 
     def availability(self) -> Availability:
@@ -82,6 +83,7 @@ class TVM:
             "target": job.target,
             "out": job.out / _FILE,
             "c_object": job.out / _OBJECT if job.c_object else None,
+            "tiles": dict(job.tiles),
         }
         facts = worker.call(build, call, timeout=_TIMEOUT)
         shutil.copyfile(_SHELL / _HEADER, job.out / _HEADER)

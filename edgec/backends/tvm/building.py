@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -9,15 +10,22 @@ from edgec.backends.base import Precision
 from edgec.backends.tvm.isa import named
 from edgec.backends.tvm.linking import combine, link
 from edgec.backends.tvm.program import Program
+from edgec.backends.tvm.tuning.database import TileSize
 from edgec.targets import Target
 
 
 def build(
-    model: Path, precision: Precision, isa: str, target: Target, out: Path, c_object: Path | None = None
+    model: Path,
+    precision: Precision,
+    isa: str,
+    target: Target,
+    out: Path,
+    c_object: Path | None = None,
+    tiles: Mapping[str, TileSize] | None = None,
 ) -> dict[str, Any]:
     """Write the shared library of an ONNX model at `out`; what a report says of it.
 
-    c_object: where the same goes as an object file; None where it is not wanted.
+    c_object: where the same goes as an object file; None where it is not wanted. tiles: as `program_of` takes them.
 
     Raises UnsupportedOp naming what there is no kernel for, and InternalError when a quantized model would be computed
     in float throughout.
@@ -32,7 +40,7 @@ def build(
     onnx_model = load_model(model)
     declared, found = Declared.by(onnx_model), lowered(onnx_model)
     del onnx_model  # its weights are in the graph now
-    program = program_of(found.graph, named(isa))
+    program = program_of(found.graph, named(isa), tiles)
     build_program(program, isa, target, out, c_object=c_object)
     observed = facts(found, program, out, declared)
     require_claimed("TVM", precision, observed, declared.stored, declared.stored)

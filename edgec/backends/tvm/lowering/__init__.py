@@ -26,6 +26,8 @@ plain.py            what no other rule has a kernel for, as it is defined
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import onnx
 
 from edgec.backends.tvm.isa.base import InstructionSet
@@ -51,6 +53,7 @@ from edgec.backends.tvm.lowering import (
 from edgec.backends.tvm.lowering.graph import lowered_graph
 from edgec.backends.tvm.lowering.program_writer import ProgramWriter, write
 from edgec.backends.tvm.program import Program
+from edgec.backends.tvm.tuning.database import TileSize
 from edgec.ir.graph import Graph
 from edgec.ir.passes.one_hot_products import one_hot_products
 
@@ -82,10 +85,13 @@ def lower(model: onnx.ModelProto, isa: InstructionSet) -> Program:
     return program_of(lowered_graph(model), isa)
 
 
-def program_of(graph: Graph, isa: InstructionSet) -> Program:
-    """The program of a graph of operations. Raises UnsupportedOp naming what there is no kernel for."""
+def program_of(graph: Graph, isa: InstructionSet, tiles: Mapping[str, TileSize] | None = None) -> Program:
+    """The program of a graph of operations. tiles: that were searched for, by the kernel's shape (`tuning/tiles.py`).
+
+    Raises UnsupportedOp naming what there is no kernel for.
+    """
     graph = one_hot_products(graph)
-    writer = ProgramWriter(graph, isa)
+    writer = ProgramWriter(graph, isa, tiles)
     fused = products.sums_of_products(graph)
     groups = float_fusion.groups(graph)
     inside = {item.outputs[0] for group in groups.values() for item in group[:-1]}

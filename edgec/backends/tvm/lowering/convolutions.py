@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -16,6 +16,7 @@ from edgec.backends.tvm.phases import Phase, phases_of
 from edgec.backends.tvm.program import Place
 from edgec.backends.tvm.storage import Steps, Storage
 from edgec.backends.tvm.tiles import is_upright
+from edgec.backends.tvm.tuning.tiles import searched
 from edgec.ir import kinds
 from edgec.ir.graph import Operation
 from edgec.ir.kinds import Activation
@@ -140,6 +141,9 @@ def _step(
         far=numbers.far and not real,
         lowest=numbers.lowest,
     )
+    if groups == 1:
+        kernel = searched(kernel, writer.tiles, writer.isa)
+        cut = replace(cut, tiles=kernel.tiles, starts=cut.starts[:1] * len(kernel.tiles))
     deep = _spread(weights, cut, groups, writer.isa.lanes)
     packed, order = dense.packed(deep.reshape(outputs, -1), cut.tiles, writer.isa, real > 0)
     block = product_block(header(words), numbers.bias, numbers.factors, order, packed)

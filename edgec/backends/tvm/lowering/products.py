@@ -15,6 +15,7 @@ from edgec.backends.tvm.program import Place
 from edgec.backends.tvm.storage import Steps, Storage
 from edgec.backends.tvm.support.products import is_depthwise
 from edgec.backends.tvm.tiles import depthwise_tile, is_upright, pixels_of_vector
+from edgec.backends.tvm.tuning.tiles import searched
 from edgec.ir import kinds
 from edgec.ir.graph import Graph, Operation
 from edgec.ir.kinds.windows import NO_PADDING
@@ -121,6 +122,7 @@ def _write_dense(writer: ProgramWriter, operation: Operation, addition: Operatio
         far=far,
         lowest=numbers.lowest,
     )
+    kernel = searched(kernel, writer.tiles, writer.isa)
     deep = np.pad(weights, ((0, 0), (0, 0), (0, 0), (0, -channels % 4))).reshape(outputs, -1)
     packed, order = dense.packed(deep, kernel.tiles, writer.isa)
     block = writer.block(product_block(header(words), numbers.bias, numbers.factors, order, packed))

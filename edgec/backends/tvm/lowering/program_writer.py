@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import singledispatch
 from typing import TYPE_CHECKING
@@ -18,6 +18,7 @@ from edgec.backends.tvm.lowering.ahead import looking_ahead
 from edgec.backends.tvm.phases import border_for
 from edgec.backends.tvm.program import Border, Place, Program, Step, require_offsets
 from edgec.backends.tvm.storage import SLACK, Storage, covering, image_shape, small_pixel, vector_pixel
+from edgec.backends.tvm.tuning.database import TileSize
 from edgec.errors import UnsupportedOp
 from edgec.ir import kinds
 from edgec.ir.graph import Graph, Operation, TensorType
@@ -45,11 +46,13 @@ class ProgramWriter:
     """What the rules for kinds write to.
 
     graph: of operations on integers and on floats. readers, writers: of its values.
+    tiles: of dense products, by the kernel's shape (`tuning/tiles.py`), where others are wanted than the rules'.
     """
 
-    def __init__(self, graph: Graph, isa: InstructionSet) -> None:
+    def __init__(self, graph: Graph, isa: InstructionSet, tiles: Mapping[str, TileSize] | None = None) -> None:
         self.graph = graph
         self.isa = isa
+        self.tiles = tiles or {}
         self.readers = graph.consumers()
         self.writers = graph.producers()
         self._steps: list[Step] = []

@@ -1,0 +1,173 @@
+"""The search: all dense kernels of a program, the one with most products first, until the time is over."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from edgec import worker
+from edgec.backends.tvm.isa import named
+from edgec.backends.tvm.kernels.dense import Dense
+from edgec.backends.tvm.program import Program
+from edgec.backends.tvm.tuning.database import BY_TIME, Database, Entry, TileSize
+from edgec.backends.tvm.tuning.tiles import candidates, fits, is_searched, shape_of, tile_of
+from edgec.backends.tvm.tuning.timing import Operand, Timed, fastest
+from edgec.errors import WorkerCrashed, WorkerTimedOut
+from edgec.quantization.journal import Journal
+from edgec.targets import Target
+
+NOISE = 0.03
+"""A tile is taken where it is faster than the rule's by more than this share."""
+
+_PATIENCE = 60.0
+"""Seconds for all variants of one kernel, which take a few."""
+
+
+@dataclass(frozen=True)
+class Work:
+    """A kernel to search a tile for. macs: of all steps that it does."""
+
+    kernel: Dense
+    operands: tuple[Operand, ...]
+    arena: int
+    macs: int
+
+
+class OutOfTime(Exception):
+    """The time for the search is over."""
+
+
+def works_of(program: Program) -> list[Work]:
+    """The kernels of a program that tiles are searched for, each shape once, those that multiply most first."""
+    plan = program.plan()
+    found: dict[str, Work] = {}
+    for step in program.steps:
+        kernel = step.kernel
+        if not isinstance(kernel, Dense) or not is_searched(kernel):
+            continue
+        if any(place.memory not in ("arena", "constants") for place in step.operands):
+            continue
+        shape = shape_of(kernel)
+        before = found[shape].macs if shape in found else 0
+        operands = tuple(
+            Operand(plan.offsets[place.value] + place.offset)
+            if place.memory == "arena"
+            else Operand(constants=program.constants[place.offset : place.offset + place.size])
+            for place in step.operands
+        )
+        found[shape] = Work(replace(kernel, ahead=False), operands, plan.size, before + _macs(kernel))
+    return sorted(found.values(), key=lambda work: -work.macs)
+
+
+def fitting(works: Sequence[Work], entries: Mapping[str, Entry], isa: str) -> tuple[dict[str, TileSize], list[str]]:
+    """Tiles for the kernels of a program that are in a database, and which of its entries do not fit, in words."""
+    tiles, odd = {}, []
+    for work in works:
+        shape = shape_of(work.kernel)
+        entry = entries.get(shape)
+        if entry is None:
+            continue
+        if fits(work.kernel, entry.tile, named(isa)):
+            tiles[shape] = entry.tile
+        else:
+            odd.append(f"{entry.tile[0]} x {entry.tile[1]} for {described(work.kernel)}")
+    return tiles, odd
+
+
+def search(
+    works: Sequence[Work],
+    known: Database,
+    isa: str,
+    target: Target,
+    cpu: str,
+    deadline: float,
+    journal: Path | None,
+    progress: Callable[[int, int, str], None],
+) -> list[Entry]:
+    """Measure the kernels that this processor has no entry for, as far as time goes. deadline: of `time.monotonic`."""
+    kept, found = Journal(journal), []
+    of_rule = named(isa)
+    for number, work in enumerate(works):
+        shape = shape_of(work.kernel)
+        entry = known.entries.get((isa, cpu, BY_TIME, shape))
+        if entry is not None and fits(work.kernel, entry.tile, of_rule):
+            continue
+        variants = candidates(work.kernel, of_rule)
+        if not variants:
+            continue
+        progress(number, len(works), described(work.kernel))
+        question = {
+            "isa": isa,
+            "cpu": cpu,
+            "target": target.name,
+            "kernel": shape,
+            "tiles": [list(tile_of(variant)) for variant in variants],
+        }
+        try:
+            answer, _ = kept.recall(question, partial(_ask, work, variants, isa, target, deadline))
+        except OutOfTime:
+            break
+        if answer["tile"] is not None:
+            tile = answer["tile"][0], answer["tile"][1]
+            found.append(Entry(isa, cpu, BY_TIME, shape, tile, tile_of(work.kernel), answer["default"], answer["best"]))
+    progress(len(works), len(works), "")
+    return found
+
+
+def _ask(work: Work, variants: Sequence[Dense], isa: str, target: Target, deadline: float) -> dict[str, Any]:
+    """The tile to take, and both figures, as plain data; no tile where nothing could be measured."""
+    timed = _timed(work, variants, isa, target, deadline)
+    if timed is None:
+        return {"tile": None}
+    variant, default, best = timed
+    if best >= default * (1 - NOISE):
+        variant, best = work.kernel, default
+    return {"tile": tile_of(variant), "default": round(default, 1), "best": round(best, 1)}
+
+
+def _timed(
+    work: Work, variants: Sequence[Dense], isa: str, target: Target, deadline: float
+) -> tuple[Dense, float, float] | None:
+    """The fastest variant, and nanoseconds of the default and of it. None where none can be measured.
+
+    Where a worker dies or hangs, its variants are measured in two halves: so only what is at fault is lost.
+
+    Raises OutOfTime.
+    """
+    left = deadline - time.monotonic()
+    if left <= 0:
+        raise OutOfTime
+    call = {
+        "default": work.kernel,
+        "variants": tuple(variants),
+        "operands": work.operands,
+        "arena": work.arena,
+        "isa": isa,
+        "target": target,
+    }
+    try:
+        timed: Timed = worker.call(fastest, call, timeout=min(_PATIENCE, left))
+    except (WorkerCrashed, WorkerTimedOut):
+        if time.monotonic() >= deadline:
+            raise OutOfTime from None
+        if len(variants) == 1:
+            return None
+        middle = len(variants) // 2
+        halves = [_timed(work, part, isa, target, deadline) for part in (variants[:middle], variants[middle:])]
+        return min((half for half in halves if half is not None), key=lambda half: half[2] / half[1], default=None)
+    return variants[timed.best], timed.default_time, timed.best_time
+
+
+def described(kernel: Dense) -> str:
+    """A kernel's shape, for people."""
+    height, width = kernel.window
+    return f"{height}x{width} product of {4 * kernel.words} channels, {kernel.rows} x {kernel.columns} results"
+
+
+def _macs(kernel: Dense) -> int:
+    """Multiply-accumulates, as many as vectors hold."""
+    return kernel.images * kernel.rows * kernel.columns * kernel.vectors * kernel.fetches
