@@ -17,7 +17,6 @@ the stage's own business; what is decided here is only which stage comes next, a
 from __future__ import annotations
 
 import contextlib
-import math
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
@@ -25,21 +24,17 @@ from pathlib import Path
 from typing import Any, Literal
 
 from edgec import worker
+from edgec.attempts import Attempt, attempts, backend_of, known_tiles, tuning_place, ways
 from edgec.backends import load_backend
 from edgec.backends.base import Backend, Precision
 from edgec.backends.support import (
     interface_of,
     profiles_of,
-    require_backend,
-    require_c_object,
-    require_precision,
-    require_tile_search,
 )
 from edgec.backends.tvm.tuning import database
 from edgec.calibration_data.sources import open_source, random_source, spool
 from edgec.candidates import keep
 from edgec.contract import Contract
-from edgec.diagnosis.command import explain
 from edgec.digest import digest_of
 from edgec.errors import CalibrationDataError, EdgecError, ParityGateError, ToolMissing, UsageError, as_edgec_errors
 from edgec.events import Listener, ignore
@@ -49,8 +44,9 @@ from edgec.outcome import Outcome
 from edgec.output_folder import check_writable, describe_file, publish, write_whole
 from edgec.parity.thresholds import Gate
 from edgec.recipes import CalibrationRecipe, load_recipe
+from edgec.refusal import refusal
 from edgec.result import ArtifactFile, BuildResult, CalibrationFacts, ModelFacts, StageRecord, TargetBuild
-from edgec.runners.execution import Execution, choose
+from edgec.runners.execution import Execution
 from edgec.samples import SampleSource
 from edgec.spec import BuildSpec, is_random
 from edgec.stage_runner import NOT_MADE, StageRunner
@@ -74,7 +70,6 @@ from edgec.store import Entry, Store
 from edgec.targets import Target, cpu_name, load_target
 
 _RANDOM_SAMPLES = 16
-_CURVE_LINES = 6
 _QUANTIZED = {"QuantizeLinear", "DequantizeLinear", "DynamicQuantizeLinear"} | {
     *("QLinearConv", "QLinearMatMul", "ConvInteger", "MatMulInteger")
 }
@@ -92,10 +87,10 @@ def build(spec: BuildSpec, *, store: Store | None = None, listener: Listener = i
         targets = _targets(spec)
         Gate.from_overrides(as_pairs(spec.gate))
         check_writable(spec.output)
-        ways = _ways(spec, targets)
+        found = ways(spec, targets)
         with store.in_use(), store.scratch() as scratch:
             front = Front.open(spec, StageRunner(store, listener), scratch)
-            builds = _each(lambda target: _build_target(target, front, ways[target.name]), targets, jobs)
+            builds = _each(lambda target: _build_target(target, front, found[target.name]), targets, jobs)
     return BuildResult(front.facts, builds)
 
 
@@ -112,84 +107,6 @@ def _targets(spec: BuildSpec) -> list[Target]:
             )
         targets[target.name] = asked, target
     return [target for _, target in targets.values()]
-
-
-def place(spec: BuildSpec, target: Target) -> Execution:
-    """Where the artifact for `target` will be executed.
-
-    Raises what `require_able` does, and ToolMissing when an emulator is needed and not there.
-    """
-    require_able(spec, target)
-    return choose(target, load_backend(backend_of(spec, target)).against_emulation, spec.emulate)
-
-
-def require_able(spec: BuildSpec, target: Target) -> None:
-    """Raises what is known of a backend before any work is done: UsageError when the target does not list it or it
-    can't do what is asked for, ToolMissing when it is not installed."""
-    name = backend_of(spec, target)
-    require_backend(name)
-    require_precision(name, spec.precision)
-    interface_of(name, spec.interface)
-    profiles_of(name, spec.profile)
-    if spec.c_object:
-        require_c_object(name)
-    if spec.tune_seconds is not None or spec.tuning is not None:
-        require_tile_search(name, target, measured=spec.tune_seconds is not None)
-        known_tiles(spec, target)
-
-
-def tuning_place(spec: BuildSpec, target: Target) -> Path:
-    """Where the database of tiles for `target` is."""
-    return spec.tuning or spec.output / f"{spec.artifact_name}-{target.name}.tuning.json"
-
-
-def known_tiles(spec: BuildSpec, target: Target) -> database.Database:
-    """What that database has; none is needed where tiles are searched for. Raises UsageError for a file that can't be
-    read."""
-    place = tuning_place(spec, target)
-    return database.Database() if spec.tune_seconds is not None and not place.exists() else database.read(place)
-
-
-@dataclass(frozen=True)
-class Attempt:
-    """One way to an artifact: the specification with its backend named, and where that is executed, or why it can't be
-    tried."""
-
-    spec: BuildSpec
-    where: Execution | EdgecError
-
-
-def attempts(spec: BuildSpec, target: Target) -> tuple[Attempt, ...]:
-    """Every way to build for `target`: one, or one for each of its backends that may do where the user named none.
-
-    A backend that is not installed, or can't do what is asked, is left out where another one can; so is one whose
-    artifact can't be executed here, and is not proven therefore, where another one's can, or could with an emulator.
-    Where nothing can be executed there is nothing to compare: the target's first it is.
-    """
-    able, unable = [], []
-    for name in target.backends if spec.backend == "auto" else (spec.backend,):
-        named = replace(spec, backend=name)
-        try:
-            require_able(named, target)
-        except EdgecError as error:
-            unable.append(Attempt(named, error))
-            continue
-        try:
-            able.append(Attempt(named, choose(target, load_backend(name).against_emulation, spec.emulate)))
-        except EdgecError as error:
-            able.append(Attempt(named, error))
-    proven = [each for each in able if isinstance(each.where, Execution) and each.where.executes]
-    lacking = [each for each in able if isinstance(each.where, EdgecError)]
-    return tuple(proven or (lacking or able or unable)[:1])
-
-
-def _ways(spec: BuildSpec, targets: Sequence[Target]) -> dict[str, tuple[Attempt, ...]]:
-    """The same for all of them; the first reason is raised where no target is left to build."""
-    found = {target.name: attempts(spec, target) for target in targets}
-    errors = [ways[0].where for ways in found.values() if isinstance(ways[0].where, EdgecError)]
-    if len(errors) == len(targets):
-        raise errors[0]
-    return found
 
 
 def _each(work: Callable[[Target], TargetBuild], targets: Sequence[Target], jobs: int) -> tuple[TargetBuild, ...]:
@@ -223,10 +140,10 @@ def plan(spec: BuildSpec, *, store: Store | None = None) -> Plan:
         store = store or Store.default()
         records: dict[str, StageRecord] = {}
         targets = _targets(spec)
-        ways = {target.name: attempts(spec, target) for target in targets}
+        found = {target.name: attempts(spec, target) for target in targets}
         missing: dict[str, ToolMissing] = {}
         for target in targets:
-            if isinstance(error := ways[target.name][0].where, ToolMissing):
+            if isinstance(error := found[target.name][0].where, ToolMissing):
                 missing[target.name] = error
             elif isinstance(error, EdgecError):
                 raise error
@@ -234,13 +151,13 @@ def plan(spec: BuildSpec, *, store: Store | None = None) -> Plan:
             front = Front.open(spec, StageRunner(store, ignore, foresee=True), scratch)
             for target in targets:
                 runner = front.runner.for_target(target.name)
-                for way in ways[target.name]:
+                for way in found[target.name]:
                     if not isinstance(way.where, Execution):
                         continue
                     path = TargetPath(way.spec, target, front, runner, spec.precision, way.where)
                     with contextlib.suppress(ParityGateError):  # known to fail: what comes after will not be reached
                         path.artifact()
-                        if len(ways[target.name]) > 1:
+                        if len(found[target.name]) > 1:
                             path.count()
                 for record in runner.records:
                     records.setdefault(f"{record.key} {record.name} {record.detail}", record)
@@ -513,76 +430,13 @@ class TargetPath:
         verdict = entry.read_json(name)
         if verdict["passed"]:
             return
-        failures = verdict["failures"]
-        if all("calibration-domain" in text for text in failures):
-            raise ParityGateError(
-                "Nothing could be proven on this data",
-                "\n".join(failures),
-                "Give more and other samples: at least 4, better 64, like those of real use, not of one class only.",
-                {"failures": failures, "worst_layers": []},
-            )
         found = self.quantized.read_json("quantize.json") if self.quantized else {}
-        if len(failures) == 1 and found.get("int8_mac_fraction", 1.0) < self.spec.min_int8_macs:
-            raise ParityGateError(
-                "Less of the model runs in INT8 than was asked for",
-                failures[0],
-                "A smaller --min-int8-macs lets more run in float; the report says of each node why it does.",
-                {"failures": failures, "worst_layers": [], "curve": found.get("curve", [])},
-            )
-        worst, curve = found.get("worst_layers", []), found.get("curve", [])
-        why = [*failures]
-        if worst:
-            why += ["The worst layers:", *map(_layer_line, worst)]
-        if curve:
-            why += ["What INT8 costs, at best:", *map(_curve_line, curve[:_CURVE_LINES])]
-        fix = f"{_remedy(self.spec.precision)}\n{explain(self.spec, self.target.name)}"
-        raise ParityGateError(what, "\n".join(why), fix, {"failures": failures, "worst_layers": worst, "curve": curve})
-
-
-def backend_of(spec: BuildSpec, target: Target) -> str:
-    """The backend that was asked for, or the target's first. UsageError for one that the target does not list."""
-    if spec.backend == "auto":
-        return target.backends[0]
-    load_backend(spec.backend)
-    if spec.backend not in target.backends:
-        raise UsageError(
-            f"Target {target.name!r} does not list the backend {spec.backend!r}",
-            f"It lists: {', '.join(target.backends)}.",
-            "Choose one of those with --backend, or leave it out.",
-        )
-    return spec.backend
+        raise refusal(what, verdict["failures"], found, self.spec, self.target.name)
 
 
 def _where(execution: Execution) -> str:
     """Where a payload runs, for a plan."""
     return {"native": "on this machine", "none": "not executed"}.get(execution.place, f"on {execution.label}")
-
-
-def _remedy(precision: Precision) -> str:
-    """What may be done where the gate refused an artifact of this precision."""
-    limit = "--gate NAME=VALUE states a limit of your own (docs/parity.md)."
-    if precision == "int8-weights":
-        return (
-            f"--keep-float NODE leaves the weights of a layer in float32; --precision fp16 halves all of them.\n{limit}"
-        )
-    if precision in ("fp16", "float"):
-        return f"--precision float keeps float32.\n{limit}" if precision == "fp16" else limit
-    return (
-        "More calibration data, or data more like that of real use, often helps.\n"
-        "--keep-float NODE leaves a layer out of INT8; --precision int8-weights makes the weights INT8 and computes in "
-        "float, which suits recurrent models and activations of very uneven ranges; --precision float leaves out all.\n"
-        f"{limit}"
-    )
-
-
-def _layer_line(layer: Mapping[str, Any]) -> str:
-    return f"  {layer['sqnr_db']:5.1f} dB  {layer['node']} ({layer['op']}): {layer['cause']}"
-
-
-def _curve_line(point: Mapping[str, Any]) -> str:
-    held = "passes" if point["passed"] else "fails"
-    share = math.floor(10_000 * point["int8_mac_fraction"] + 1e-6) / 100  # what is not all of them must not read 100 %
-    return f"  {point['sqnr_db']:5.1f} dB  with {share:g} % of the multiplications in INT8: {held} the gate"
 
 
 def _build_target(target: Target, front: Front, ways: Sequence[Attempt]) -> TargetBuild:

@@ -11,7 +11,7 @@ import pytest
 import edgec
 import edgec.runtime
 from edgec.errors import ParityGateError, UsageError
-from edgec.pipeline import _curve_line
+from edgec.refusal import curve_line
 from edgec.store import Store
 from tests.quantization import given_models
 
@@ -105,7 +105,7 @@ def test_it_too_is_refused_where_too_little_of_it_is_int8(tmp_path):
 
 @pytest.mark.parametrize(("share", "said"), [(1.0, "100 %"), (0.99996, "99.99 %"), (0.29, "29 %"), (0.0, "0 %")])
 def test_a_share_that_is_not_all_does_not_read_so(share, said):
-    line = _curve_line({"passed": True, "int8_mac_fraction": share, "sqnr_db": 40.0})
+    line = curve_line({"passed": True, "int8_mac_fraction": share, "sqnr_db": 40.0})
     assert f" {said} of" in line
 
 

@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
+from edgec.attempts import attempts
 from edgec.candidates import Candidate, keep
 from edgec.errors import ParityGateError, UnsupportedOp
-from edgec.pipeline import attempts
 from edgec.runners.execution import Execution
 from edgec.spec import BuildSpec
 from edgec.targets import load_target
@@ -80,7 +80,7 @@ def test_a_backend_that_was_named_is_the_only_one_and_its_error_stays():
 
 def test_what_can_not_be_executed_is_left_out_where_something_can(monkeypatch):
     monkeypatch.setattr(
-        "edgec.pipeline.choose",
+        "edgec.attempts.choose",
         lambda target, against, emulate: Execution("none", "none") if against else Execution("qemu", "qemu:a72"),
     )
     tried = [each.spec.backend for each in attempts(spec(), load_target("rpi4"))]

@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from edgec.attempts import place
 from edgec.bundle.errors import as_edgec_error
 from edgec.contract import Contract
 from edgec.diagnosis.findings import Finding
@@ -20,7 +21,7 @@ from edgec.errors import ModelRefused, UsageError, as_edgec_errors
 from edgec.events import Listener, ignore
 from edgec.output_folder import check_writable, write_whole
 from edgec.parity.thresholds import Gate
-from edgec.pipeline import Front, TargetPath, as_pairs, place
+from edgec.pipeline import Front, TargetPath, as_pairs
 from edgec.recipes import load_recipe
 from edgec.result import ModelFacts
 from edgec.runners.execution import Execution

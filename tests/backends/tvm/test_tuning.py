@@ -10,12 +10,12 @@ from dataclasses import replace
 import pytest
 
 import edgec
+from edgec.attempts import require_able
 from edgec.backends.support import require_tile_search
 from edgec.backends.tvm.tuning.database import Database, Entry, read, update
 from edgec.errors import UsageError
 from edgec.ir import kinds
 from edgec.ir.kinds import Padding2D
-from edgec.pipeline import require_able
 from edgec.spec import BuildSpec
 from edgec.stage import StageContext
 from edgec.stages import lower, tune
