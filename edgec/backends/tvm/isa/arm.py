@@ -23,7 +23,8 @@ from edgec.backends.tvm.emitter import (
     reinterpret,
     shuffle,
 )
-from edgec.backends.tvm.isa.base import StoredGrid
+from edgec.backends.tvm.isa import lookups
+from edgec.backends.tvm.isa.base import Lookup, StoredGrid
 from edgec.targets import KNOWN_FEATURES, Target
 from edgec.toolchain import llvm_features
 
@@ -125,3 +126,22 @@ def narrowed(
         if size - done >= part:
             emitter.store(pointer, offset + done, shuffle([packed], range(done, done + part)), part)
             done += part
+
+
+class AArch64:
+    """What all instruction sets of 64-bit ARM do alike: round, read and store."""
+
+    def rounded(self, steps: Expr) -> Expr:
+        return intrinsic("int32x4", "llvm.aarch64.neon.fcvtns.v4i32.v4f32", steps)
+
+    def loaded(self, emitter: Emitter, pointer: Pointer, offset: Expr, vectors: int) -> list[Expr]:
+        return widened(emitter, pointer, offset, vectors)
+
+    def lookup(self, emitter: Emitter, table: Pointer) -> Lookup | None:
+        return lookups.by_registers(emitter, table)
+
+    def narrowed(
+        self, emitter: Emitter, group: Sequence[Expr], grid: StoredGrid, pointer: Pointer, offset: Expr,
+        size: int = 0, pixels: int = 1,
+    ) -> None:  # fmt: skip
+        narrowed(emitter, AARCH64, group, grid, pointer, offset, size)

@@ -9,14 +9,13 @@ from typing import Any
 import numpy as np
 
 from edgec.backends.tvm.emitter import Emitter, Expr, Pointer, intrinsic, reinterpret, shuffle
-from edgec.backends.tvm.isa import arm, lookups
-from edgec.backends.tvm.isa.base import Lookup, StoredGrid
+from edgec.backends.tvm.isa import arm
 from edgec.backends.tvm.tiles import even_width
 from edgec.targets import Target
 
 
 @dataclass(frozen=True)
-class NeonDotprod:
+class NeonDotprod(arm.AArch64):
     """128-bit vectors. An operand of `dot` has the 4 bytes of each lane side by side."""
 
     name: str = "neon_dotprod"
@@ -63,18 +62,3 @@ class NeonDotprod:
         a, b, c, d = columns
         pairs = [(arm.zipped(emitter, a, b, 1, half), arm.zipped(emitter, c, d, 1, half)) for half in (0, 1)]
         return [arm.zipped(emitter, *pair, 2, half) for pair in pairs for half in (0, 1)]
-
-    def rounded(self, steps: Expr) -> Expr:
-        return intrinsic("int32x4", "llvm.aarch64.neon.fcvtns.v4i32.v4f32", steps)
-
-    def loaded(self, emitter: Emitter, pointer: Pointer, offset: Expr, vectors: int) -> list[Expr]:
-        return arm.widened(emitter, pointer, offset, vectors)
-
-    def lookup(self, emitter: Emitter, table: Pointer) -> Lookup | None:
-        return lookups.by_registers(emitter, table)
-
-    def narrowed(
-        self, emitter: Emitter, group: Sequence[Expr], grid: StoredGrid, pointer: Pointer, offset: Expr,
-        size: int = 0, pixels: int = 1,
-    ) -> None:  # fmt: skip
-        arm.narrowed(emitter, arm.AARCH64, group, grid, pointer, offset, size)

@@ -10,6 +10,7 @@ import numpy as np
 from edgec.backends.tvm.constants import Number, folded_bias, header, product_block, result_words
 from edgec.backends.tvm.kernels import dense
 from edgec.backends.tvm.kernels.base import Word
+from edgec.backends.tvm.lowering.geometry import Geometry
 from edgec.backends.tvm.lowering.numbers import Numbers, given_bias
 from edgec.backends.tvm.lowering.program_writer import ProgramWriter, write_integer
 from edgec.backends.tvm.phases import Phase, phases_of
@@ -38,7 +39,7 @@ def write(writer: ProgramWriter, operation: Operation) -> None:
     images, rows, columns, _ = y.shape
     if numbers.weights.shape[1:3] == (1, 1) and stride == (1, 1) and x.is_flat and y.is_flat:
         images, rows, columns = 1, 1, images * rows * columns  # one long row: no tile ends before it has to
-    geometry = _Geometry(
+    geometry = Geometry(
         (images, rows, columns),
         Steps(x.steps.image, x.steps.row * stride[0], x.pixel * stride[1]),
         y.steps,
@@ -58,7 +59,7 @@ def _(kind: kinds.TransposeConv2D, writer: ProgramWriter, operation: Operation) 
     for row, column in phases_of(kind, writer.type(operation.inputs[1]), writer.type(name)):
         weights, from_row, from_column = _of_phase(whole.weights, row, column)
         folded = folded_bias(weights, bias, writer.stored(source).zero_point)
-        geometry = _Geometry(
+        geometry = Geometry(
             (y.shape[0], row.count, column.count),
             Steps(x.steps.image, x.steps.row, x.pixel),
             Steps(y.steps.image, y.steps.row * kind.stride[0], y.pixel * kind.stride[1]),
@@ -81,23 +82,6 @@ def _of_phase(weights: np.ndarray, row: Phase, column: Phase) -> tuple[np.ndarra
 
 
 @dataclass(frozen=True)
-class _Geometry:
-    """shape: images, rows, columns of the result. x, y: from one of its pixels to the next, where the window starts and
-    where the result goes. taps: between those of the window."""
-
-    shape: tuple[int, int, int]
-    x: Steps
-    y: Steps
-    taps: Steps
-
-    @property
-    def turned(self) -> _Geometry:
-        """With rows for columns."""
-        images, rows, columns = self.shape
-        return _Geometry((images, columns, rows), self.x.turned, self.y.turned, self.taps.turned)
-
-
-@dataclass(frozen=True)
 class _Cut:
     """How channels are divided into tiles. width: pixels of a tile. words: fours of input channels that each reads,
     beginning at its `starts`."""
@@ -114,7 +98,7 @@ def _step(
     numbers: Numbers,
     groups: int,
     activation: Activation,
-    geometry: _Geometry,
+    geometry: Geometry,
     places: tuple[Place, Place],
 ) -> None:
     """One dense kernel."""
@@ -160,7 +144,7 @@ def words_of_result(writer: ProgramWriter, name: str, activation: Activation) ->
     return {Word.LOW: 0.0, Word.HIGH: 6.0 if activation == "relu6" else float("inf")}, activation != "none"
 
 
-def _cut(writer: ProgramWriter, weights: tuple[int, ...], groups: int, geometry: _Geometry, x: Storage) -> _Cut:
+def _cut(writer: ProgramWriter, weights: tuple[int, ...], groups: int, geometry: Geometry, x: Storage) -> _Cut:
     """The tiles of all output channels.
 
     A tile multiplies the input channels of all groups that it has outputs of: the more groups, the more zeros. So tiles

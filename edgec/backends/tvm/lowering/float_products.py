@@ -14,6 +14,7 @@ from edgec.backends.tvm.kernels.float_depthwise import FloatDepthwise, width_of
 from edgec.backends.tvm.kernels.float_expression import Expression
 from edgec.backends.tvm.lowering.float_elementwise import spread_view, write_expression
 from edgec.backends.tvm.lowering.float_fusion import PRODUCTS, activated, expression_of, knows_weights
+from edgec.backends.tvm.lowering.geometry import Geometry
 from edgec.backends.tvm.lowering.program_writer import ProgramWriter, unsupported, write_float
 from edgec.backends.tvm.lowering.views import View
 from edgec.backends.tvm.phases import phases_of
@@ -49,7 +50,7 @@ def _(kind: kinds.TransposeConv2D, writer: ProgramWriter, operation: Operation) 
         every = weights.stored
         chosen = every[:, row.taps][:, :, column.taps] if reached else np.zeros_like(every[:, :1, :1])
         start = Padding2D(top=-row.start, left=-column.start) if reached else NO_PADDING
-        geometry = _Geometry(
+        geometry = Geometry(
             (y.shape[0], row.count, column.count),
             Steps(x.steps.image, x.steps.row, x.pixel),
             Steps(y.steps.image, y.steps.row * kind.stride[0], y.pixel * kind.stride[1]),
@@ -86,7 +87,7 @@ def write_product(writer: ProgramWriter, operations: Sequence[Operation]) -> Non
     others = [view.place for view in views]
     # Elements of a pixel that all values have room for: the caller's arrays end with the last channel.
     room = max(y.shape[3], min([y.pixel, *(view.pixel for view in views if view.strides and view.strides[-1])]))
-    geometry = _Geometry(
+    geometry = Geometry(
         (y.shape[0], y.shape[1], y.shape[2]),
         Steps(x.steps.image, x.steps.row * stride[0], x.pixel * stride[1]),
         y.steps,
@@ -100,26 +101,9 @@ def write_product(writer: ProgramWriter, operations: Sequence[Operation]) -> Non
         _write_dense(writer, operations, weights, groups, geometry, room, places, epilogue, others)
 
 
-@dataclass(frozen=True)
-class _Geometry:
-    """shape: images, rows, columns of the result. x, y: from one of its pixels to the next, where the window starts and
-    where the result goes. taps: between those of the window."""
-
-    shape: tuple[int, int, int]
-    x: Steps
-    y: Steps
-    taps: Steps
-
-    @property
-    def turned(self) -> _Geometry:
-        """With rows for columns."""
-        images, rows, columns = self.shape
-        return _Geometry((images, columns, rows), self.x.turned, self.y.turned, self.taps.turned)
-
-
 def _write_dense(
     writer: ProgramWriter, operations: Sequence[Operation], weights: _Weights, groups: int,
-    geometry: _Geometry, room: int, places: tuple[Place, Place], epilogue: Epilogue, others: Sequence[Place],
+    geometry: Geometry, room: int, places: tuple[Place, Place], epilogue: Epilogue, others: Sequence[Place],
 ) -> None:  # fmt: skip
     """room: elements of a pixel of the result, and of the others, that may be written and read."""
     stored = weights.stored
@@ -156,7 +140,7 @@ def _write_dense(
 
 def _write_depthwise(
     writer: ProgramWriter, operations: Sequence[Operation], weights: _Weights,
-    kind: kinds.Conv2D | kinds.FullyConnected, geometry: _Geometry, sizes: tuple[int, int],
+    kind: kinds.Conv2D | kinds.FullyConnected, geometry: Geometry, sizes: tuple[int, int],
     places: tuple[Place, Place], epilogue: Epilogue, others: Sequence[Place],
 ) -> None:  # fmt: skip
     """sizes: elements of a pixel of x, and how many of a pixel all values have room for."""
@@ -272,7 +256,7 @@ def _of_image(strides: Sequence[int]) -> Strides:
     return n, h, w, c
 
 
-def _in_one_row(geometry: _Geometry, epilogue: Epilogue) -> tuple[_Geometry, Epilogue]:
+def _in_one_row(geometry: Geometry, epilogue: Epilogue) -> tuple[Geometry, Epilogue]:
     """All pixels as one long row, where they lie like that everywhere: no tile ends before it has to."""
     images, rows, columns = geometry.shape
     values = [(item.image, item.row, item.column) for item in (geometry.x, geometry.y)]
@@ -284,7 +268,7 @@ def _in_one_row(geometry: _Geometry, epilogue: Epilogue) -> tuple[_Geometry, Epi
     x, y, *others = (Steps(0, 0, step) for step in steps)
     shape = (1, 1, images * rows * columns)
     strides = tuple((0, 0, step.column, own[3]) for step, own in zip(others, epilogue.others, strict=True))
-    return _Geometry(shape, x, y, geometry.taps), replace(epilogue, others=strides)
+    return Geometry(shape, x, y, geometry.taps), replace(epilogue, others=strides)
 
 
 def _merged_step(shape: tuple[int, int, int], steps: tuple[int, int, int]) -> int | None:
