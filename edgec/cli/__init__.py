@@ -24,6 +24,7 @@ VERBS = {
     "doctor": "Show what is installed, and what is missing for what.",
     "cache": "Look after stored results of stages.",
     "emulator": "Look after emulated devices, on which a build runs its artifacts.",
+    "completion": "Print what makes your shell complete edgec's words.",
 }
 
 

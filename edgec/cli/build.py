@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 from click.core import ParameterSource
 
+from edgec.cli import completion
 from edgec.cli.json_output import failure, print_json
 from edgec.cli.report_error import report_error
 from edgec.errors import EdgecError, UsageError
@@ -24,15 +25,28 @@ if TYPE_CHECKING:
 @click.command(name="build", context_settings={"help_option_names": ["-h", "--help"]})
 @click.argument("model", type=click.Path(path_type=Path), required=False)
 @click.option(
-    "--target", "-t", "targets", multiple=True, metavar="NAME", help="Device to build for; may be repeated.  [host]"
+    "--target",
+    "-t",
+    "targets",
+    multiple=True,
+    metavar="NAME",
+    help="Device to build for; may be repeated.  [host]",
+    shell_complete=completion.targets,
 )
 @click.option(
     "--calib",
     "calibration",
     metavar="PATH",
     help="Calibration data: folder of images, .npy/.npz files, or a list file.",
+    shell_complete=completion.paths,
 )
-@click.option("--preprocess", "recipe", metavar="RECIPE", help="How images become input tensors (see `edgec recipes`).")
+@click.option(
+    "--preprocess",
+    "recipe",
+    metavar="RECIPE",
+    help="How images become input tensors (see `edgec recipes`).",
+    shell_complete=completion.recipes,
+)
 @click.option(
     "--shape", "shapes", multiple=True, metavar="INPUT=DIMS", help="Freeze open dimensions: --shape x=1x3x48x192."
 )
@@ -53,6 +67,7 @@ if TYPE_CHECKING:
     show_default=True,
     metavar="NAME",
     help="Backend to lower through; auto tries all that the target lists and keeps the fastest.",
+    shell_complete=completion.backends,
 )
 @click.option(
     "--io",
@@ -102,7 +117,12 @@ if TYPE_CHECKING:
     help="Refuse an artifact with fewer MACs in INT8.",
 )
 @click.option("--metric", metavar="FILE.py:FUNCTION", help="Your own measure; higher is better. Or MODULE:FUNCTION.")
-@click.option("--labels", metavar="FILE", help="What the metric is to compare with; or 'folders'.")
+@click.option(
+    "--labels",
+    metavar="FILE",
+    help="What the metric is to compare with; or 'folders'.",
+    shell_complete=completion.paths,
+)
 @click.option(
     "--eval", "evaluation", type=click.Path(path_type=Path), metavar="PATH", help="Data to measure on.  [held-out part]"
 )
