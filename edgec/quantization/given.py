@@ -152,6 +152,18 @@ def report(
         "candidates": [],
         "outputs": [item.to_json() for item in comparisons],
         "worst_layers": [],
+        "layers": [
+            {
+                "node": node.name,
+                "op": node.op_type,
+                "fused": [],
+                "precision": "int8" if node.name in inside else "float",
+                "macs": cost.get(node.name, 0),
+                "isolated_db": None,
+            }
+            for node in nodes
+        ],
+        "ranges": [],
         "precision": whole if inside else "int8-weights" if _has_small_weights(graph) else "float",
         "clipped": [],
         "held_out": held_out,

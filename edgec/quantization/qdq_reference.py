@@ -25,11 +25,13 @@ from edgec.quantization.diagnosis import described
 from edgec.quantization.fallback import priced_sets
 from edgec.quantization.held_out import MACS_PER_TRIAL, MOST_SAMPLES, HeldOut, read_held_out, serialized
 from edgec.quantization.journal import Journal
+from edgec.quantization.layer_table import layers, ranges
 from edgec.quantization.placement import Placement
+from edgec.quantization.recipe import Recipe
 from edgec.quantization.scales import unlike_ranges
 from edgec.quantization.search import Outcome, Rules, search
 from edgec.quantization.search_report import coverage, mostly_float, progress_made, too_little_int8, verdict
-from edgec.quantization.sensitivity import MOST_KERNELS, isolated_errors
+from edgec.quantization.sensitivity import MOST_KERNELS, Sensitivity, isolated_errors
 from edgec.quantization.statistics import load
 from edgec.quantization.weights import WeightGrid
 from edgec.quantization.workshop import ON_REQUEST, Trial, Workshop
@@ -114,7 +116,8 @@ def write_reference(
         context.warn(text)
     afterwards = Budget(0.0, None if rules.seconds is None else AFTERWARDS * rules.seconds)
     progress.begin("the worst layers", best)
-    worst = _worst_layers(workshop, best, afterwards)
+    measured = _isolated(workshop, best, afterwards)
+    isolated = {item.kernel.name: item.sqnr_db for item in measured}
     if not best.verdict.passed:
         progress.begin("the price of accuracy", best)
         for names in [] if afterwards.late else priced_sets(workshop, best.recipe, afterwards):
@@ -126,7 +129,9 @@ def write_reference(
         **verdict(best, warnings, further),
         **coverage(graph, placement, workshop.cost),
         **progress_made(outcome, workshop.trials),
-        "worst_layers": worst,
+        "worst_layers": _worst_layers(workshop, best, measured),
+        "layers": layers(graph, placement, scales.slots, workshop.cost, isolated),
+        "ranges": ranges(placement, scales.slots, workshop.variant(best.recipe).statistics, list(isolated)[:WORST]),
         "rounded_to_nearest": workshop.rounded_to_nearest(best.recipe) if best.recipe.rounding == "gptq" else {},
         "clipped": list(scales.clipped),
         "saturated_biases": emitted.saturated,
@@ -229,11 +234,20 @@ def _warnings(workshop: Workshop, placement: Placement, outcome: Outcome, sample
     return found
 
 
-def _worst_layers(workshop: Workshop, best: Trial, budget: Budget) -> list[dict[str, Any]]:
-    """The kernels that cost the most; of a model that failed, those that were tried in float are among them."""
+def _isolated(workshop: Workshop, best: Trial, budget: Budget) -> list[Sensitivity]:
+    """The kernels that cost the most, the worst first; of a model that failed, those that were tried in float are among
+    them."""
     passed = best.verdict.passed
-    recipe = best.recipe if passed else replace(best.recipe, keep_float=frozenset(workshop.in_float))
-    measured = isolated_errors(workshop, recipe, LOOKED_AT if passed else MOST_KERNELS, budget)
+    return isolated_errors(workshop, _examined(workshop, best), LOOKED_AT if passed else MOST_KERNELS, budget)
+
+
+def _examined(workshop: Workshop, best: Trial) -> Recipe:
+    """The recipe whose kernels are looked at one by one."""
+    return best.recipe if best.verdict.passed else replace(best.recipe, keep_float=frozenset(workshop.in_float))
+
+
+def _worst_layers(workshop: Workshop, best: Trial, measured: Sequence[Sensitivity]) -> list[dict[str, Any]]:
+    recipe = _examined(workshop, best)
     return [
         {
             "node": item.kernel.name,

@@ -126,6 +126,10 @@ def test_a_model_that_is_easy_to_quantize(folders, tmp_path):
     assert report["outputs"][0]["name"] == "scores" and report["outputs"][0]["sqnr_db"] > 25
     assert {"profile", "method", "bias_correction", "sqnr_db", "loss", "passed"} <= report["candidates"][0].keys()
     assert {"node", "op", "sqnr_db", "cause"} <= report["worst_layers"][0].keys()
+    assert [layer["precision"] for layer in report["layers"]] == ["int8"] * len(report["layers"])
+    worst = min((layer for layer in report["layers"] if layer["isolated_db"]), key=lambda layer: layer["isolated_db"])
+    assert worst["node"] == report["worst_layers"][0]["node"]
+    assert report["ranges"][0]["why"] == f"read by {worst['node']}"
     progress = [event for event in events if isinstance(event, Progress)]
     assert [event.done for event in progress] == sorted(event.done for event in progress)
     assert all(event.done <= event.total for event in progress)
