@@ -67,6 +67,20 @@ class Emulator:
 
 
 @dataclass(frozen=True)
+class Performance:
+    """What a device's processor could do at best, with all of the target's threads: the roofs of its roofline.
+
+    float32_gmacs, int8_gmacs: 10^9 multiply-accumulates a second; of INT8, as its instructions compute it.
+    memory_gb_per_s: 10^9 bytes a second to and from main memory. source: where the figures are from, in words.
+    """
+
+    float32_gmacs: float
+    int8_gmacs: float
+    memory_gb_per_s: float
+    source: str
+
+
+@dataclass(frozen=True)
 class Target:
     """A device.
 
@@ -77,6 +91,8 @@ class Target:
     min_glibc: the oldest C library that a device may have; "" where nothing is promised.
     memory_mib: what the device has; 0 where it is not known.
     emulator: None where nothing can stand in for the device.
+    performance: None where nobody said, and for this machine, where it is measured.
+    here: it is described as whatever this machine is (arch = "host").
     """
 
     name: str
@@ -91,6 +107,8 @@ class Target:
     min_glibc: str = ""
     memory_mib: int = 0
     emulator: Emulator | None = None
+    performance: Performance | None = None
+    here: bool = False
 
     @property
     def saturates_int8_products(self) -> bool:
@@ -148,7 +166,8 @@ def _read(path: Path) -> Target:
     table = Table.read(path)
     arch = table.get("arch", str, choices=("host", *ARCHITECTURES))
     features = table.list_of("features", str, ())
-    if arch == "host":
+    here = arch == "host"
+    if here:
         arch = platform.machine()
         features = host_features()
     target = Target(
@@ -164,6 +183,8 @@ def _read(path: Path) -> Target:
         min_glibc=table.get("min_glibc", str, ""),
         memory_mib=table.get("memory_mib", int, 0),
         emulator=_emulator(table.table("emulator"), arch),
+        performance=_performance(table.table("performance")),
+        here=here,
     )
     table.done()
     check_name(target.name, "a target", f"Change it in {path}.")
@@ -220,6 +241,20 @@ def _emulator(table: Table | None, arch: str) -> Emulator | None:
     if not _CORE.fullmatch(found.cpu):
         fix = f'Name a core as `{found.qemu} -cpu help` does, such as "cortex-a72".'
         raise table.error(f"emulator.cpu is {found.cpu!r}, which is not the name of a core", fix, "cpu")
+    return found
+
+
+def _performance(table: Table | None) -> Performance | None:
+    if table is None:
+        return None
+    figures = {key: table.get(key, float) for key in ("float32_gmacs", "int8_gmacs", "memory_gb_per_s")}
+    found = Performance(**figures, source=table.get("source", str))
+    table.done()
+    for key, value in figures.items():
+        if not 0 < value < float("inf"):
+            raise table.error(f"performance.{key} is {value:g}", "It is a number above 0.", key)
+    if not found.source.strip():
+        raise table.error("performance.source is empty", "Say where the figures are from.", "source")
     return found
 
 
