@@ -15,37 +15,37 @@ from typing import Any
 import numpy as np
 
 from edgec.contract import Contract
-
-NOISY = 0.25
-"""Quartiles of either side that lie further apart than this share of the median mean that the machine was busy."""
+from edgec.runtime.latencies import LEAST_TURNS, histogram, noisy, percentiles, ratio_interval
 
 _WARM_UP = 0.2  # of the time
 _LEAST_WARM_UPS = 3
 _BLOCK = 16  # runs, less where that takes longer than a twentieth of the time
 _LEAST_BLOCK = 2
-_LEAST_BLOCKS = 4
+_LEAST_BLOCKS = LEAST_TURNS
 _MOST_RUNS = 4000
 
 
 @dataclass(frozen=True)
 class Timing:
-    """Milliseconds a run, each side as p25, p50, p75, p95, p99.
+    """Milliseconds a run, each side as p25, p50, p75, p95, p99 and "histogram".
 
     ratio: median of the candidate over median of the baseline, below 1 where the candidate is faster.
     ratio_quartiles: first and third quartile of the same ratio from turn to turn.
+    ratio_interval: 95 % confidence interval of the ratio; None of too few turns.
     runs: of each side, those that count.
     """
 
-    candidate: dict[str, float]
-    baseline: dict[str, float]
+    candidate: dict[str, Any]
+    baseline: dict[str, Any]
     ratio: float
     ratio_quartiles: tuple[float, float]
+    ratio_interval: tuple[float, float] | None
     runs: int
     noisy: bool
 
 
 def in_turns(candidate: Callable[[], Any], baseline: Callable[[], Any], seconds: float) -> Timing:
-    """Call both in turns for about `seconds`, at least four blocks each; which goes first alternates."""
+    """Call both in turns for about `seconds`, at least six blocks each; which goes first alternates."""
     started = time.perf_counter()
     warm = 0
     while warm < _LEAST_WARM_UPS or time.perf_counter() - started < seconds * _WARM_UP:
@@ -65,12 +65,19 @@ def in_turns(candidate: Callable[[], Any], baseline: Callable[[], Any], seconds:
 
 def summary(ours: Sequence[Sequence[float]], theirs: Sequence[Sequence[float]]) -> Timing:
     """What blocks of times (milliseconds of candidate and baseline, as many of each) amount to."""
-    candidate, baseline = np.concatenate(ours), np.concatenate(theirs)
-    a, b = _percentiles(candidate), _percentiles(baseline)
-    ratios = [np.median(fast) / np.median(slow) for fast, slow in zip(ours, theirs, strict=True)]
+    fast, slow = [np.asarray(block) for block in ours], [np.asarray(block) for block in theirs]
+    candidate, baseline = np.concatenate(fast), np.concatenate(slow)
+    ratios = [np.median(a) / np.median(b) for a, b in zip(fast, slow, strict=True)]
     low, high = (round(float(value), 4) for value in np.percentile(ratios, [25, 75]))
-    noisy = any((side["p75"] - side["p25"]) > NOISY * side["p50"] for side in (a, b))
-    return Timing(a, b, round(float(np.median(candidate) / np.median(baseline)), 4), (low, high), len(candidate), noisy)
+    return Timing(
+        candidate=_side(candidate),
+        baseline=_side(baseline),
+        ratio=round(float(np.median(candidate) / np.median(baseline)), 4),
+        ratio_quartiles=(low, high),
+        ratio_interval=ratio_interval(fast, slow),
+        runs=len(candidate),
+        noisy=noisy(candidate) or noisy(baseline),
+    )
 
 
 def probe(contract: Contract) -> dict[str, np.ndarray]:
@@ -81,10 +88,8 @@ def probe(contract: Contract) -> dict[str, np.ndarray]:
     return dict(sample.steps[0])
 
 
-def _percentiles(times: np.ndarray) -> dict[str, float]:
-    levels = (25, 50, 75, 95, 99)
-    values = np.percentile(times, levels)
-    return {f"p{level}": round(float(value), 4) for level, value in zip(levels, values, strict=True)}
+def _side(times: np.ndarray) -> dict[str, Any]:
+    return {**percentiles(times, (25, 50, 75, 95, 99)), "histogram": histogram(times)}
 
 
 def _block(work: Callable[[], Any], size: int) -> list[float]:

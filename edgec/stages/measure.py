@@ -1,8 +1,9 @@
 """Measure: how fast the packed artifact is, beside the original model in ONNX Runtime.
 
-out: latency.json {"artifact", "baseline": {"p25", "p50", "p75", "p95", "p99"} in milliseconds, "ratio_of_medians",
-"ratio_quartiles", "runs", "threads", "noisy", "note"}. It has these keys whatever happened: figures of an artifact that
-can't run on this machine are null, with 0 runs, and the note says why.
+out: latency.json {"artifact", "baseline": {"p25", "p50", "p75", "p95", "p99" in milliseconds, "histogram": {"edges_ms",
+"counts"}}, "ratio_of_medians", "ratio_quartiles", "ratio_interval": [low, high] | null, "runs", "threads", "noisy",
+"note"}. It has these keys whatever happened: figures of an artifact that can't run on this machine are null, with 0
+runs, and the note says why. The interval holds the true ratio with 95 % confidence; too few turns have none.
 
 Both run in turns in one process, so that what else the machine does hits both alike. Only a target that this machine
 can stand in for is measured: an emulator says nothing about time, and a processor nothing about an accelerator.
@@ -95,6 +96,7 @@ def _document(threads: int, note: str, timing: Timing | None = None, version: st
         "baseline": {"engine": "onnxruntime", "version": version, **timing.baseline} if timing else None,
         "ratio_of_medians": timing.ratio if timing else None,
         "ratio_quartiles": list(timing.ratio_quartiles) if timing else None,
+        "ratio_interval": list(timing.ratio_interval) if timing and timing.ratio_interval else None,
         "runs": timing.runs if timing else 0,
         "threads": threads,
         "noisy": timing.noisy if timing else False,

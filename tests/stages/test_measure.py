@@ -60,6 +60,9 @@ def test_both_sides_are_measured_with_the_same_threads(build, tmp_path):
     assert latency["runs"] >= 10
     for side in (latency["artifact"], latency["baseline"]):
         assert 0 < side["p25"] <= side["p50"] <= side["p75"] <= side["p95"] <= side["p99"]
+        assert sum(side["histogram"]["counts"]) == latency["runs"]
+    low, high = latency["ratio_interval"]
+    assert low <= latency["ratio_of_medians"] <= high
     expected = latency["artifact"]["p50"] / latency["baseline"]["p50"]
     assert latency["ratio_of_medians"] == pytest.approx(expected, rel=0.02)
 
@@ -73,7 +76,8 @@ def test_what_can_not_run_here_is_not_measured(build, tmp_path):
     assert latency["threads"] == 1
     assert latency["runs"] == 0
     assert latency["noisy"] is False
-    assert all(latency[key] is None for key in ("artifact", "baseline", "ratio_of_medians", "ratio_quartiles"))
+    nothing = ("artifact", "baseline", "ratio_of_medians", "ratio_quartiles", "ratio_interval")
+    assert all(latency[key] is None for key in nothing)
 
 
 def test_the_document_has_the_same_keys_with_figures_and_without(build, tmp_path):
