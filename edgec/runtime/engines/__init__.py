@@ -2,20 +2,33 @@
 
 A module here has `DISTRIBUTION` (what to install; "" where the payload is machine code that needs nothing) and
 `load(files, options, threads) -> Engine`; some have `ALTERNATIVES`, distributions that do as well, with their least
-versions.
+versions. An engine that has to be told before it loads that its steps will be timed has `load_for_profile` besides; one
+that can't time them says why in `NO_PROFILE`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from importlib import import_module
-from typing import Any, Protocol
+from types import ModuleType
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 
 from ..errors import EngineMissing
 
 ENGINES = ("openvino", "tflite", "tvm")
+
+
+class Step(NamedTuple):
+    """What an engine computes in one go: one operator, or several that it fused. milliseconds: of one run, on average.
+
+    operator: what it is, in the engine's words.
+    """
+
+    name: str
+    operator: str
+    milliseconds: float
 
 
 class Engine(Protocol):
@@ -33,6 +46,11 @@ class Engine(Protocol):
         """
         ...
 
+    def profile(self, feeds: Mapping[str, np.ndarray], runs: int) -> Sequence[Step] | None:
+        """How long each step takes, on average over `runs` runs, in the order of execution; None where the engine does
+        not tell. Taking the time may itself take some."""
+        ...
+
 
 def open_engine(name: str, files: Mapping[str, bytes], options: Mapping[str, Any], threads: int = 0) -> Engine:
     """Load a payload.
@@ -43,15 +61,31 @@ def open_engine(name: str, files: Mapping[str, bytes], options: Mapping[str, Any
 
     Raises EngineMissing when the engine's package is not installed, or can't load this payload.
     """
+    engine: Engine = _module(name).load(files, options, threads)
+    return engine
+
+
+def open_for_profile(name: str, files: Mapping[str, bytes], options: Mapping[str, Any], threads: int = 0) -> Engine:
+    """Like `open_engine`, for an engine whose `profile` is to be asked."""
+    module = _module(name)
+    engine: Engine = getattr(module, "load_for_profile", module.load)(files, options, threads)
+    return engine
+
+
+def no_profile(name: str) -> str:
+    """Why an engine can't tell how long its steps take; "" where it can."""
+    note: str = getattr(_module(name), "NO_PROFILE", "")
+    return note
+
+
+def _module(name: str) -> ModuleType:
     if name not in ENGINES:
         raise EngineMissing(
             f"This artifact needs the engine {name!r}",
             f"This runtime knows: {', '.join(ENGINES)}.",
             "Use the runtime that the artifact carries: python3 FILE.edgec run ...",
         )
-    module = import_module(f".{name}", __name__)
-    engine: Engine = module.load(files, options, threads)
-    return engine
+    return import_module(f".{name}", __name__)
 
 
 def alternatives(name: str) -> Mapping[str, str]:

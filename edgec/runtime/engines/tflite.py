@@ -16,6 +16,11 @@ DISTRIBUTION = "ai-edge-litert"
 ALTERNATIVES = {"tflite-runtime": "2.14"}
 """Distributions that do as well, and their least versions: 32-bit ARM has no other."""
 
+NO_PROFILE = (
+    "the Python API of LiteRT and tflite-runtime gives no times of operators; their benchmark_model program does "
+    "(--enable_op_profiling), on the .tflite file that `extract` writes"
+)
+
 _INTERPRETERS = ("ai_edge_litert.interpreter", "tflite_runtime.interpreter")
 _OPTIONS = {"inputs", "outputs"}
 _EDGETPU = "edgetpu"
@@ -87,6 +92,9 @@ class TFLiteEngine:
             self._interpreter.set_tensor(border.index, border.stored(np.asarray(array)))
         self._interpreter.invoke()
         return {border.name: border.given(self._interpreter.get_tensor(border.index)) for border in self._outputs}
+
+    def profile(self, feeds: Mapping[str, np.ndarray], runs: int) -> None:
+        """None: see NO_PROFILE."""
 
 
 def load(files: Mapping[str, bytes], options: Mapping[str, Any], threads: int) -> TFLiteEngine:
