@@ -8,7 +8,7 @@ import pytest
 
 from edgec import resources, targets
 from edgec.errors import UsageError
-from edgec.targets import KNOWN_FEATURES, Accelerator, Emulator, Target, load_target
+from edgec.targets import KNOWN_FEATURES, Accelerator, Emulator, Performance, Target, load_target
 
 GOOD = """
 name = "board"
@@ -206,7 +206,7 @@ def test_the_document_lists_the_features_that_are_known(arch):
 
 
 def test_the_document_tells_of_every_key():
-    keys = {field.name for field in dataclasses.fields(Target)}
+    keys = {field.name for field in dataclasses.fields(Target)} - {"here"}  # which follows from arch
     table = DOCUMENT[DOCUMENT.index("|---|") : DOCUMENT.index("## Adding")]
     assert keys == {key.strip("[]") for key in re.findall(r"^\| (\S+) \|", table, re.MULTILINE)}
 
@@ -226,3 +226,44 @@ def test_a_processor_has_a_name(monkeypatch, said, name):
     monkeypatch.setattr(targets, "_cpuinfo", lambda: said)
     monkeypatch.setattr("platform.machine", lambda: "here")
     assert targets.cpu_name.__wrapped__() == name
+
+
+PEAKS = """
+[performance]
+float32_gmacs = 24
+int8_gmacs = 48.0
+memory_gb_per_s = 12.8
+source = "the data sheet"
+"""
+
+
+def test_peaks_are_read_and_integers_are_numbers_too(write):
+    write(GOOD + PEAKS)
+    assert load_target("board").performance == Performance(24.0, 48.0, 12.8, "the data sheet")
+
+
+@pytest.mark.parametrize(
+    ("line", "said"),
+    [
+        ("int8_gmacs = 0", "int8_gmacs is 0"),
+        ("int8_gmacs = -3.0", "int8_gmacs is -3"),
+        ("int8_gmacs = inf", "int8_gmacs is inf"),
+        ("int8_gmacs = nan", "int8_gmacs is nan"),
+        ('int8_gmacs = "fast"', "int8_gmacs is 'fast'"),
+        ("", "int8_gmacs is missing"),
+        ("int8_gmac = 48.0", "int8_gmac"),
+    ],
+)
+def test_a_peak_that_can_not_be_right_is_named_with_its_line(write, line, said):
+    write(GOOD + PEAKS.replace("int8_gmacs = 48.0", line))
+    with pytest.raises(UsageError, match=r"board\.toml.* can't be used") as refused:
+        load_target("board")
+    assert said in refused.value.why
+
+
+def test_this_machine_is_measured_and_the_boards_with_published_timings_say_their_peaks():
+    host = load_target("host")
+    assert host.here and host.performance is None
+    for name in ("rpi3", "rpi4", "rpi5", "jetson-nano"):
+        peaks = load_target(name).performance
+        assert peaks is not None and peaks.int8_gmacs > peaks.float32_gmacs and "cores" in peaks.source
