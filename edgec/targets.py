@@ -10,6 +10,7 @@ from pathlib import Path
 
 from edgec import resources
 from edgec.backends import BACKENDS
+from edgec.cost import read_cost
 from edgec.errors import UsageError
 from edgec.runtime.device import ARM_FEATURES, cpu_features
 from edgec.spec import check_name
@@ -186,6 +187,7 @@ def _read(path: Path) -> Target:
         performance=_performance(table.table("performance")),
         here=here,
     )
+    read_cost(table.table("cost"))  # prices are no part of a device: a change of them must not make builds anew
     table.done()
     check_name(target.name, "a target", f"Change it in {path}.")
     if not target.backends:

@@ -2,8 +2,9 @@
 
 out: latency.json {"artifact", "baseline": {"p25", "p50", "p75", "p95", "p99" in milliseconds, "histogram": {"edges_ms",
 "counts"}}, "ratio_of_medians", "ratio_quartiles", "ratio_interval": [low, high] | null, "runs", "threads", "noisy",
-"note"}. It has these keys whatever happened: figures of an artifact that can't run on this machine are null, with 0
-runs, and the note says why. The interval holds the true ratio with 95 % confidence; too few turns have none.
+"machine", "note"}. It has these keys whatever happened: figures of an artifact that can't run on this machine are null,
+with 0 runs, and the note says why. The interval holds the true ratio with 95 % confidence; too few turns have none. The
+machine is the processor that all was measured on, by its own name.
 
 Both run in turns in one process, so that what else the machine does hits both alike. Only a target that this machine
 can stand in for is measured: an emulator says nothing about time, and a processor nothing about an accelerator.
@@ -20,6 +21,7 @@ from edgec import worker
 from edgec.backends import backend_tools
 from edgec.bundle.errors import as_edgec_error
 from edgec.stage import Stage, StageContext
+from edgec.targets import cpu_name
 
 if TYPE_CHECKING:
     from edgec.runners.timing import Timing
@@ -100,6 +102,7 @@ def _document(threads: int, note: str, timing: Timing | None = None, version: st
         "runs": timing.runs if timing else 0,
         "threads": threads,
         "noisy": timing.noisy if timing else False,
+        "machine": cpu_name() if timing else None,
         "note": note,
     }
 
