@@ -174,7 +174,7 @@ def profile(library: Path, program: Program, feeds: Mapping[str, np.ndarray], ru
     times = np.zeros((runs + WARM, len(program.steps)), np.uint64)
     function = ctypes.CDLL(str(library)).edgec_model_profile
     for row in times:
-        function(given, made, arena, ctypes.c_void_p(_address(row)))
+        function(given, made, arena, None, None, ctypes.c_void_p(_address(row)))
     return np.asarray(np.median(times[WARM:], axis=0))
 
 
@@ -193,7 +193,7 @@ def rows(model: Path, feeds: Mapping[str, np.ndarray] | None, target: Target, ru
         feeds = {item.name: rng.normal(0, 1, item.shape).astype(item.dtype) for item in program.inputs}
     with tempfile.TemporaryDirectory() as name:
         path = Path(name) / "model.so"
-        build_program(program, isa, target, path, profiled=True)
+        build_program(program, isa, target, path)
         times = profile(path, program, feeds, runs)
     return [Row(*row) for row in zip(program.steps, of_steps(graph, program), times.tolist(), strict=True)]
 

@@ -47,16 +47,11 @@ def build(
     return observed
 
 
-def build_program(
-    program: Program, isa: str, target: Target, out: Path, *, c_object: Path | None = None, profiled: bool = False
-) -> None:
-    """Write the shared library of a program at `out`, and the object file at `c_object` where that is wanted.
-
-    profiled: a library that can time its steps, see `link`.
-    """
+def build_program(program: Program, isa: str, target: Target, out: Path, *, c_object: Path | None = None) -> None:
+    """Write the shared library of a program at `out`, and the object file at `c_object` where that is wanted."""
     from edgec.backends.tvm.generating import object_file
 
     kernels = object_file({symbol: kernel for kernel, symbol in program.symbols().items()}, named(isa), target)
-    link(program, kernels, target, out, profiled=profiled)
+    link(program, kernels, target, out)
     if c_object is not None:
         combine(program, kernels, target, c_object)

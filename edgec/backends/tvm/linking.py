@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Sequence
+from itertools import accumulate
 from pathlib import Path
 
 from edgec import toolchain
@@ -25,19 +26,17 @@ _THREADS = ("model.c", "pool.c")
 _ALONE = ("model.c", "alone.c")
 _LIBRARIES = ("m", "pthread")
 _NO_TABLES = ("-fno-unwind-tables", "-fno-asynchronous-unwind-tables")  # which name functions of the compiler's own
+_SECTIONS = ("-ffunction-sections", "-fdata-sections")  # so that a linker may leave out what a program does not call
 
 
-def link(program: Program, kernels: bytes, target: Target, out: Path, *, profiled: bool = False) -> None:
-    """Write the shared library of a program at `out`.
-
-    kernels: the object file. profiled: with `edgec_model_profile`, which times every step.
+def link(program: Program, kernels: bytes, target: Target, out: Path) -> None:
+    """Write the shared library of a program at `out`. kernels: the object file.
 
     Raises ToolMissing without a compiler for the target, and what `toolchain` raises.
     """
     tool = toolchain.find(target)
     with tempfile.TemporaryDirectory() as name:
-        flags = ("-fvisibility=hidden", *(["-DEDGEC_PROFILE"] if profiled else []))
-        objects = _compiled(program, kernels, tool, target, Path(name), _THREADS, flags)
+        objects = _compiled(program, kernels, tool, target, Path(name), _THREADS, ["-fvisibility=hidden"])
         tool.link(objects, out, target, _LIBRARIES)
 
 
@@ -49,7 +48,9 @@ def combine(program: Program, kernels: bytes, target: Target, out: Path) -> None
     """
     tool = toolchain.find(target)
     with tempfile.TemporaryDirectory() as name:
-        tool.combine(_compiled(program, kernels, tool, target, Path(name), _ALONE, _NO_TABLES), out, target)
+        tool.combine(
+            _compiled(program, kernels, tool, target, Path(name), _ALONE, [*_NO_TABLES, *_SECTIONS]), out, target
+        )
 
 
 def _compiled(
@@ -94,8 +95,14 @@ def steps_header(program: Program) -> str:
     lines += ["const struct edgec_step edgec_steps[] = {"]
     for number, step in enumerate(program.steps):
         lines.append(f"    {{step_{number}, {step.kernel.units}, {int(is_divided(step, program))}}},")
-    lines += ["};", "", *_tensors("inputs", program.inputs), *_tensors("outputs", program.outputs)]
-    sizes = f"{plan.size}, ARENA_ALIGNMENT, {len(program.constants)}"
+    lines += [
+        "};",
+        "",
+        *_names(program.steps),
+        *_tensors("inputs", program.inputs),
+        *_tensors("outputs", program.outputs),
+    ]
+    sizes = f"{plan.size}, ARENA_ALIGNMENT, {len(program.constants)}, {len(program.steps)}"
     lines += [
         "static const struct edgec_model description = {",
         f"    {len(program.inputs)}, inputs, {len(program.outputs)}, outputs, {sizes}}};",
@@ -124,6 +131,26 @@ def _address(place: Place, plan: Plan) -> str:
     kind = "const uint8_t" if place.memory == "input" else "uint8_t"
     array = f"run->{place.memory}s[{place.index}]"
     return f"({kind} *){array} + {place.offset}" if place.offset else array
+
+
+def _names(steps: Sequence[Step]) -> list[str]:
+    """What `edgec_model_step` answers: all texts in one array, and where each begins, so that there is no address in
+    them that the loader would have to write."""
+    texts = [step_label(step) for step in steps]
+    begins = [0, *accumulate(len(text.encode()) + 1 for text in texts)][:-1]
+    return [
+        f"static const uint32_t step_name_at[] = {{{', '.join(map(str, begins))}}};",
+        "static const char step_names[] =",
+        *(f'    {_quoted(text)} "\\0"' for text in texts),
+        "    ;",
+        "",
+    ]
+
+
+def step_label(step: Step) -> str:
+    """The kernel, and the nodes that a step computes or else the tensor that it makes, one a line. A name that breaks
+    lines itself has spaces there."""
+    return "\n".join(" ".join(name.splitlines()) for name in (step.kernel.family, *(step.origin or (step.result,))))
 
 
 def _tensors(side: str, borders: Sequence[Border]) -> list[str]:

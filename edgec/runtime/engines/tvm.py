@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 
 from ..errors import BundleError, EngineMissing, InputError
+from . import Step
 
 DISTRIBUTION = ""
 """Nothing has to be installed."""
@@ -47,6 +48,7 @@ class _Model(ctypes.Structure):
         ("arena_bytes", ctypes.c_size_t),
         ("arena_alignment", ctypes.c_size_t),
         ("constant_bytes", ctypes.c_size_t),
+        ("steps", ctypes.c_size_t),
     )
 
 
@@ -79,6 +81,7 @@ class TVMEngine:
                 "The system gives no more.",
                 "Ask for fewer: --threads 1, or threads=1 in Python.",
             )
+        self._steps = model.steps if hasattr(library, "edgec_model_profile") else 0
         self._free = threading.Lock()
         # What every run needs is made once: small models take some microseconds.
         self._run = library.edgec_model_run
@@ -96,6 +99,28 @@ class TVMEngine:
             failure = self._run(*self._arguments)
         assert failure == 0, failure
         return made
+
+    def profile(self, feeds: Mapping[str, np.ndarray], runs: int) -> list[Step] | None:
+        """Time each step; see `Engine.profile`.
+
+        A step's name: the ONNX nodes that it computes, or a part of them. Its operator: the name of its kernel.
+        None for a library that was made before it could be asked.
+        """
+        if not hasattr(self._library, "edgec_model_profile"):
+            return None
+        given = [_fitting(_whole(feeds[border.name], border), border.dtype) for border in self._inputs]
+        made = [np.empty(border.shape, border.dtype) for border in self._outputs]
+        inputs, outputs = ((ctypes.c_void_p * len(arrays))(*map(_address, arrays)) for arrays in (given, made))
+        nanoseconds = np.zeros((runs, self._steps), np.uint64)
+        with self._free:
+            for row in nanoseconds:
+                failure = self._library.edgec_model_profile(
+                    inputs, outputs, self._arena, self._pool, None, row.ctypes.data
+                )
+                assert failure == 0, failure
+        labels = [self._library.edgec_model_step(step).decode().split("\n") for step in range(self._steps)]
+        times = (nanoseconds.mean(axis=0) / 1e6).tolist()
+        return [Step(", ".join(nodes), kernel, time) for (kernel, *nodes), time in zip(labels, times)]
 
     def __del__(self) -> None:
         if getattr(self, "_pool", None):
@@ -127,6 +152,10 @@ def _declared(library: ctypes.CDLL) -> ctypes.CDLL:
     library.edgec_pool_create.restype = ctypes.c_void_p
     library.edgec_pool_destroy.argtypes = [ctypes.c_void_p]
     library.edgec_model_run.argtypes = [ctypes.c_void_p] * 4
+    if hasattr(library, "edgec_model_profile"):  # not in libraries that older versions of edgec made
+        library.edgec_model_profile.argtypes = [ctypes.c_void_p] * 6
+        library.edgec_model_step.restype = ctypes.c_char_p
+        library.edgec_model_step.argtypes = [ctypes.c_size_t]
     return library
 
 

@@ -13,7 +13,7 @@
 extern "C" {
 #endif
 
-enum { EDGEC_OK = 0, EDGEC_MISALIGNED_ARENA = 1 };
+enum { EDGEC_OK = 0, EDGEC_MISALIGNED_ARENA = 1, EDGEC_NO_CLOCK = 2 };
 
 /* One input or output. dtype: numpy's name of it. */
 struct edgec_tensor {
@@ -32,6 +32,7 @@ struct edgec_model {
     size_t arena_bytes;
     size_t arena_alignment;
     size_t constant_bytes;
+    size_t steps;
 };
 
 /* What there is to know of the model. */
@@ -54,6 +55,20 @@ void edgec_pool_destroy(struct edgec_pool *pool);
  * Re-entrant: any number of runs at once, each with an arena (and a pool) of its own.
  */
 int edgec_model_run(const void *const *inputs, void *const *outputs, void *arena, struct edgec_pool *pool);
+
+/* Run once, and take the time of each step: what edgec_model_run does, which itself never asks for the time.
+ *
+ * clock: counts up, in a unit of its own; NULL for the system's, in nanoseconds. model.o has none: there it is the
+ * caller's, for example a cycle counter of the processor, and without one nothing runs (EDGEC_NO_CLOCK).
+ * ticks: one number for each step; all together are what lies between the first and the last look at the clock.
+ */
+int edgec_model_profile(const void *const *inputs, void *const *outputs, void *arena, struct edgec_pool *pool,
+                        uint64_t (*clock)(void), uint64_t *ticks);
+
+/* What a step computes: the name of its kernel, then the names of the ONNX nodes that it computes (or computes a part
+ * of: a node may take several steps), or of the tensor that it makes where that belongs to no node. One name a line.
+ * NULL behind the last step. */
+const char *edgec_model_step(size_t step);
 
 #ifdef __cplusplus
 }

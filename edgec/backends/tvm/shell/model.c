@@ -37,26 +37,17 @@ __attribute__((visibility("default"))) int edgec_model_run(
     return EDGEC_OK;
 }
 
-#ifdef EDGEC_PROFILE
-#include <time.h>
-
-static uint64_t now(void) {
-    struct timespec time;
-    clock_gettime(CLOCK_MONOTONIC, &time);
-    return (uint64_t)time.tv_sec * 1000000000u + (uint64_t)time.tv_nsec;
-}
-
-/* Run once in this thread, and write how many nanoseconds each step took. Only in libraries made to be measured. */
-__attribute__((visibility("default"))) size_t edgec_model_profile(
-    const void *const *inputs, void *const *outputs, void *arena, uint64_t *nanoseconds) {
+__attribute__((visibility("default"))) int edgec_model_profile(
+    const void *const *inputs, void *const *outputs, void *arena, struct edgec_pool *pool, uint64_t (*clock)(void),
+    uint64_t *ticks) {
+    if ((uintptr_t)arena % ARENA_ALIGNMENT != 0) return EDGEC_MISALIGNED_ARENA;
+    if (clock == NULL) clock = edgec_system_clock;
+    if (clock == NULL) return EDGEC_NO_CLOCK;
     struct run run = {inputs, outputs, arena};
-    uint64_t before = now();
-    for (size_t i = 0; i < edgec_step_count; i++) {
-        edgec_steps[i].call(&run, 0, edgec_steps[i].units);
-        uint64_t after = now();
-        nanoseconds[i] = after - before;
-        before = after;
-    }
-    return edgec_step_count;
+    edgec_pool_profile(pool, &run, clock, ticks);
+    return EDGEC_OK;
 }
-#endif
+
+__attribute__((visibility("default"))) const char *edgec_model_step(size_t step) {
+    return step < edgec_step_count ? step_names + step_name_at[step] : NULL;
+}

@@ -20,6 +20,7 @@
 #include <sched.h>
 #include <stdatomic.h>
 #include <stdlib.h>
+#include <time.h>
 
 #include "edgec_model.h"
 
@@ -119,9 +120,14 @@ static void *work(void *argument) {
     }
 }
 
-void edgec_pool_run(struct edgec_pool *pool, const void *context) {
+/* All steps, in order. One copy is compiled for a watch with a clock and one for none. */
+__attribute__((always_inline)) static inline void do_steps(
+    struct edgec_pool *pool, const void *context, struct edgec_stopwatch *watch) {
     if (pool == NULL || pool->workers == 0) {
-        for (size_t i = 0; i < edgec_step_count; i++) edgec_steps[i].call(context, 0, edgec_steps[i].units);
+        for (size_t i = 0; i < edgec_step_count; i++) {
+            edgec_steps[i].call(context, 0, edgec_steps[i].units);
+            edgec_stop(watch, i);
+        }
         return;
     }
     uint32_t run = atomic_load(&pool->run) + 1;
@@ -142,8 +148,27 @@ void edgec_pool_run(struct edgec_pool *pool, const void *context) {
             uint32_t all = run * (uint32_t)edgec_steps[i].units;
             atomic_store_explicit(&pool->progress[i].done, all, memory_order_release);
         }
+        edgec_stop(watch, i);
     }
 }
+
+void edgec_pool_run(struct edgec_pool *pool, const void *context) {
+    struct edgec_stopwatch none = {NULL, 0, NULL};
+    do_steps(pool, context, &none);
+}
+
+void edgec_pool_profile(struct edgec_pool *pool, const void *context, uint64_t (*clock)(void), uint64_t *ticks) {
+    struct edgec_stopwatch watch = {clock, clock(), ticks};
+    do_steps(pool, context, &watch);
+}
+
+static uint64_t nanoseconds(void) {
+    struct timespec time;
+    clock_gettime(CLOCK_MONOTONIC, &time);
+    return (uint64_t)time.tv_sec * 1000000000u + (uint64_t)time.tv_nsec;
+}
+
+uint64_t (*const edgec_system_clock)(void) = nanoseconds;
 
 /* Whether any step is work for more than one thread. */
 static int is_divided(void) {
