@@ -82,19 +82,18 @@ def test_steps_are_named_by_the_nodes_that_they_compute(engine, model, image):
 
 
 def test_it_knows_where_its_steps_end(engine):
-    library, program_steps = engine._library, engine._library.edgec_model_describe().contents.steps
-    assert library.edgec_model_step(program_steps - 1) is not None
-    assert library.edgec_model_step(program_steps) is None
+    library = engine._library
+    steps = library.edgec_model_describe().contents.steps
+    assert library.edgec_model_step(steps - 1) is not None
+    assert library.edgec_model_step(steps) is None
 
 
 def test_names_of_any_kind_are_one_a_line_and_survive_c(model):
     step = lower(onnx.load(model), named(ISA)).steps[0]
     odd = replace(step, origin=('a"b\\', "two\nlines", "größe??/1"))
     assert step_label(odd).split("\n") == [step.kernel.family, 'a"b\\', "two lines", "größe??/1"]
-    escaped = _quoted(step_label(odd))[1:-1]
-    assert re.sub(r"\\(\d{3})", lambda found: chr(int(found[1], 8)), escaped).encode("latin-1").decode() == step_label(
-        odd
-    )
+    plain = re.sub(r"\\(\d{3})", lambda found: chr(int(found[1], 8)), _quoted(step_label(odd))[1:-1])
+    assert plain.encode("latin-1").decode() == step_label(odd)
     nameless = replace(step, origin=())
     assert step_label(nameless).split("\n") == [step.kernel.family, step.result]
 
