@@ -17,7 +17,7 @@ class ReportInputs:
     ingest, contract, simplify, canonicalize, inputs, quantize, compress, lower, parity, latency: the stage's JSON of
         that name.
     contact_sheet: a PNG of what the model saw. recipe: the preprocessing recipe. target: the target's fields.
-    choice: what became of each backend, where several were tried.
+    choice: what became of each backend, where several were tried. analysis: what the model is like (docs/inspect.md).
     """
 
     model: Document
@@ -36,3 +36,6 @@ class ReportInputs:
     latency: Document | None = None
     recipe: Document | None = None
     choice: Document | None = None
+    analysis: Document | None = None
+    cost: Document | None = None
+    analysis: Document | None = None
