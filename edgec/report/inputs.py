@@ -18,6 +18,7 @@ class ReportInputs:
         that name.
     contact_sheet: a PNG of what the model saw. recipe: the preprocessing recipe. target: the target's fields.
     choice: what became of each backend, where several were tried. analysis: what the model is like (docs/inspect.md).
+    cost: what an inference costs, of a target with prices (`edgec.cost.cost_document`).
     """
 
     model: Document
@@ -38,4 +39,3 @@ class ReportInputs:
     choice: Document | None = None
     analysis: Document | None = None
     cost: Document | None = None
-    analysis: Document | None = None
