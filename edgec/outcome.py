@@ -46,6 +46,7 @@ class Outcome:
     stages: tuple[StageRecord, ...]
     notes: tuple[Note, ...]
     choice: Choice | None = None
+    analyzed: Entry | None = None
 
     @property
     def candidate(self) -> Candidate:
@@ -96,6 +97,7 @@ class Outcome:
             latency=built.latency,
             recipe=self.recipe,
             choice=built.choice,
+            analysis=_document(self.analyzed, "analysis.json"),
         )
         return {"json": render_json(inputs), "md": render_markdown(inputs), "html": render_html(inputs)}
 

@@ -1,6 +1,8 @@
 """The order of the stages.
 
     scan -> ingest -> metric -> simplify -> canonicalize                  once; metric where one was asked for
+         -> peaks -> analyze                                              for every target: what the model is like
+                                                                          there; peaks of this machine only
          -> support -> calibrate -> quantize                              for every target: INT8 (quantize only, of a
                                                                           model that came quantized)
          -> compress                                                      or smaller weights; nothing for float
@@ -51,6 +53,7 @@ from edgec.samples import SampleSource
 from edgec.spec import BuildSpec, is_random
 from edgec.stage_runner import NOT_MADE, StageRunner
 from edgec.stages import (
+    analyze,
     calibrate,
     canonicalize,
     compress,
@@ -60,6 +63,7 @@ from edgec.stages import (
     measure,
     metric,
     pack,
+    peaks,
     quantize,
     simplify,
     support,
@@ -151,6 +155,7 @@ def plan(spec: BuildSpec, *, store: Store | None = None) -> Plan:
             front = Front.open(spec, StageRunner(store, ignore, foresee=True), scratch)
             for target in targets:
                 runner = front.runner.for_target(target.name)
+                analyzed(front, target, runner)
                 for way in found[target.name]:
                     if not isinstance(way.where, Execution):
                         continue
@@ -434,6 +439,28 @@ class TargetPath:
         raise refusal(what, verdict["failures"], found, self.spec, self.target.name)
 
 
+def analyzed(front: Front, target: Target, runner: StageRunner) -> Entry:
+    """What the model is like on the target: the stage analyze, with what this machine can do where it is the target."""
+    known = None
+    if target.here and target.performance is None:
+        known = runner.run(peaks.STAGE, {}, peaks.PeaksParams(cpu_name()))
+    return runner.run(
+        analyze.STAGE,
+        {"canonical": front.canonical, **({"peaks": known} if known is not None else {})},
+        analyze.AnalyzeParams(target, front.came_quantized),
+        detail=f"for {target.name}",
+    )
+
+
+def _analyzed_if_possible(front: Front, target: Target, runner: StageRunner) -> Entry | None:
+    """The same; None, with a warning, where it fails: a build does not need it."""
+    try:
+        return analyzed(front, target, runner)
+    except EdgecError as error:
+        runner.note("analyze", f"The model could not be analyzed, which the build does not need: {error.what}")
+        return None
+
+
 def _where(execution: Execution) -> str:
     """Where a payload runs, for a plan."""
     return {"native": "on this machine", "none": "not executed"}.get(execution.place, f"on {execution.label}")
@@ -445,7 +472,9 @@ def _build_target(target: Target, front: Front, ways: Sequence[Attempt]) -> Targ
     Of several ways, the artifact and the report of the one that is kept.
     """
     several = len(ways) > 1
-    outcomes = [_follow(each, target, front, several) for each in ways]
+    runner = front.runner.for_target(target.name)
+    analysis = _analyzed_if_possible(front, target, runner)
+    outcomes = [replace(_follow(each, target, front, runner, several), analyzed=analysis) for each in ways]
     chosen = keep([outcome.candidate for outcome in outcomes]) if several else None
     outcome = replace(outcomes[chosen.kept if chosen else 0], choice=chosen)
     report = outcome.spec.output / f"{outcome.spec.artifact_name}-{target.name}.report.html"
@@ -459,11 +488,11 @@ def _build_target(target: Target, front: Front, ways: Sequence[Attempt]) -> Targ
     return built
 
 
-def _follow(attempt: Attempt, target: Target, front: Front, several: bool) -> Outcome:
+def _follow(attempt: Attempt, target: Target, front: Front, runner: StageRunner, several: bool) -> Outcome:
     """All stages of one way to an artifact. several: there are others, so that its stages are called after it."""
     spec = attempt.spec
     execution = attempt.where if isinstance(attempt.where, Execution) else Execution("none", "none")
-    runner = front.runner.for_target(f"{target.name} through {spec.backend}" if several else target.name)
+    runner = runner.for_target(f"{target.name} through {spec.backend}" if several else target.name)
     path = TargetPath(spec, target, front, runner, spec.precision, execution)
     error: EdgecError | None = None
     artifact: ArtifactFile | None = None
