@@ -7,9 +7,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from edgec.events import Listener, ignore
+from edgec.objectives import Objective, read_bytes, read_milliseconds
 from edgec.pipeline import build as build_spec
 from edgec.result import BuildResult
-from edgec.spec import MAX_FLOAT_MACS, BuildSpec, Interface, Precision, Profile, is_random
+from edgec.spec import MAX_FLOAT_MACS, PRECISIONS, BuildSpec, Interface, Precision, Profile, is_random
 
 if TYPE_CHECKING:
     from edgec.diagnosis.driver import Diagnosis
@@ -28,6 +29,11 @@ def build(
     backend: str = "auto",
     interface: Interface = "auto",
     c_object: bool = False,
+    threads: int | None = None,
+    search: bool | Sequence[Precision] = False,
+    optimize: Objective = "latency",
+    max_latency: str | float | None = None,
+    max_size: str | int | None = None,
     tune_seconds: float | None = None,
     tuning: str | Path | None = None,
     max_samples: int | None = None,
@@ -59,6 +65,11 @@ def build(
     max_samples: use at most this many samples, spread evenly over all.
     precision, profile, backend, keep_float, simplify, name: as the flags of `edgec build`; interface: as --io.
     c_object: put in the model as an object file for C programs, too (docs/tvm.md).
+    threads: how many the artifact uses unless told otherwise.
+    search: build and measure candidates of these precisions (True: of all), through every backend, with several numbers
+        of threads, and keep the best and the Pareto front (docs/search.md).
+    optimize: what the one that is kept is the best in; max_latency ("20ms", or milliseconds) and max_size ("5MB", or
+        bytes): what it has to keep to, or LimitNotMet is raised.
     tune_seconds: as --tune, seconds to search tiles of kernels for; tuning: a database of tiles (docs/tvm.md).
     gate: limits of the parity gate that replace the defaults, by name (docs/parity.md).
     force, forbid, search_seconds, max_float_macs, min_int8_macs: what the search for accuracy must, must not, and may
@@ -88,6 +99,11 @@ def build(
         backend=backend,
         interface=interface,
         c_object=c_object,
+        threads=threads,
+        search=search,
+        optimize=optimize,
+        max_latency=max_latency,
+        max_size=max_size,
         tune_seconds=tune_seconds,
         tuning=tuning,
         simplify=simplify,
@@ -153,11 +169,19 @@ def _specification(model: str | Path, **how: Any) -> BuildSpec:
         "keep_float": tuple,
         "force": tuple,
         "forbid": tuple,
+        "search": tuple,
+        "max_latency": lambda value: read_milliseconds(value) if isinstance(value, str) else float(value),
+        "max_size": lambda value: read_bytes(value) if isinstance(value, str) else int(value),
         "labels": lambda value: value if value == "folders" else Path(value),
         "tuning": Path,
         "evaluation": Path,
         "output": Path,
     }
+    search = how.pop("search", False)
+    if search is not False:
+        how["search"] = PRECISIONS if search is True else tuple(search)
+        if how.get("precision") not in how["search"]:
+            how["precision"] = next(iter(how["search"]), None)
     fields = {key: convert.get(key, lambda value: value)(value) for key, value in how.items() if value is not None}
     fields["targets"] = (targets,) if isinstance(targets, str) else tuple(targets)
     if isinstance(calibration, str) and not is_random(calibration):

@@ -80,6 +80,12 @@ class ParityGateError(EdgecError):
     exit_code = 6
 
 
+class LimitNotMet(EdgecError):
+    """What was built is right, but slower or larger than it may be."""
+
+    exit_code = 7
+
+
 class ToolMissing(EdgecError):
     """A backend or a tool that the build needs is not installed."""
 
@@ -96,6 +102,10 @@ class DeviceError(EdgecError):
     """The device that should run the artifact can't."""
 
     exit_code = 10
+
+
+class ConnectionLost(DeviceError):
+    """A device that could be reached can't be any more."""
 
 
 class InternalError(EdgecError):

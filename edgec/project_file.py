@@ -16,7 +16,8 @@ import math
 from pathlib import Path
 from typing import Literal
 
-from edgec.spec import INTERFACES, MAX_FLOAT_MACS, PRECISIONS, PROFILES, BuildSpec
+from edgec.objectives import OBJECTIVES, read_bytes, read_milliseconds
+from edgec.spec import INTERFACES, MAX_FLOAT_MACS, PRECISIONS, PROFILES, BuildSpec, Precision
 from edgec.toml_schema import Table
 
 NAME = "edgec.toml"
@@ -41,6 +42,11 @@ def _read_build(table: Table, folder: Path, output: Path) -> BuildSpec:
     shapes = table.table("shapes")
     state = table.table("state")
     gate = table.table("gate")
+    precision = table.get("precision", str, "", ("", *PRECISIONS))
+    search: tuple[Precision, ...] = ()
+    if table.get("search", bool, False):
+        search = (precision,) if precision else PRECISIONS  # type: ignore[assignment]
+    max_latency, max_size = table.get("max_latency", str, ""), table.get("max_size", str, "")
     spec = BuildSpec(
         model=folder / table.get("model", str),
         targets=table.list_of("targets", str, ("host",)),
@@ -51,11 +57,16 @@ def _read_build(table: Table, folder: Path, output: Path) -> BuildSpec:
         state={name: state.get(name, str) for name in state.items()} if state else {},
         gate={name: gate.get(name, float) for name in gate.items()} if gate else {},
         max_samples=table.get("samples", int, 0) or None,
-        precision=table.get("precision", str, "int8", PRECISIONS),  # type: ignore[arg-type]
+        precision=precision or "int8",  # type: ignore[arg-type]
         profile=table.get("profile", str, "auto", PROFILES),  # type: ignore[arg-type]
         backend=table.get("backend", str, "auto"),
         interface=table.get("interface", str, "auto", INTERFACES),  # type: ignore[arg-type]
         c_object=table.get("c_object", bool, False),
+        threads=table.get("threads", int, 0) or None,
+        search=search,
+        optimize=table.get("optimize", str, "latency", OBJECTIVES),  # type: ignore[arg-type]
+        max_latency=read_milliseconds(max_latency) if max_latency else None,
+        max_size=read_bytes(max_size) if max_size else None,
         tune_seconds=_optional_number(table, "tune_seconds"),
         tuning=_path(table, folder, "tuning"),
         keep_float=table.list_of("keep_float", str, ()),

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from edgec.errors import UsageError
+from edgec.objectives import Limits, Objective
 from edgec.quantization.pass_names import check_passes
 
 Profile = Literal["auto", "strict", "islands"]
@@ -41,6 +42,12 @@ class BuildSpec:
         its quantized inputs and outputs; "auto" is what the backend's engine usually gets.
     c_object: put in the model as an object file for C programs, too.
     tune_seconds: seconds of wall time to search tiles of kernels for; None: those of `tuning`, and the rules'.
+    threads: how many the artifact uses unless told otherwise on the device; None: what the target says, or those that
+        the search finds best.
+    search: precisions of which candidates are built and measured, with every backend, number of threads and way to
+        place quantization; empty: no search, and one artifact of `precision`.
+    optimize: what the artifact that is kept of several is the best in.
+    max_latency: of the artifact's median latency, in milliseconds; max_size: of the artifact, in bytes.
     tuning: a database of tiles, to be read; with tune_seconds also to be made or written on (None:
         OUTPUT/NAME-TARGET.tuning.json).
     gate: limits of the parity gate that replace the defaults, by name.
@@ -68,6 +75,11 @@ class BuildSpec:
     backend: str = "auto"
     interface: Interface = "auto"
     c_object: bool = False
+    threads: int | None = None
+    search: tuple[Precision, ...] = ()
+    optimize: Objective = "latency"
+    max_latency: float | None = None
+    max_size: int | None = None
     tune_seconds: float | None = None
     tuning: Path | None = None
     simplify: bool = True
@@ -97,6 +109,7 @@ class BuildSpec:
         self._check_budgets()
         self._check_metric()
         self._check_interface()
+        self._check_choice()
 
     def _check_budgets(self) -> None:
         """Refuse shares that are none, and a search of no time (the command line does so itself)."""
@@ -180,6 +193,33 @@ class BuildSpec:
                 "Inputs and outputs can only be integers where the model computes with them.",
                 "Leave --io out, or build with --precision int8.",
             )
+
+    def _check_choice(self) -> None:
+        """Refuse a search that leaves its own precision out, a choice among one, and limits that nothing can keep."""
+        if self.search and self.precision not in self.search:
+            raise UsageError(
+                f"The precision {self.precision} is not among those to search: {', '.join(self.search)}",
+                "A search tries what it is given, and nothing besides.",
+                "Name it among them, or leave precision out.",
+            )
+        if self.optimize != "latency" and not self.search and self.backend != "auto":
+            raise UsageError(
+                f"--optimize {self.optimize} has nothing to choose among",
+                f"Only one artifact is built, through {self.backend}.",
+                "Add --search, or leave --backend out: the best of those that the target lists is then kept.",
+            )
+        for flag, value in (
+            ("--threads", self.threads),
+            ("--max-latency", self.max_latency),
+            ("--max-size", self.max_size),
+        ):
+            if value is not None and not value > 0:
+                raise UsageError(f"{flag} {value:g} is too small", "It has to be more than 0.", "Correct it.")
+
+    @property
+    def limits(self) -> Limits:
+        """What the artifact must keep to."""
+        return Limits(self.max_latency, self.max_size)
 
     def _on_quantizing(self) -> list[str]:
         """The flags given that say how a float model is to be quantized."""

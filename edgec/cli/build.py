@@ -14,8 +14,9 @@ from edgec.cli import completion
 from edgec.cli.json_output import failure, print_json
 from edgec.cli.report_error import report_error
 from edgec.errors import EdgecError, UsageError
+from edgec.objectives import OBJECTIVES, read_bytes, read_milliseconds
 from edgec.result import BuildResult
-from edgec.spec import INTERFACES, MAX_FLOAT_MACS, PRECISIONS, PROFILES, BuildSpec
+from edgec.spec import INTERFACES, MAX_FLOAT_MACS, PRECISIONS, PROFILES, BuildSpec, Precision
 from edgec.version import __version__
 
 if TYPE_CHECKING:
@@ -77,6 +78,21 @@ if TYPE_CHECKING:
     show_default=True,
     help="What the payload itself takes and gives.",
 )
+@click.option("--threads", type=click.IntRange(1), metavar="N", help="Threads of the artifact.  [what the target says]")
+@click.option(
+    "--search",
+    is_flag=True,
+    help="Build and measure candidates of every precision (or the one given), backend and number of threads.",
+)
+@click.option(
+    "--optimize",
+    type=click.Choice(OBJECTIVES),
+    default="latency",
+    show_default=True,
+    help="What to keep the best of several in.",
+)
+@click.option("--max-latency", metavar="TIME", help="Refuse what is slower, as --max-latency 20ms.")
+@click.option("--max-size", metavar="SIZE", help="Refuse what is larger, as --max-size 5MB.")
 @click.option("--c-object", is_flag=True, help="Put in an object file for C programs, too (backend tvm).")
 @click.option(
     "--tune",
@@ -237,6 +253,7 @@ def specs(model: Path | None, output: Path, flags: dict[str, Any]) -> list[Build
     labels = flags.pop("labels")
     if labels is not None and labels != "folders":
         labels = Path(labels)
+    max_latency, max_size = flags.pop("max_latency"), flags.pop("max_size")
     return [
         BuildSpec(
             model=model,
@@ -250,9 +267,20 @@ def specs(model: Path | None, output: Path, flags: dict[str, Any]) -> list[Build
             keep_float=tuple(flags.pop("keep_float")),
             force=tuple(flags.pop("force")),
             forbid=tuple(flags.pop("forbid")),
+            search=_searched(flags.pop("search"), flags["precision"]),
+            max_latency=None if max_latency is None else read_milliseconds(max_latency),
+            max_size=None if max_size is None else read_bytes(max_size),
             **flags,
         )
     ]
+
+
+def _searched(search: bool, precision: Precision) -> tuple[Precision, ...]:
+    """The precisions of a search: that which was given, else all."""
+    if not search:
+        return ()
+    given = click.get_current_context().get_parameter_source("precision") is ParameterSource.COMMANDLINE
+    return (precision,) if given else PRECISIONS
 
 
 def _refuse(flags: Mapping[str, Any]) -> None:

@@ -12,8 +12,12 @@ from edgec.cli.json_output import failure, print_json
 from edgec.errors import EdgecError, UsageError
 
 ARTIFACT = ".edgec"
-_OF_BUILD = {"jobs", "dry_run", "output", "model", "metric", "labels", "max_drop", "evaluation"}
+_OF_BUILD = {"jobs", "dry_run", "output", "model", "metric", "labels", "max_drop", "evaluation"} | {
+    *("threads", "search", "optimize", "max_latency", "max_size")
+}
 """Flags of `edgec build` that mean nothing here, or something else."""
+
+_LEFT_OUT = {"search": False, "max_latency": None, "max_size": None}
 
 
 @click.command(name="diagnose", context_settings={"help_option_names": ["-h", "--help"]})
@@ -58,7 +62,7 @@ def command(
 
     try:
         model, artifact = _told_apart(subject, original)
-        (spec,) = build.specs(model, output, {"labels": None, **flags})
+        (spec,) = build.specs(model, output, {"labels": None, **_LEFT_OUT, **flags})
         with listening(quiet=quiet or as_json, verbose=verbose) as listener:
             found = diagnose(spec, artifact, evaluation, listener=listener)
     except EdgecError as error:
