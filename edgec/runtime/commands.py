@@ -10,7 +10,6 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import platform
 import sys
 import time
 import warnings
@@ -21,8 +20,10 @@ from typing import TYPE_CHECKING, Any
 
 from .bundle import Bundle
 from .device import check_device
+from .durations import seconds_of
 from .errors import ArtifactFailure, EngineMissing, InputError, SelftestFailed
 from .layouts import by_x
+from .machine import peak_bytes
 
 if TYPE_CHECKING:
     import numpy as np
@@ -50,7 +51,7 @@ def main(artifact: Path, arguments: Sequence[str] | None = None) -> int:
         return 0
     except KeyboardInterrupt:
         return _INTERRUPTED
-    return 0
+    return _INTERRUPTED if document.get("status") == "interrupted" else 0
 
 
 def _report(failure: ArtifactFailure, as_json: bool) -> int:
@@ -110,8 +111,25 @@ def _parser(artifact: Path) -> argparse.ArgumentParser:
     )
     each.add_argument("--top", type=int, metavar="N", help="show the N largest values of each output, with their index")
     _add_threads(each)
-    each = add("bench", _bench, "Time the model on this machine, on its first golden sample.")
-    each.add_argument("--seconds", type=float, default=5.0, metavar="S", help="measure for so long (default: 5)")
+    each = add("bench", _bench, "Time the model on this machine: latency, throughput, memory, processor time.")
+    each.add_argument(
+        "--duration", default="5s", metavar="TIME", help="measure for so long: 500ms, 30s, 2m (default: 5s)"
+    )
+    each.add_argument("--batch", type=int, default=1, metavar="B", help="inferences of a query, one after the other")
+    each.add_argument(
+        "--input",
+        action="append",
+        default=[],
+        metavar="INPUT",
+        help="what to feed, as for `run` (default: a golden sample)",
+    )
+    each.add_argument("--profile", action="store_true", help="also time each step, where the engine tells")
+    each.add_argument("--csv", type=Path, metavar="FILE", help="write the time of each query there")
+    instead = each.add_mutually_exclusive_group()
+    instead.add_argument("--soak", metavar="TIME", help="run for so long, and watch for drift of latency and memory")
+    instead.add_argument(
+        "--mlperf", action="store_true", help="MLPerf's single stream: 1024 queries and 60 s at least, p90"
+    )
     _add_threads(each)
     return parser
 
@@ -310,37 +328,20 @@ def _unwritable(path: Path, error: OSError, fix: str) -> InputError:
 
 
 def _bench(artifact: Path, options: argparse.Namespace) -> dict[str, Any]:
-    if not options.seconds > 0:
-        raise InputError("--seconds has to be positive", f"It is {options.seconds}.", "Give for example --seconds 5.")
-    started = time.perf_counter()
+    options.duration = seconds_of(options.duration, "--duration")
+    options.soak = None if options.soak is None else seconds_of(options.soak, "--soak")
+    if options.batch < 1:
+        raise InputError("--batch has to be positive", f"It is {options.batch}.", "Give for example --batch 8.")
     bundle = Bundle.open(artifact)
-    model = _load(bundle, options)
+    check_device(bundle.manifest)
+    _check_numpy()
+    start_bytes = peak_bytes()
+    started = time.perf_counter()
+    model = _load(Bundle.open(artifact), options)
     load_ms = (time.perf_counter() - started) * 1e3
-    from .bench import latency
-    from .golden import read_golden
+    from .bench_command import run
 
-    feeds, _ = read_golden(bundle.read("golden.npz")).samples[0][0]
-    measured = latency(model, feeds, options.seconds)
-    threads = model.manifest["threads"] if options.threads is None else options.threads
-    document = {
-        "status": "ok",
-        "engine": model.manifest["engine"]["name"],
-        "engine_version": model.engine.version,
-        "threads": threads,
-        "machine": platform.machine(),
-        "load_ms": round(load_ms, 2),
-        "latency_ms": measured.to_json(),
-    }
-    if not options.json:
-        shown = f"{threads} thread{'s' if threads > 1 else ''}" if threads else "as many threads as the engine likes"
-        rows = [
-            ("engine", f"{document['engine']} {model.engine.version}, {shown}, {platform.machine()}"),
-            ("load", f"{load_ms:.1f} ms, with verification"),
-            ("first run", f"{measured.first:.3f} ms"),
-            *((name, f"{getattr(measured, name):.3f} ms") for name in ("p50", "p90", "p95", "p99", "max")),
-            ("throughput", f"{measured.per_second:.1f} inferences/s ({measured.runs} runs, one after the other)"),
-        ]
-        _print_rows(rows)
+    document: dict[str, Any] = run(bundle, model, load_ms, start_bytes, options)
     return document
 
 
@@ -349,12 +350,7 @@ def _load(bundle: Bundle, options: argparse.Namespace) -> Model:
     if options.threads is not None and options.threads < 0:
         raise InputError("--threads can't be negative", "0 leaves the number to the engine.", "Give 0 or more.")
     check_device(bundle.manifest)  # before numpy, which has machine code too; Model.load says what can't be checked
-    try:
-        import_module("numpy")
-    except ImportError as error:
-        raise EngineMissing(
-            "numpy is not installed", f"{type(error).__name__}: {error}.", "Install it: python3 -m pip install numpy"
-        ) from error
+    _check_numpy()
     from .model import Model
 
     with warnings.catch_warnings(record=True) as caught:
@@ -364,3 +360,12 @@ def _load(bundle: Bundle, options: argparse.Namespace) -> Model:
         if each.category is RuntimeWarning:
             print(f"warning: {each.message}", file=sys.stderr)
     return model
+
+
+def _check_numpy() -> None:
+    try:
+        import_module("numpy")
+    except ImportError as error:
+        raise EngineMissing(
+            "numpy is not installed", f"{type(error).__name__}: {error}.", "Install it: python3 -m pip install numpy"
+        ) from error

@@ -179,7 +179,7 @@ def test_run_tells_a_crash(rpi4_machine, artifact, tmp_path):
 
 
 def test_run_does_not_time(rpi4_machine, artifact):
-    result = edgec("emulator", "run", "rpi4", artifact(PRINTS), "bench", "--seconds", "1")
+    result = edgec("emulator", "run", "rpi4", artifact(PRINTS), "bench", "--duration", "1s")
     assert result.returncode == 2
     assert result.stdout == ""
     assert "An emulated device is not timed" in result.stderr

@@ -1,0 +1,156 @@
+"""Measurements as text: rows of (title, text)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from .durations import shown
+from .profiles import by_operator
+
+FEW_RUNS = 100
+"""Of fewer, p99 is no more than the slowest."""
+
+_STEPS = 10
+_KINDS = 5
+
+
+def threads(count: int) -> str:
+    """ "1 thread", "4 threads", or that the engine chooses."""
+    return f"{count} thread{'s' if count > 1 else ''}" if count else "as many threads as the engine likes"
+
+
+def milliseconds(value: float) -> str:
+    """With three digits that count, and no more than three decimals."""
+    return f"{value:.3f} ms" if value < 100 else f"{value:.1f} ms"
+
+
+def mebibytes(count: int | None) -> str:
+    """ "12.3 MiB"; "not told by this system" for None."""
+    return "not told by this system" if count is None else f"{count / 2**20:.1f} MiB"
+
+
+def rows(document: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """The figures of one measurement."""
+    latency = document["latency_ms"]
+    batch = document["batch"]
+    shown_rows = [
+        (
+            "engine",
+            f"{document['engine']} {document['engine_version']}, {threads(document['threads'])}, {document['machine']}",
+        ),
+        ("load", f"{milliseconds(document['load_ms'])}, with the engine's start and verification"),
+        ("first run", milliseconds(document["first_ms"])),
+        *(
+            [("query", f"{batch} inferences, one after the other: the artifact's shapes are fixed")]
+            if batch > 1
+            else []
+        ),
+        *((name, milliseconds(latency[name])) for name in ("p50", "p90", "p95", "p99", "max")),
+        ("throughput", f"{document['per_second']:.1f} inferences/s ({document['runs']} runs, one after the other)"),
+        (
+            "CPU time",
+            f"{milliseconds(document['cpu_ms'])} {'a query' if batch > 1 else 'an inference'}, over all threads",
+        ),
+        ("peak memory", f"{mebibytes(document['peak_bytes'])}{_before(document)}"),
+    ]
+    return [*shown_rows, *(("note", text) for text in notes(document))]
+
+
+def notes(document: Mapping[str, Any]) -> list[str]:
+    """What keeps a measurement's figures from being more than rough."""
+    told = []
+    if document["noisy"]:
+        told.append(
+            "The machine was busy: the quartiles lie further apart than a quarter of the median. Take the figures as "
+            "rough, and measure again when nothing else runs."
+        )
+    if document["runs"] < FEW_RUNS:
+        told.append(f"Of {document['runs']} runs, p99 is no more than the slowest; measure longer.")
+    return told
+
+
+def _before(document: Mapping[str, Any]) -> str:
+    start = document["start_bytes"]
+    return f", of which {mebibytes(start)} Python and numpy before loading" if start is not None else ""
+
+
+def single_stream_rows(document: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """What `single_stream` found."""
+    valid = "valid" if document["valid"] else f"NOT valid: {document['invalid_because']}"
+    return [
+        ("MLPerf", "single stream; follows the protocol, not a result reviewed by MLCommons"),
+        ("p90", milliseconds(document["p90_ms"])),
+        ("run", f"{document['queries']} queries in {document['seconds']:.1f} s: {valid}"),
+    ]
+
+
+def soak_rows(document: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """What `soak.findings` found."""
+    windows = document["windows"]
+    if not windows:
+        return [("soak", "ended before its first window did: nothing can be said")]
+    latency, memory = document["latency"], document["memory"]
+    told = [
+        ("soak", f"{shown(windows[-1]['seconds'])}, {len(windows)} windows"),
+        ("latency", _latency(latency)),
+        ("memory", _memory(memory)),
+    ]
+    for key, title, unit in (("celsius", "temperature", "°C"), ("megahertz", "clock", "MHz")):
+        course = document[key]
+        told.append(
+            (
+                title,
+                f"{course['first']:.0f} to {course['last']:.0f} {unit}, at most {course['most']:.0f}"
+                if course
+                else "not told by this system",
+            )
+        )
+    return [*told, ("judged by", document["criterion"])]
+
+
+def _latency(found: Mapping[str, Any]) -> str:
+    if found["trend"] is None:
+        return "too few windows to tell a trend"
+    change = f"{found['share']:+.1%} over the soak, chance {found['trend']['chance']:.2g}"
+    if found["verdict"] == "steady":
+        return f"steady ({change})"
+    return f"DRIFTS: gets {found['verdict']} ({change})"
+
+
+def _memory(found: Mapping[str, Any]) -> str:
+    if found["verdict"] == "unknown":
+        return "not told by this system"
+    if found["trend"] is None:
+        return "too few windows to tell a trend"
+    change = f"{found['trend']['change'] / 2**20:+.2f} MiB over the soak, chance {found['trend']['chance']:.2g}"
+    if found["verdict"] == "steady":
+        return f"steady ({change})"
+    return f"LEAKS: {found['trend']['per_hour'] / 2**20:.2f} MiB an hour ({change})"
+
+
+def profile_lines(profile: Sequence[Mapping[str, Any]] | None, note: str) -> list[str]:
+    """The most expensive steps, a line each, and what is to know of them."""
+    if profile is None:
+        return [f"no profile: {note}"]
+    largest = sorted(profile, key=lambda step: -float(step["milliseconds"]))[:_STEPS]
+    wide = max(len(_clipped(step["operator"], 36)) for step in largest)
+    lines = [f"{'ms':>9}  {'share':>6}  {'operator':<{wide}}  name"]
+    for step in largest:
+        operator = _clipped(step["operator"], 36)
+        name = _clipped(step["name"], 40)
+        lines.append(f"{step['milliseconds']:>9.4f}  {step['share']:>6.1%}  {operator:<{wide}}  {name}".rstrip())
+    rest = len(profile) - len(largest)
+    if rest:
+        share = 1 - sum(step["share"] for step in largest)
+        lines.append(f"{'':>9}  {max(share, 0):>6.1%}  in {rest} more steps")
+    kinds = by_operator(profile)
+    lines += [
+        "",
+        *(f"{'':>9}  {share:>6.1%}  all {_clipped(kind, 60)}" for kind, share in list(kinds.items())[:_KINDS]),
+    ]
+    return [*lines, f"({note})"]
+
+
+def _clipped(text: str, width: int) -> str:
+    return text if len(text) <= width else text[: width - 1] + "…"
