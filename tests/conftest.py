@@ -1,10 +1,15 @@
 """What all tests share: no test sees the user's store; the digits example and emulated devices are at hand."""
 
+import fcntl
+import json
+import os
+import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
+import edgec
 from tests.emulated_devices import (  # noqa: F401
     aarch64_roots,
     armv7l_roots,
@@ -39,3 +44,42 @@ def digits():
     """A small CNN that recognizes handwritten digits."""
     folder = _ROOT / "examples" / "digits"
     return Example(folder / "digits_cnn.onnx", folder / "calibration", "digits")
+
+
+@pytest.fixture(scope="session")
+def session_folder(tmp_path_factory):
+    """A folder that all processes of the session share."""
+    own = tmp_path_factory.getbasetemp()
+    return own.parent if "PYTEST_XDIST_WORKER" in os.environ else own
+
+
+@dataclass(frozen=True)
+class Built:
+    """A build and the store that it left. artifact: as `edgec build --json` has it, but for its path."""
+
+    store: Path
+    artifact: dict[str, object]
+
+
+@pytest.fixture(scope="session")
+def built_digits(digits, session_folder):
+    """The digits example, built by OpenVINO for this machine: once, whatever the number of processes."""
+    folder = session_folder / "built-digits"
+    folder.mkdir(exist_ok=True)
+    made = folder / "artifact.json"
+    with (folder / "lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not made.exists():
+            with pytest.MonkeyPatch.context() as patch:
+                patch.setenv("EDGEC_CACHE_DIR", str(folder / "store"))
+                how = {"calibration": digits.calibration, "preprocess": digits.recipe, "backend": "openvino"}
+                (build,) = edgec.build(digits.model, **how, output=folder / "dist").builds
+            made.write_text(json.dumps({"bytes": build.artifact.bytes, "sha256": build.artifact.sha256}))
+    return Built(folder / "store", json.loads(made.read_text()))
+
+
+@pytest.fixture
+def warm_store(own_store, built_digits):
+    """The test's own store, with what `built_digits` left in its: for tests of what comes after a build."""
+    shutil.copytree(built_digits.store, own_store, dirs_exist_ok=True)
+    return own_store

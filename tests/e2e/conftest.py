@@ -33,6 +33,18 @@ def fetched() -> Callable[[Callable[[], T]], T]:
 
 
 @pytest.fixture
+def common_store(session_folder: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """One store for all builds of real models.
+
+    What one build has calibrated and quantized, another finds that asks for the very same: of another backend with the
+    same abilities, or for another device.
+    """
+    folder = session_folder / "store-of-real-models"
+    monkeypatch.setenv("EDGEC_CACHE_DIR", str(folder))
+    return folder
+
+
+@pytest.fixture
 def empty_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A cache of packages that holds nothing."""
     monkeypatch.setenv("EDGEC_MODELS", str(tmp_path / "models"))

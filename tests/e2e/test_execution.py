@@ -37,6 +37,7 @@ def test_the_artifact_runs_on_the_targets_core(
     fetched: Callable,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
+    common_store: Path,
 ) -> None:
     monkeypatch.setenv("EDGEC_ROOTS_DIR", str(request.getfixturevalue(f"{load_target(target).arch}_roots")))
     backend = load_target(target).backends[0]

@@ -4,7 +4,7 @@ accuracy.toml holds what each model reached on the data of three seeds, beside w
 is a regression and fails, and so does a limit that was kept and is no longer. Better is reported, with the command that
 raises the record.
 
-Seed 0 is run for every model, the other two only for models whose build takes less than 15 CPU seconds by the record:
+Seed 0 is run for every model, the other two only for models whose build takes less than 10 CPU seconds by the record:
 the rest is skipped, and says so. `EDGEC_ALL_SEEDS=1 pytest tests/e2e/test_real_models.py` runs all.
 """
 
@@ -33,7 +33,7 @@ from .measurement import (
 )
 
 RECORDS = {backend: read_records(records_of(backend)) for backend in BACKENDS}
-_QUICK = 15  # CPU seconds of a build
+_QUICK = 10  # CPU seconds of a build
 _SLACK = {"sqnr_db": 2.0, "int8_mac_fraction": 0.005, "agreement": 0.02, "dice": 0.01, "margin": 0.01, "photos": 0.05}
 """By how much figures may fall, unless the record names a tolerance: engines round differently on other CPUs."""
 _FP32_SLACK = 0.011  # ONNX Runtime's float kernels differ between CPUs: one decision in a hundred may go the other way
@@ -52,14 +52,13 @@ _PRECISIONS = ("refused", "float", "mixed", "int8")
     ],
 )
 def test_model_is_as_accurate_as_it_was(
-    backend: str, name: str, seed: int, fetched: Callable, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    backend: str, name: str, seed: int, fetched: Callable, tmp_path: Path, common_store: Path
 ) -> None:
     record = RECORDS[backend][name]
     seconds = record.measured[seed].figures["cpu_seconds"]
     if seed and seconds >= _QUICK and os.environ.get("EDGEC_ALL_SEEDS") != "1":
         pytest.skip(f"takes {seconds:.0f} CPU seconds, and seed 0 is run: EDGEC_ALL_SEEDS=1 runs this one too")
     case = fetched(lambda: CASES[name](seed=seed))
-    monkeypatch.setenv("EDGEC_CACHE_DIR", str(tmp_path / "store"))
     measured = measure(case, record.profile, tmp_path, backend, record.force)
     assert regressions(record, seed, measured) == []
     if improved := improvements(record, seed, measured):

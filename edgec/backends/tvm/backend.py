@@ -37,7 +37,7 @@ class TVM:
     precisions: tuple[Precision, ...] = ("int8", "mixed", "float")
     profiles: tuple[Profile, ...] = ("strict", "islands")
     activation_bits: tuple[int, ...] = (8,)
-    against_16_bits: str = "its kernels multiply 8 bits by 8 bits"
+    against_16_bits: str = "the backend computes with activations of 8 bits only"
     against_emulation: str = ""
     interfaces: tuple[Interface, ...] = ("float",)
     c_objects: bool = True
