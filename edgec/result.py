@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from edgec.errors import EdgecError, ParityGateError
+from edgec.errors import EdgecError, LimitNotMet, ParityGateError
 from edgec.events import Note
 from edgec.runners.execution import described
 from edgec.version import __version__
@@ -69,7 +69,9 @@ class TargetBuild:
     parity, quantization, compression, lowered, latency: the documents of the stages validate, quantize, compress, lower
         and measure, None when not reached.
     choice: where several backends were tried, what became of each, and why this one was kept: `candidates.Choice`.
+    cost: what an inference costs, where the target has figures (`edgec.cost.cost_document`).
     error: why there is no artifact.
+    graph: the folder for viewers of graphs, where one was asked for.
     """
 
     target: str
@@ -87,12 +89,14 @@ class TargetBuild:
     compression: Mapping[str, Any] | None = None
     lowered: Mapping[str, Any] | None = None
     choice: Mapping[str, Any] | None = None
+    graph: Path | None = None
+    cost: Mapping[str, Any] | None = None
 
     @property
     def status(self) -> Status:
         if self.error is None:
             return "ok"
-        return "refused" if isinstance(self.error, ParityGateError) else "failed"
+        return "refused" if isinstance(self.error, ParityGateError | LimitNotMet) else "failed"
 
     @property
     def calibration_is_random(self) -> bool:
@@ -127,9 +131,14 @@ class TargetBuild:
             "payload": self.lowered and {"files": self.lowered["files"], "facts": self.lowered["facts"]},
             "latency_ms": self.latency and self.latency["artifact"],
             "choice": self.choice,
-            "stages": [{"name": stage.name, "seconds": stage.seconds, "cached": stage.cached} for stage in self.stages],
+            "cost": self.cost,
+            "stages": [
+                {"name": stage.name, "detail": stage.detail, "seconds": stage.seconds, "cached": stage.cached}
+                for stage in self.stages
+            ],
             "notes": [{"stage": note.stage, "level": note.level, "text": note.text} for note in self.notes],
             "report": self.report and str(self.report),
+            "graph": self.graph and str(self.graph),
             "error": self.error and self.error.to_json(),
         }
 

@@ -156,6 +156,7 @@ def report(
             {
                 "node": node.name,
                 "op": node.op_type,
+                "members": [node.name],
                 "fused": [],
                 "precision": "int8" if node.name in inside else "float",
                 "macs": cost.get(node.name, 0),

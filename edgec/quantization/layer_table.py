@@ -33,7 +33,7 @@ def layers(
         when that kernel alone computes in INT8; only some are measured, and in a model that was refused also some that
         stay in float.
 
-    Each entry: node, op, fused (operators), precision ("int8", "int16" or "float"), macs, isolated_db (or None).
+    Each entry: node, op, members (names of all nodes), fused (operators of those after the first), precision ("int8", "int16" or "float"), macs, isolated_db (or None).
     """
     found = []
     for node in graph.nodes:
@@ -50,6 +50,7 @@ def layers(
             {
                 "node": node.name,
                 "op": node.op_type,
+                "members": [member.name for member in members],
                 "fused": [member.op_type for member in members[1:]],
                 "precision": precision,
                 "macs": sum(cost.get(member.name, 0) for member in members),

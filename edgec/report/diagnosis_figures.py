@@ -97,7 +97,7 @@ def on_its_grid(
     left, right = (min(100.0, max(0.0, 100 * (value - low) / width)) for value in grid)
     top = max(counts, default=0) or 1
     parts = [
-        Markup('<rect class="track" x="{:.2f}%" y="0" width="{:.2f}%" height="60" rx="2"/>').format(left, right - left)
+        Markup('<rect class="held" x="{:.2f}%" y="0" width="{:.2f}%" height="60" rx="2"/>').format(left, right - left)
     ]
     each = 100 / max(1, len(counts))
     for index, count in enumerate(counts):

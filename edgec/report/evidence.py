@@ -105,6 +105,83 @@ def latency_figure(inputs: ReportInputs) -> Markup | None:
     return figures.bars(rows, f"Median latency: {words}.")
 
 
+@dataclass(frozen=True)
+class Agreement:
+    """How near the artifact is to the original, at a glance. big: the figure; text: what it is of."""
+
+    big: str
+    text: str
+    figure: Markup | None
+
+
+def agreement(inputs: ReportInputs) -> Agreement | None:
+    """The user's metric before and after, where there is one; else decisions kept; else the worst output's SQNR."""
+    parity = inputs.parity or {}
+    metric = parity.get("metric")
+    if metric and (after := metric["reference"] if metric["artifact"] is None else metric["artifact"]) is not None:
+        before, name = float(metric["original"]), formats.clean(metric["name"])
+        rows = [
+            figures.Bar(f"Original, {name}", formats.significant(before, 4), max(0.0, before), "bar before"),
+            figures.Bar(
+                "Artifact" if metric["artifact"] is not None else "Its quantized reference",
+                formats.significant(float(after), 4),
+                max(0.0, float(after)),
+                "bar after",
+            ),
+        ]
+        words = f"Your metric before and after. {name}: original {before:.6g}, after {after:.6g}."
+        change = float(after) - before
+        big = "unchanged" if abs(change) < 5e-7 else f"{'+' if change > 0 else '−'}{formats.significant(abs(change))}"
+        return Agreement(big, f"On {formats.counted(int(metric['samples']), 'sample')}.", figures.bars(rows, words))
+    section = parity.get("total") or {}
+    judged = [item for item in section.get("outputs") or () if not item["degenerate"] and item["kind"] != "state"]
+    if not judged:
+        return None
+    valued = [item for item in judged if item["kind"] != "integer"]
+    decisions, flips = (sum(item[key] or 0 for item in valued) for key in ("decisions", "flips"))
+    worst = min((float(item["sqnr_db"]) for item in valued), default=None)
+    if decisions:
+        kept = decisions - flips
+        rows = [
+            figures.Bar("Confident decisions of the original", f"{decisions:,}", decisions, "bar before"),
+            figures.Bar("The artifact decides the same", f"{kept:,}", kept, "bar after"),
+        ]
+        words = f"Decisions before and after. {kept} of {decisions} are the same."
+        text = f"The output that differs most keeps {formats.decibel(worst)}."
+        return Agreement(f"{formats.percent(kept / decisions)} kept", text, figures.bars(rows, words))
+    if worst is not None:
+        return Agreement(formats.decibel(worst), "Signal to noise of the output that differs most.", None)
+    equal = min(float(item["exact_share"] or 0.0) for item in judged)
+    return Agreement(formats.percent(equal), "Integers that equal the original's.", None)
+
+
+@dataclass(frozen=True)
+class CostCard:
+    """What an inference costs: before and after as rows of text (term, original, artifact), and what that rests on."""
+
+    big: str
+    rows: tuple[tuple[str, str, str], ...]
+    note: str
+
+
+def cost(inputs: ReportInputs) -> CostCard | None:
+    """The estimate from the user's own figures of the target; None where there are none."""
+    document = inputs.cost
+    if not document:
+        return None
+    after, before, currency = document["after"], document["before"] or {}, formats.clean(document["currency"])
+    rows = []
+    if after:
+        for key, title, unit in (("per_1000", "1,000 inferences", currency), ("joules", "One inference", "J")):
+            if after[key] is not None:
+                values = [f"{formats.significant(side[key])} {unit}" if side else "–" for side in (before, after)]
+                rows.append((title, *values))
+    saved = document["saved"]
+    big = "" if not saved else f"{formats.percent(abs(saved))} {'saved' if saved > 0 else 'more'}"
+    note = formats.clean(document["note"] or document["estimate"])
+    return CostCard(big, tuple((row[0], row[1], row[2]) for row in rows), note)
+
+
 def worst_layers(inputs: ReportInputs) -> list[dict[str, str]]:
     """The layers that lose most, worst first. What helps is said of layers that do harm, and where nothing ships."""
     refused = not (inputs.quantize or {}).get("passed", True)
@@ -144,19 +221,27 @@ def candidates(inputs: ReportInputs) -> list[dict[str, Any]]:
 
 
 def stages(inputs: ReportInputs) -> Markup | None:
-    """How long each stage took."""
-    records = inputs.build.get("stages") or ()
-    rows = [
-        figures.Bar(
-            formats.clean(item["name"]),
-            formats.seconds(item["seconds"]) + (" (from the store)" if item["cached"] else ""),
-            float(item["seconds"]),
-            "bar cached" if item["cached"] else "bar",
-        )
-        for item in records
-    ]
+    """When each stage worked; what was found in the store took no time in this build."""
+    rows, now = [], 0.0
+    for item in inputs.build.get("stages") or ():
+        start, now = now, now + (0.0 if item["cached"] else float(item["seconds"]))
+        text = "from the store" if item["cached"] else formats.seconds(item["seconds"])
+        style = "bar cached" if item["cached"] else "bar"
+        rows.append(figures.Span(formats.clean(item["name"]), text, start, now, style))
     words = ", ".join(f"{row.label} {row.text}" for row in rows)
-    return figures.lines(rows, f"Stage timings: {words}.") if rows else None
+    return figures.timeline(rows, f"The stages in their order. {words}.") if rows else None
+
+
+def stage_rows(inputs: ReportInputs) -> list[tuple[str, str, str]]:
+    """The plan as it was carried out: stage, what it was about, seconds of the run that made the result."""
+    return [
+        (
+            formats.clean(item["name"]),
+            formats.clean(item.get("detail") or ""),
+            formats.seconds(item["seconds"]) + (" once, now from the store" if item["cached"] else ""),
+        )
+        for item in inputs.build.get("stages") or ()
+    ]
 
 
 def graph(inputs: ReportInputs) -> list[str]:

@@ -1,6 +1,6 @@
 """Plots as inline SVG: horizontal, sized in per cent, so that they fit a phone and a page of paper.
 
-Colours come from the style sheet's classes. Each figure has a text alternative that says the same in words.
+Colours come from the style sheet's classes. Each figure has a title and a description that say the same in words.
 """
 
 from __future__ import annotations
@@ -52,18 +52,30 @@ def bars(rows: Sequence[Bar], alternative: str, largest: float | None = None) ->
     return svg(parts, len(rows) * _ROW - 8, alternative)
 
 
-def lines(rows: Sequence[Bar], alternative: str) -> Markup:
-    """Bars in slim rows: label, bar, text beside each other."""
-    top = max((row.value for row in rows), default=0.0) or 1.0
+@dataclass(frozen=True)
+class Span:
+    """One stage on a timeline: seconds from the start to the end, its text at the right; style: a class."""
+
+    label: str
+    text: str
+    start: float
+    end: float
+    style: str = "bar"
+
+
+def timeline(rows: Sequence[Span], alternative: str) -> Markup:
+    """Spans below each other, each at its place in time: label, bar, text."""
+    top = max((row.end for row in rows), default=0.0) or 1.0
     parts = []
     for index, row in enumerate(rows):
         y = index * _SLIM
+        left, width = (0.56 * 100 * value / top for value in (row.start, row.end - row.start))
         parts.append(
             Markup(
-                '<text class="label" x="0" y="{}">{}</text>'
-                '<rect class="{}" x="24%" y="{}" width="{}%" height="10" rx="3"/>'
-                '<text class="value" x="100%" y="{}" text-anchor="end">{}</text>'
-            ).format(y + 15, row.label, row.style, y + 6, _share(row.value * 0.5, top), y + 15, row.text)
+                '<text class="label" x="0" y="{0}">{1}</text>'
+                '<rect class="{2}" x="{3:.2f}%" y="{4}" width="{5:.2f}%" height="10" rx="3"/>'
+                '<text class="value" x="100%" y="{0}" text-anchor="end">{6}</text>'
+            ).format(y + 15, row.label, row.style, 24 + left, y + 6, max(0.5, width), row.text)
         )
     return svg(parts, len(rows) * _SLIM - 6, alternative)
 
@@ -147,6 +159,8 @@ def _share(value: float, top: float, least: float = 0.6) -> str:
 
 
 def svg(parts: Sequence[Markup], height: int, alternative: str) -> Markup:
-    return Markup('<svg class="figure" role="img" width="100%" height="{}" aria-label="{}">{}</svg>').format(
-        height, alternative, Markup("").join(parts)
-    )
+    """A figure. alternative: what it shows, in words; its first sentence is the title."""
+    title, _, rest = alternative.partition(". ")
+    return Markup(
+        '<svg class="figure" role="img" width="100%" height="{}"><title>{}</title><desc>{}</desc>{}</svg>'
+    ).format(height, title.rstrip("."), rest or title, Markup("").join(parts))

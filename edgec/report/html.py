@@ -10,7 +10,19 @@ from typing import Any
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup, escape
 
-from edgec.report import backends, evidence, formats, payload, recovery, remarks, seen, story
+from edgec.report import (
+    backends,
+    evidence,
+    formats,
+    latencies,
+    layers,
+    payload,
+    ranges,
+    recovery,
+    remarks,
+    seen,
+    story,
+)
 from edgec.report.inputs import ReportInputs
 from edgec.version import __version__
 
@@ -31,6 +43,26 @@ _MARKS = {
     "doubtful": Markup(_MARK.format("M10 5.6v5.4M10 14.2v.1")),
     "bad": Markup(_MARK.format("M6.8 6.8l6.4 6.4M13.2 6.8l-6.4 6.4")),
 }
+
+
+_CONTENTS = (
+    ("why", "Why", ("failure",)),
+    ("backends", "Backends", ("tried",)),
+    ("warnings", "Worth knowing", ("warnings",)),
+    ("outputs", "Outputs", ("outputs",)),
+    ("spread", "Steadiness", ("spread",)),
+    ("layers", "Layers", ("layer_map", "weakest")),
+    ("seen", "Data", ("sheet", "seen", "seen_notes")),
+    ("int8", "INT8", ("quantize",)),
+    ("ranges", "Ranges", ("ranges",)),
+    ("bounds", "Roofline", ("roofline",)),
+    ("graph", "Graph", ("graph", "operators")),
+    ("accelerator", "Edge TPU", ("accelerator",)),
+    ("asked", "Asked", ("asked",)),
+    ("stages", "Time", ("stages",)),
+    ("provenance", "Provenance", ("provenance",)),
+)
+"""The sections of the page: id, title in the table of contents, and parts of the view of which one must be there."""
 
 
 @cache
@@ -68,15 +100,18 @@ def _whole(text: str) -> Markup:
 
 def render_html(inputs: ReportInputs) -> str:
     """The report as one HTML document. Names from the model are escaped wherever they appear."""
-    return environment().get_template("report.html").render(_view(inputs))
+    view = _view(inputs)
+    contents = [(place, title) for place, title, needed in _CONTENTS if any(view[name] for name in needed)]
+    return environment().get_template("report.html").render(view, contents=contents)
 
 
 def _view(inputs: ReportInputs) -> dict[str, Any]:
     outputs = evidence.output_rows(inputs)
     latency = inputs.latency or {}
     artifact = inputs.build.get("artifact")
-    layers = evidence.worst_layers(inputs)
+    weakest = evidence.worst_layers(inputs)
     stages = inputs.build.get("stages") or ()
+    every = layers.layers(inputs)
     return {
         "version": __version__,
         "style": style(),
@@ -103,8 +138,23 @@ def _view(inputs: ReportInputs) -> dict[str, Any]:
         "table_note": story.TABLE_NOTE,
         "worst_channels": [row for row in outputs if row.worst_channels and not row.degenerate],
         "levels": evidence.levels_figure(inputs),
-        "layers": layers,
+        "layers": weakest,
+        "weakest": [] if story.failure(inputs) else weakest,
         "layers_note": story.LAYERS_NOTE,
+        "layer_map": layers.figure(inputs, every),
+        "layer_legend": layers.legend(every),
+        "layer_captions": layers.captions(every),
+        "layer_table": layers.table(every),
+        "roofline": layers.roofline_figure(inputs, every),
+        "roofline_captions": layers.roofline_captions(inputs, every),
+        "roofline_source": formats.clean(((inputs.analysis or {}).get("roofline") or {}).get("source", "")),
+        "ranges": ranges.cards(inputs),
+        "agreement": evidence.agreement(inputs),
+        "cost": evidence.cost(inputs),
+        "spread": latencies.figure(inputs),
+        "spread_captions": latencies.captions(inputs),
+        "spread_titles": latencies.titles(),
+        "spread_rows": latencies.table(inputs),
         "executed": bool(inputs.parity and inputs.parity["total"]["outputs"]),
         "sheet": base64.b64encode(inputs.contact_sheet).decode("ascii") if inputs.contact_sheet else "",
         "seen": seen.table(inputs),
@@ -126,6 +176,7 @@ def _view(inputs: ReportInputs) -> dict[str, Any]:
         "transposes": payload.transposes(inputs),
         "accelerator": payload.accelerator(inputs),
         "stages": evidence.stages(inputs),
+        "stage_rows": evidence.stage_rows(inputs),
         "stages_note": story.stages_note(stages),
         "provenance": evidence.provenance(inputs),
         "verify": f"python3 {formats.clean(artifact['path']).rsplit('/', 1)[-1]} selftest" if artifact else "",

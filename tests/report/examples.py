@@ -63,6 +63,97 @@ def looked_at():
     return diagnosis.finish()
 
 
+PEAKS = {"source": "measured on this machine", "threads": 1}
+PEAKS |= {"float32_gmacs": 60.0, "int8_gmacs": 230.0, "memory_gb_per_s": 11.0}
+
+
+def analysis(count=40):
+    """What a model of `count` layers, each a Conv and an Add, asks of a device."""
+    layers = []
+    for index in range(count):
+        macs, moved = 2_000_000 + 21_000_000 * (index % 7), 400_000 + 90_000 * (index % 5)
+        for operator, work in (("Conv", macs), ("Add", 0)):
+            layers.append(
+                {
+                    "node": f"/backbone/stage{index}/{operator.lower()}{index}/{operator}",
+                    "operator": operator,
+                    "output": f"t{index}",
+                    "shape": [1, 32, 40, 40],
+                    "macs": work,
+                    "parameters": 9_216 if work else 0,
+                    "bytes": {"float32": moved, "int8": moved // 4},
+                    "intensity": {"float32": work / moved, "int8": 4 * work / moved} if work else None,
+                    "milliseconds": 0.02 + work / 4e7,
+                    "measured_in": None,
+                    "bound": "memory" if index % 7 == 0 else "compute",
+                    "bound_int8": "compute",
+                    "int8_at_most": 3.8,
+                }
+            )
+    return {
+        "totals": {"int8_at_most": 3.6, "macs": sum(layer["macs"] for layer in layers)},
+        "layers": layers,
+        "roofline": PEAKS,
+        "roofline_note": None,
+        "profile": {"engine": "onnxruntime", "version": "1.31.0", "threads": 1, "runs": 20, "milliseconds": 10.3},
+        "profile_note": None,
+    }
+
+
+def layer_table(count=40):
+    """The same layers after quantization: a few are measured alone, two stay in float, one has 16 bits."""
+    found = []
+    for index in range(count):
+        name = f"/backbone/stage{index}/conv{index}/Conv"
+        found.append(
+            {
+                "node": name,
+                "members": [name, f"/backbone/stage{index}/add{index}/Add"],
+                "op": "Conv",
+                "fused": ["Add"],
+                "precision": "float" if index >= count - 2 else "int16" if index == 4 else "int8",
+                "macs": 2_000_000 + 21_000_000 * (index % 7),
+                "isolated_db": 17.2 + 2.4 * index if index < 12 else None,
+            }
+        )
+    return found
+
+
+def ranges():
+    """A tensor whose rare extremes are cut, and one that its grid holds."""
+    tail = [int(4000 * 0.8**i) for i in range(64)]
+    grid = {"low": 0.0, "high": 6.0, "step": 6 / 255, "bits": 8}
+    cut = {"tensor": "/backbone/stem/Clip_output_0", "why": "clipped", "minimum": 0.0, "maximum": 11.5, "grid": grid}
+    cut |= {"clipped_share": 0.0031, "histogram": {"low": 0.0, "high": 11.5, "counts": tail}}
+    held = {**cut, "tensor": "image", "why": "read by /backbone/stage0/conv0/Conv", "clipped_share": 0.0}
+    held |= {"minimum": -2.1, "maximum": 2.6, "grid": {"low": -2.1, "high": 2.6, "step": 4.7 / 255, "bits": 8}}
+    held |= {"histogram": {"low": -2.1, "high": 2.6, "counts": tail[::-1]}}
+    return [held, cut]
+
+
+def latencies(median, wide):
+    """One side of latency.json."""
+    edges = [median * (0.95 + 0.01 * wide * i) for i in range(12)] + [median * 2]
+    counts = [2, 9, 30, 41, 26, 12, 9, 5, 3, 1, 1, 1]
+    spread = {"p25": 0.98, "p50": 1.0, "p75": 1.03, "p95": 1.08, "p99": 1.1}
+    return {
+        **{key: round(median * share, 4) for key, share in spread.items()},
+        "histogram": {"edges_ms": edges, "counts": counts},
+    }
+
+
+COST = {
+    "estimate": "Estimate: one inference at a time occupies the device for its median latency.",
+    "currency": "EUR",
+    "price_per_hour": 0.04,
+    "watts": 6.5,
+    "after": {"milliseconds": 4.02, "per_1000": 4.5e-05, "joules": 0.026},
+    "before": {"milliseconds": 10.3, "per_1000": 1.1e-04, "joules": 0.067},
+    "saved": 0.6097,
+    "note": "",
+}
+
+
 def step(name, status, before, after, reason=""):
     """One recovery pass."""
     return {"pass": name, "status": status, "sqnr_before_db": before, "sqnr_after_db": after, "reason": reason}
@@ -134,6 +225,8 @@ def good() -> ReportInputs:
                 ]
             )
         ],
+        "layers": layer_table(),
+        "ranges": ranges(),
         "precision": "mixed",
         "clipped": ["/backbone/stem/Clip_output_0"],
         "held_out": 24,
@@ -235,14 +328,17 @@ def good() -> ReportInputs:
         },
         parity=parity,
         latency={
-            "artifact": {"p25": 3.9, "p50": 4.02, "p75": 4.2, "p95": 4.4, "p99": 4.9},
-            "baseline": {"engine": "onnxruntime", "p25": 10.0, "p50": 10.3, "p75": 11.2, "p95": 12.0, "p99": 12.8},
+            "artifact": latencies(4.02, 1.0),
+            "baseline": {"engine": "onnxruntime", **latencies(10.3, 1.8)},
             "ratio_of_medians": 0.3903,
+            "ratio_interval": [0.384, 0.397],
             "runs": 140,
             "threads": 1,
             "noisy": False,
         },
         recipe={"name": "imagenet"},
+        analysis=analysis(),
+        cost=COST,
     )
 
 
@@ -338,6 +434,8 @@ def not_executed() -> ReportInputs:
         target=target,
         parity=parity,
         quantize=None,
+        cost={**COST, "after": None, "before": None, "saved": None, "note": "No time was measured on rpi5."},
+        analysis={**(done.analysis or {}), "roofline": None, "profile": None},
         latency={
             **dict.fromkeys(("artifact", "baseline", "ratio_of_medians", "ratio_quartiles")),
             "runs": 0,

@@ -1,0 +1,58 @@
+"""Histograms of the tensors whose range matters most, with the grid that each was given."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from markupsafe import Markup
+
+from edgec.report import diagnosis_figures, formats
+from edgec.report.inputs import ReportInputs
+
+
+@dataclass(frozen=True)
+class RangeCard:
+    """One tensor: why it is shown, what one sees, and the figure."""
+
+    tensor: str
+    why: str
+    text: str
+    figure: Markup
+
+
+def cards(inputs: ReportInputs) -> list[RangeCard]:
+    """The tensors that quantize chose to tell of, in its order."""
+    return [_card(item) for item in (inputs.quantize or {}).get("ranges") or ()]
+
+
+def _card(item: Mapping[str, Any]) -> RangeCard:
+    grid, histogram = item["grid"], item["histogram"]
+    ends = formats.significant(grid["low"]), formats.significant(grid["high"])
+    seen = " to ".join(formats.significant(item[key]) for key in ("minimum", "maximum"))
+    share = float(item["clipped_share"])
+    cut = "nothing seen is cut" if share == 0 and _holds(item) else f"{formats.percent(share)} of the values are cut"
+    if share == 0 and not _holds(item):
+        cut = "only the rarest extremes are cut"
+    steps = f"INT{grid['bits']} holds {ends[0]} to {ends[1]} in steps of {formats.significant(grid['step'])}"
+    text = f"Values from {seen}; {steps}; {cut}."
+    tensor = formats.clean(item["tensor"])
+    return RangeCard(
+        tensor,
+        formats.clean(item["why"]),
+        text,
+        diagnosis_figures.on_its_grid(
+            histogram["counts"],
+            (histogram["low"], histogram["high"]),
+            (grid["low"], grid["high"]),
+            ends,
+            f"Values of {tensor} on their grid. {text}",
+        ),
+    )
+
+
+def _holds(item: Mapping[str, Any]) -> bool:
+    """Whether the grid holds the extremes, within half a step."""
+    half = item["grid"]["step"] / 2
+    return bool(item["minimum"] >= item["grid"]["low"] - half and item["maximum"] <= item["grid"]["high"] + half)
