@@ -5,8 +5,6 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
-import pytest
-
 from edgec import toolchain
 from edgec.targets import Target, load_target
 
@@ -29,19 +27,10 @@ uint32_t number(void) { return arc4random(); }
 """
 """arc4random is in glibc from version 2.36 on."""
 
-_CACHE = Path(__file__).parents[1] / ".cache" / "zig"
-
 
 def target(name: str, **changes) -> Target:
     """A built-in target with changes."""
     return replace(load_target(name), **changes)
-
-
-@pytest.fixture(autouse=True)
-def compilers_cache(monkeypatch):
-    """Zig builds its part of the C library once, not once for each test."""
-    for name in ("ZIG_GLOBAL_CACHE_DIR", "ZIG_LOCAL_CACHE_DIR"):
-        monkeypatch.setenv(name, str(_CACHE))
 
 
 def library(folder: Path, source: str, for_target: Target, name: str = "kernels.so", **options) -> Path:

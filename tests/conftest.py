@@ -30,6 +30,15 @@ def own_store(tmp_path_factory, monkeypatch):
     return folder
 
 
+@pytest.fixture(scope="session", autouse=True)
+def compilers_cache():
+    """Zig builds its part of the C library once, not once for each store."""
+    with pytest.MonkeyPatch.context() as patch:
+        for name in ("ZIG_GLOBAL_CACHE_DIR", "ZIG_LOCAL_CACHE_DIR"):
+            patch.setenv(name, str(_ROOT / ".cache" / "zig"))
+        yield
+
+
 @dataclass(frozen=True)
 class Example:
     """A model of examples/, its calibration data, and the recipe that belongs to them."""

@@ -7,7 +7,7 @@ import pytest
 from edgec import toolchain
 from edgec.errors import DeviceError
 from edgec.fit import Fit, require_fit
-from tests.compiled import DOT, RANDOM, compilers_cache, library, target
+from tests.compiled import DOT, RANDOM, library, target
 
 
 def refused(path, for_target) -> DeviceError:
@@ -134,6 +134,3 @@ def test_a_payload_that_takes_more_than_half_of_it_is_warned_about(sized):
 
 def test_unknown_memory_is_not_compared(sized):
     assert require_fit(sized(4096), target("rpi4", memory_mib=0)) == Fit()
-
-
-__all__ = ["compilers_cache"]

@@ -13,7 +13,7 @@ from edgec import toolchain
 from edgec.cli.doctor import _compilers
 from edgec.elf.reading import read
 from edgec.errors import DeviceError, InternalError, ToolMissing, UsageError
-from tests.compiled import DOT, RANDOM, compilers_cache, library, target
+from tests.compiled import DOT, RANDOM, library, target
 
 ARM = ("rpi2", "rpi3", "rpi4", "rpi5", "jetson-nano", "aarch64-generic", "coral-dev-board")
 
@@ -22,6 +22,13 @@ ARM = ("rpi2", "rpi3", "rpi4", "rpi5", "jetson-nano", "aarch64-generic", "coral-
 def without_zig(monkeypatch):
     known = importlib.util.find_spec
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None if name == "ziglang" else known(name))
+
+
+def test_what_zig_builds_of_the_c_library_is_kept_in_the_cache_or_where_the_user_wants_it(monkeypatch, own_store):
+    monkeypatch.setenv("ZIG_GLOBAL_CACHE_DIR", "/elsewhere")
+    monkeypatch.delenv("ZIG_LOCAL_CACHE_DIR")
+    found = toolchain._zig_environment()
+    assert found == {"ZIG_GLOBAL_CACHE_DIR": "/elsewhere", "ZIG_LOCAL_CACHE_DIR": str(own_store / "zig")}
 
 
 @pytest.mark.parametrize("name", [*ARM, "x86-64-v3", "x86-64-avx-vnni", "x86-64-vnni", "host"])
@@ -161,6 +168,3 @@ def test_gcc_that_links_for_a_newer_glibc_is_found_out(tmp_path, without_zig):
         library(tmp_path, newer, target("rpi4"))
     assert "kernels.so needs glibc 2.34, and rpi4 promises 2.31 only" in caught.value.what
     assert "edgec[cross]" in caught.value.fix
-
-
-__all__ = ["compilers_cache"]

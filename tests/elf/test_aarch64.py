@@ -13,7 +13,6 @@ import pytest
 from elftools.elf.elffile import ELFFile
 
 from edgec.elf.aarch64 import A64, extensions
-from tests.compiled import compilers_cache  # noqa: F401 (fixture)
 
 EXTENSIONS = {
     "asimddp": """

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from edgec.elf.reading import Unreadable, is_elf, provided_glibc, read
-from tests.compiled import DOT, RANDOM, compilers_cache, library, target
+from tests.compiled import DOT, RANDOM, library, target
 
 
 def test_a_library_for_each_architecture(tmp_path):
@@ -73,9 +73,7 @@ def test_what_is_an_elf_file_is_told_by_its_first_bytes(tmp_path):
 
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory):
-    with pytest.MonkeyPatch.context() as patch:
-        compilers_cache.__wrapped__(patch)
-        return library(tmp_path_factory.mktemp("whole"), RANDOM, target("rpi5", min_glibc="2.36")).read_bytes()
+    return library(tmp_path_factory.mktemp("whole"), RANDOM, target("rpi5", min_glibc="2.36")).read_bytes()
 
 
 def test_a_file_that_was_cut_off_is_refused(whole, tmp_path):

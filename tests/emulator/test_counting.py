@@ -11,7 +11,6 @@ from edgec import toolchain
 from edgec.emulator import counting, qemu
 from edgec.emulator.counting import Counts
 from edgec.errors import InternalError, ToolMissing, WorkerTimedOut
-from tests.compiled import compilers_cache  # noqa: F401 (fixture)
 
 MARK = "ldr x0, ={}\n ldr x1, ={}\n mov x8, #167\n svc #0\n".format(*counting.MARK)  # 167: prctl
 EXIT = "mov x0, #{}\n mov x8, #93\n svc #0\n"

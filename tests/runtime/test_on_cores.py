@@ -18,7 +18,7 @@ from edgec.elf.reading import read
 from edgec.errors import DeviceError
 from edgec.fit import Fit, require_fit
 from edgec.runtime.bundle import Bundle
-from tests.compiled import DOT, compilers_cache, library, target
+from tests.compiled import DOT, library, target
 
 FEATURES = """
 import json
@@ -162,6 +162,3 @@ def _changed(artifact, folder, **changes):
     path = folder / "changed.edgec"
     write_bundle(path, {**bundle.manifest, **changes}, files)
     return path
-
-
-__all__ = ["compilers_cache"]

@@ -16,7 +16,7 @@ from edgec.runtime.bundle import Bundle
 from edgec.stage import StageContext
 from edgec.stages import lower, pack
 from tests.bundle.artifacts import cnn  # noqa: F401 (fixture)
-from tests.compiled import DOT, compilers_cache, library, target
+from tests.compiled import DOT, library, target
 from tests.contract import models
 
 
@@ -105,6 +105,3 @@ def test_an_artifact_for_a_newer_glibc_than_this_machines_is_not_shipped(cnn, tm
     with pytest.raises((DeviceError, InternalError)) as caught:
         _packed(cnn, tmp_path, min_glibc="2.99")
     assert "needs 2.99" in caught.value.why
-
-
-__all__ = ["compilers_cache"]

@@ -1,5 +1,4 @@
-"""What holds for all tests: libraries are linked by Zig, which keeps what it builds of the C library; and threads share
-steps however small, because those of tests are."""
+"""What holds for all tests: threads share steps however small, because those of tests are."""
 
 from __future__ import annotations
 
@@ -9,19 +8,9 @@ import numpy as np
 import onnx
 import pytest
 
-from tests.compiled import _CACHE as CACHE
 from tests.quantization.test_emit import quantized
 
 _DIGITS = Path(__file__).parents[3] / "examples/digits/digits_cnn.onnx"
-
-
-@pytest.fixture(scope="session", autouse=True)
-def zig_cache():
-    """Of the session, because fixtures of modules link too."""
-    with pytest.MonkeyPatch.context() as patch:
-        for name in ("ZIG_GLOBAL_CACHE_DIR", "ZIG_LOCAL_CACHE_DIR"):
-            patch.setenv(name, str(CACHE))
-        yield
 
 
 @pytest.fixture(scope="session")
