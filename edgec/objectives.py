@@ -37,6 +37,9 @@ class Limits:
         return self.milliseconds is not None or self.bytes is not None
 
 
+NO_LIMITS = Limits()
+
+
 def read_milliseconds(text: str) -> float:
     """ "20ms", "1.5 s", "800us" in milliseconds. Raises UsageError for anything else, and for no time at all."""
     found = _QUANTITY.fullmatch(text)

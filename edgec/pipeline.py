@@ -26,7 +26,17 @@ from pathlib import Path
 from typing import Any, Literal
 
 from edgec import worker
-from edgec.attempts import Attempt, attempts, backend_of, known_tiles, tuning_place, ways
+from edgec.attempts import (
+    Attempt,
+    attempts,
+    backend_of,
+    described_as,
+    is_tuned,
+    known_tiles,
+    profile_of,
+    tuning_place,
+    ways,
+)
 from edgec.backends import load_backend
 from edgec.backends.base import Backend, Precision
 from edgec.backends.support import (
@@ -35,16 +45,20 @@ from edgec.backends.support import (
 )
 from edgec.backends.tvm.tuning import database
 from edgec.calibration_data.sources import open_source, random_source, spool
-from edgec.candidates import keep
+from edgec.candidates import Candidate, keep
 from edgec.contract import Contract
+from edgec.cost import figures_of
 from edgec.digest import digest_of
 from edgec.errors import CalibrationDataError, EdgecError, ParityGateError, ToolMissing, UsageError, as_edgec_errors
 from edgec.events import Listener, ignore
+from edgec.graph_files import SUFFIX as GRAPH
+from edgec.graph_files import graph_of, publish_graph
 from edgec.metric.request import MetricRequest
 from edgec.onnx_graph.untrusted import ModelFiles, scan
 from edgec.outcome import Outcome
 from edgec.output_folder import check_writable, describe_file, publish, write_whole
 from edgec.parity.thresholds import Gate
+from edgec.pruning import reason_among, reason_before
 from edgec.recipes import CalibrationRecipe, load_recipe
 from edgec.refusal import refusal
 from edgec.result import ArtifactFile, BuildResult, CalibrationFacts, ModelFacts, StageRecord, TargetBuild
@@ -74,6 +88,9 @@ from edgec.store import Entry, Store
 from edgec.targets import Target, cpu_name, load_target
 
 _RANDOM_SAMPLES = 16
+FRONT = ".front"
+"""What the folder is called beside an artifact that holds the others of its Pareto front."""
+
 _QUANTIZED = {"QuantizeLinear", "DequantizeLinear", "DynamicQuantizeLinear"} | {
     *("QLinearConv", "QLinearMatMul", "ConvInteger", "MatMulInteger")
 }
@@ -159,7 +176,7 @@ def plan(spec: BuildSpec, *, store: Store | None = None) -> Plan:
                 for way in found[target.name]:
                     if not isinstance(way.where, Execution):
                         continue
-                    path = TargetPath(way.spec, target, front, runner, spec.precision, way.where)
+                    path = TargetPath(way.spec, target, front, runner, way.spec.precision, way.where)
                     with contextlib.suppress(ParityGateError):  # known to fail: what comes after will not be reached
                         path.artifact()
                         if len(found[target.name]) > 1:
@@ -201,7 +218,7 @@ class Front:
         came_quantized = not _QUANTIZED.isdisjoint(seen["ops"])
         if came_quantized:
             spec.refuse_what_only_float_models_have()
-        samples = _open_samples(spec, contract, scratch, needed=spec.precision == "int8" and not came_quantized)
+        samples = _open_samples(spec, contract, scratch, needed=_needs_data(spec) and not came_quantized)
         calibration = None if samples is None else _describe(spec.calibration, samples)
         for text in () if samples is None else samples.notes:
             runner.note("samples", text, "warning" if is_random(spec.calibration) else "info")
@@ -323,6 +340,10 @@ class TargetPath:
     def artifact(self) -> None:
         """Run all stages of this target. Raises when a stage fails or a gate refuses."""
         self.proof()
+        self.ship()
+
+    def ship(self) -> None:
+        """Pack and measure what was proven."""
         front, spec = self.front, self.spec
         self.packed = self.runner.run(
             pack.STAGE,
@@ -338,16 +359,19 @@ class TargetPath:
                 recipe=front.recipe,
                 state=as_pairs(spec.state),
                 tuning_sha256=self.tuned.digest if self.tuned is not None else None,
+                threads=spec.threads,
             ),
+            detail=_computing(spec),
         )
         self.measured = self.runner.run(
             measure.STAGE,
             {"ingested": front.ingested, "packed": self.packed},
             measure.MeasureParams(
                 artifact=self.artifact_name,
-                threads=1,
+                threads=spec.threads or 1,
                 accelerator=self.target.accelerator.title if self.target.accelerator is not None else None,
             ),
+            detail=_computing(spec),
         )
 
     def count(self) -> None:
@@ -466,48 +490,163 @@ def _where(execution: Execution) -> str:
     return {"native": "on this machine", "none": "not executed"}.get(execution.place, f"on {execution.label}")
 
 
+def _computing(spec: BuildSpec) -> str:
+    """With how many threads, for a plan."""
+    return "" if spec.threads is None else f"{spec.threads} thread{'s' * (spec.threads > 1)}"
+
+
 def _build_target(target: Target, front: Front, ways: Sequence[Attempt]) -> TargetBuild:
     """All stages of one target, its artifact and its report; errors become part of the result.
 
-    Of several ways, the artifact and the report of the one that is kept.
+    Of several ways, the artifact and the report of the one that is kept; of a search, also the others of its Pareto
+    front, in a folder of their own.
     """
-    several = len(ways) > 1
+    spec = ways[0].spec
     runner = front.runner.for_target(target.name)
     analysis = _analyzed_if_possible(front, target, runner)
-    outcomes = [replace(_follow(each, target, front, runner, several), analyzed=analysis) for each in ways]
-    chosen = keep([outcome.candidate for outcome in outcomes]) if several else None
-    outcome = replace(outcomes[chosen.kept if chosen else 0], choice=chosen)
-    report = outcome.spec.output / f"{outcome.spec.artifact_name}-{target.name}.report.html"
+    tried = _tried(ways, target, front, runner, analysis)
+    outcomes = [outcome for _, outcome in tried]
+    chosen = keep([candidate for candidate, _ in tried], spec.optimize, spec.limits)
+    kept = outcomes[chosen.kept]
+    assert kept is not None, "what was not tried is not kept"
+    outcome = replace(kept, choice=chosen if len(ways) > 1 else None)
+    if chosen.error is not None:
+        outcome = replace(outcome, artifact=None, error=chosen.error)
+    report = spec.output / f"{spec.artifact_name}-{target.name}.report.html"
+    outcome, graph = graph_of(outcome, front.runner) if spec.graph else (outcome, None)
     built = outcome.result(report)
     with as_edgec_errors():  # the artifact last: where its report can't be made, nothing is shipped
         texts = outcome.reports(built)
         for suffix, text in texts.items():
             write_whole(report.with_suffix(f".{suffix}"), text.encode("utf-8", "backslashreplace"))
+        if graph is not None:
+            place = spec.output / f"{spec.artifact_name}-{target.name}{GRAPH}"
+            built = replace(built, graph=publish_graph(graph, place))
+        if spec.search and chosen.error is None:
+            others = {number: outcomes[number] for number in chosen.front if number != chosen.kept}
+            _publish_front({chosen.candidates[number].name: each for number, each in others.items() if each}, built)
         if outcome.artifact is not None and outcome.packed is not None:
             publish(outcome.packed.path / outcome.artifact.path.name, outcome.artifact.path)
     return built
 
 
-def _follow(attempt: Attempt, target: Target, front: Front, runner: StageRunner, several: bool) -> Outcome:
-    """All stages of one way to an artifact. several: there are others, so that its stages are called after it."""
+def _publish_front(others: Mapping[str, Outcome], kept: TargetBuild) -> None:
+    """Put the artifacts of a Pareto front, with what their builds recorded, into the folder of the front.
+
+    What a former search left there goes. others: by name, without the one that is `kept`.
+    """
+    assert kept.artifact is not None
+    folder = kept.artifact.path.with_suffix(FRONT)
+    if not others and not folder.is_dir():
+        return
+    folder.mkdir(exist_ok=True)
+    for old in (*folder.glob("*.edgec"), *folder.glob("*.report.json")):
+        old.unlink()
+    for name, outcome in others.items():
+        assert outcome.artifact is not None and outcome.packed is not None
+        place = folder / f"{kept.artifact.path.stem}-{'-'.join(name.replace(',', '').split())}.edgec"
+        shown = replace(outcome, artifact=replace(outcome.artifact, path=place))
+        record = shown.record(shown.result(place.with_suffix(".report.json")))
+        write_whole(place.with_suffix(".report.json"), record.encode("utf-8", "backslashreplace"))
+        publish(outcome.packed.path / outcome.artifact.path.name, place)
+
+
+def _tried(
+    ways: Sequence[Attempt], target: Target, front: Front, runner: StageRunner, analysis: Entry | None
+) -> list[tuple[Candidate, Outcome | None]]:
+    """Every way as a candidate, with what it came to; of a search, those that can't be worth it are not built.
+
+    Ways that differ in their number of threads only share all stages but the last two.
+    """
+    figures = figures_of(described_as(ways[0].spec, target))
+    known = None if analysis is None else analysis.read_json("analysis.json")
+    found: list[tuple[Candidate, Outcome | None]] = []
+    proven: dict[str, TargetPath] = {}
+    siblings: dict[str, list[Candidate]] = {}
+    for number, way in enumerate(ways, 1):
+        spec = way.spec
+        base = replace(way, spec=replace(spec, threads=None)).name
+        before = siblings.setdefault(base, [])
+        if spec.search and found:  # the first is tried: where no way is open, it is its error that is told
+            others = [candidate for candidate, _ in found if candidate not in before]
+            if reason := _against(way, known, before, others):
+                runner.note("search", f"{way.name} is not tried: {reason}", "info")
+                found.append((_left_out(way, reason), None))
+                continue
+        called = target.name
+        if len(ways) > 1:
+            called += f" ({number} of {len(ways)}: {way.name})" if spec.search else f" through {spec.backend}"
+        path, outcome = _follow(way, target, front, runner.for_target(called), proven.get(base), len(ways) > 1)
+        outcome = replace(outcome, analyzed=analysis, figures=figures)
+        candidate = outcome.candidate
+        if outcome.error is None:
+            proven[base] = path
+            twins = [each for each, other in found if other is not None and other.artifact == outcome.artifact]
+            if twins:
+                candidate = _left_out(way, f"it came out the same, byte for byte, as {twins[0].name}")
+        before.append(candidate)
+        found.append((candidate, outcome))
+    return found
+
+
+def _against(
+    way: Attempt, analysis: Mapping[str, Any] | None, siblings: Sequence[Candidate], others: Sequence[Candidate]
+) -> str:
+    """Why this way of a search is not worth building; "" where it may be. siblings: with fewer threads."""
+    if isinstance(way.where, EdgecError):
+        return " ".join(filter(None, (way.where.what, way.where.why)))
+    if siblings and siblings[-1].not_tried:
+        return siblings[-1].not_tried
+    if reason := reason_before(way.spec, analysis, way.spec.limits):
+        return reason
+    return reason_among(way.spec.threads or 1, siblings, others, way.spec.limits) if siblings else ""
+
+
+def _left_out(way: Attempt, reason: str) -> Candidate:
+    """A way that is not followed to its end, as a candidate."""
+    spec = way.spec
+    return Candidate(
+        backend=spec.backend,
+        precision=spec.precision,
+        artifact_bytes=None,
+        latency=None,
+        error=None,
+        profile=profile_of(spec),
+        tuned=is_tuned(spec),
+        threads=spec.threads,
+        not_tried=" ".join(reason.split()),
+    )
+
+
+def _follow(
+    attempt: Attempt, target: Target, front: Front, runner: StageRunner, proven: TargetPath | None, several: bool
+) -> tuple[TargetPath, Outcome]:
+    """All stages of one way to an artifact. proven: the same way with another number of threads, as far as it is the
+    same. several: there are others to compare it with."""
     spec = attempt.spec
     execution = attempt.where if isinstance(attempt.where, Execution) else Execution("none", "none")
-    runner = runner.for_target(f"{target.name} through {spec.backend}" if several else target.name)
-    path = TargetPath(spec, target, front, runner, spec.precision, execution)
+    if proven is None:
+        path = TargetPath(spec, target, front, runner, spec.precision, execution)
+    else:
+        path = replace(proven, spec=spec, runner=runner, packed=None, measured=None, counted=None)
+        runner.records[:] = [each for each in proven.runner.records if each.name not in (pack.STAGE.name, "measure")]
     error: EdgecError | None = None
     artifact: ArtifactFile | None = None
     try:
         with as_edgec_errors():
             if isinstance(attempt.where, EdgecError):
                 raise attempt.where
-            path.artifact()
+            if proven is None:
+                path.artifact()
+            else:
+                path.ship()
             if several:
                 path.count()
             assert path.packed is not None
             artifact = describe_file(path.packed.path / path.artifact_name, spec.output)
     except EdgecError as raised:
         error = raised
-    return Outcome(
+    outcome = Outcome(
         spec=spec,
         model=front.facts,
         target=target,
@@ -531,6 +670,12 @@ def _follow(attempt: Attempt, target: Target, front: Front, runner: StageRunner,
         stages=tuple(path.runner.records),
         notes=tuple(path.runner.notes),
     )
+    return path, outcome
+
+
+def _needs_data(spec: BuildSpec) -> bool:
+    """Whether nothing can be built without: a search leaves INT8 out then, if it has anything else to try."""
+    return all(precision == "int8" for precision in spec.search or (spec.precision,))
 
 
 def _describe(data: Any, samples: SampleSource) -> CalibrationFacts:

@@ -41,6 +41,7 @@ class PackParams:
     """execution: where the artifact tests itself. model_sha256: digest of the user's model with its external data.
 
     tuning_sha256: digest of the tiles that were searched for and of what was measured of them.
+    threads: how many the artifact uses unless told otherwise; None: what the target says.
     recipe: preprocessing, as the runtime takes it. state: (output, input) pairs of a recurrent model.
     """
 
@@ -54,6 +55,7 @@ class PackParams:
     recipe: dict[str, Any] | None = None
     state: tuple[tuple[str, str], ...] = ()
     tuning_sha256: str | None = None
+    threads: int | None = None
 
 
 def run(ingested: Path, lowered: Path, validated: Path, params: PackParams, context: StageContext) -> None:
@@ -75,7 +77,7 @@ def run(ingested: Path, lowered: Path, validated: Path, params: PackParams, cont
         "target": params.target.name,
         "arch": params.target.arch,
         "cpu_features": sorted(params.target.features),
-        "threads": params.target.threads,
+        "threads": params.target.threads if params.threads is None else params.threads,
         "backend": params.backend,
         "precision": params.precision,
         "engine": _engine(payload),
