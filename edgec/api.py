@@ -29,6 +29,7 @@ def build(
     backend: str = "auto",
     interface: Interface = "auto",
     c_object: bool = False,
+    graph: bool = False,
     threads: int | None = None,
     search: bool | Sequence[Precision] = False,
     optimize: Objective = "latency",
@@ -65,6 +66,7 @@ def build(
     max_samples: use at most this many samples, spread evenly over all.
     precision, profile, backend, keep_float, simplify, name: as the flags of `edgec build`; interface: as --io.
     c_object: put in the model as an object file for C programs, too (docs/tvm.md).
+    graph: write the graph with what each node costs and loses, for Netron and Model Explorer (docs/graph.md).
     threads: how many the artifact uses unless told otherwise.
     search: build and measure candidates of these precisions (True: of all), through every backend, with several numbers
         of threads, and keep the best and the Pareto front (docs/search.md).
@@ -99,6 +101,7 @@ def build(
         backend=backend,
         interface=interface,
         c_object=c_object,
+        graph=graph,
         threads=threads,
         search=search,
         optimize=optimize,

@@ -62,6 +62,7 @@ def _read_build(table: Table, folder: Path, output: Path) -> BuildSpec:
         backend=table.get("backend", str, "auto"),
         interface=table.get("interface", str, "auto", INTERFACES),  # type: ignore[arg-type]
         c_object=table.get("c_object", bool, False),
+        graph=table.get("graph", bool, False),
         threads=table.get("threads", int, 0) or None,
         search=search,
         optimize=table.get("optimize", str, "latency", OBJECTIVES),  # type: ignore[arg-type]

@@ -41,6 +41,7 @@ class BuildSpec:
     interface: what the payload itself takes and gives, where the backend leaves a choice: float32, or the integers of
         its quantized inputs and outputs; "auto" is what the backend's engine usually gets.
     c_object: put in the model as an object file for C programs, too.
+    graph: write the graph with what each node costs and loses, for Netron and Model Explorer.
     tune_seconds: seconds of wall time to search tiles of kernels for; None: those of `tuning`, and the rules'.
     threads: how many the artifact uses unless told otherwise on the device; None: what the target says, or those that
         the search finds best.
@@ -75,6 +76,7 @@ class BuildSpec:
     backend: str = "auto"
     interface: Interface = "auto"
     c_object: bool = False
+    graph: bool = False
     threads: int | None = None
     search: tuple[Precision, ...] = ()
     optimize: Objective = "latency"

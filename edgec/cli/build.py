@@ -93,6 +93,7 @@ if TYPE_CHECKING:
 )
 @click.option("--max-latency", metavar="TIME", help="Refuse what is slower, as --max-latency 20ms.")
 @click.option("--max-size", metavar="SIZE", help="Refuse what is larger, as --max-size 5MB.")
+@click.option("--graph", is_flag=True, help="Write the graph with costs and errors, for Netron and Model Explorer.")
 @click.option("--c-object", is_flag=True, help="Put in an object file for C programs, too (backend tvm).")
 @click.option(
     "--tune",

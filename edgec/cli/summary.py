@@ -63,6 +63,7 @@ def _block(built: TargetBuild, artifact: ArtifactFile, target: str) -> str:
     lines += [
         f"  {'sha256':<9}{artifact.sha256}",
         f"  {'report':<9}{escape(str(built.report))}",
+        *([f"  {'graph':<9}{escape(str(built.graph))}"] if built.graph is not None else []),
         f"  {_trial(built, artifact.path, target)}",
     ]
     return "\n".join(lines)
