@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import click
 
-from edgec.cli import build
+from edgec.cli import build, completion
+from edgec.cli.inspection_text import backend_lines, layer_lines, model_lines, operator_lines, target_lines
 from edgec.cli.json_output import failure, print_json
 from edgec.cli.summary import size
 from edgec.errors import EdgecError
+from edgec.output_folder import check_writable, write_whole
 from edgec.spec import BuildSpec, Interface
 
 _TAKEN_OVER = ("shapes", "interface", "simplify", "as_json", "quiet", "verbose")
@@ -19,15 +22,40 @@ _TAKEN_OVER = ("shapes", "interface", "simplify", "as_json", "quiet", "verbose")
 
 _NAMED = 3  # operators that one remedy names
 
+_NARROWEST, _WIDEST = 80, 140
+"""Columns that are written for, whatever the terminal says."""
+
 
 @click.command(name="inspect", context_settings={"help_option_names": ["-h", "--help"]})
-@click.argument("model", type=click.Path(path_type=Path))
-@click.option("--target", "-t", "targets", multiple=True, metavar="NAME", help="Device to ask about.  [coral-usb]")
-@click.option("--all", "everything", is_flag=True, help="Show every operation, in the order of the file.")
+@click.argument("model", type=click.Path(path_type=Path), shell_complete=completion.paths)
+@click.option(
+    "--target",
+    "-t",
+    "targets",
+    multiple=True,
+    metavar="NAME",
+    help="Device to ask about; may be repeated.  [host]",
+    shell_complete=completion.targets,
+)
+@click.option("--all", "everything", is_flag=True, help="Show every layer and operation, in the order of the graph.")
+@click.option(
+    "--machine-code",
+    is_flag=True,
+    help="Generate machine code through TVM, too, and tell its size and memory. Takes some seconds.",
+)
+@click.option(
+    "--html",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="Write what is found as a page, too.",
+    shell_complete=completion.paths,
+)
 def command(
     model: Path,
     everything: bool,
     targets: tuple[str, ...],
+    machine_code: bool,
+    html: Path | None,
     shapes: tuple[str, ...],
     interface: Interface,
     simplify: bool,
@@ -35,15 +63,16 @@ def command(
     quiet: bool,
     verbose: bool,
 ) -> int:
-    """Tell what a device would make of MODEL (.onnx) before anything is built. Needs no calibration data.
+    """Tell what MODEL (.onnx) is like, and what devices would make of it, before anything is built.
 
-    For a target with an Edge TPU: which operations would run on it, where its part ends, what would make it longer,
-    and whether the weights fit on the chip. All of it is predicted. For a target that TVM makes machine code for: the
-    memory of a run, constants and code.
+    Inputs and outputs, dimensions to freeze, operators, multiply-accumulates (MACs), memory, the time of each layer in
+    float on this machine, what bounds it on the target and what INT8 can give, what each backend takes. Needs no
+    calibration data.
 
     \b
-    edgec inspect model.onnx --target coral-usb
-    edgec inspect model.onnx --target rpi4
+    edgec inspect model.onnx
+    edgec inspect model.onnx --target rpi4 --target rpi5
+    edgec inspect model.onnx --target coral-usb      which operations an Edge TPU would run
     """
     from edgec.cli.progress import listening
     from edgec.inspection.driver import inspect
@@ -51,13 +80,19 @@ def command(
     try:
         spec = BuildSpec(
             model,
-            targets=targets or ("coral-usb",),
+            targets=targets or ("host",),
             shapes=build.read_shapes(shapes),
             simplify=simplify,
             precision="float",  # an INT8 build would ask for calibration data
         )
+        if html is not None:
+            check_writable(html.parent)
         with listening(quiet=quiet or as_json, verbose=verbose) as listener:
-            found = inspect(spec, interface, listener=listener)
+            found = inspect(spec, interface, machine_code=machine_code, listener=listener)
+        if html is not None:
+            from edgec.report.inspection import render
+
+            write_whole(html, render(found.to_json()).encode("utf-8", "backslashreplace"))
     except EdgecError as error:
         if as_json:
             print_json(failure(model, error))
@@ -65,18 +100,39 @@ def command(
         raise
     if as_json:
         print_json(found.to_json())
-    else:
-        click.echo(f"{found.model.name} for {found.target}")
-        if "mapping" in found.answers:
-            for line in mapping_lines(found.answers["mapping"], everything):
-                click.echo(line)
-        if "machine_code" in found.answers:
-            for line in machine_code_lines(found.answers["machine_code"]):
-                click.echo(line)
+        return found.refusal.exit_code if found.refusal is not None else 0
+    width = max(_NARROWEST, min(_WIDEST, shutil.get_terminal_size((_NARROWEST, 24)).columns))
+    for line in inspection_lines(found.to_json(), everything, width):
+        click.echo(line)
+    if html is not None:
+        click.echo(f"\npage: {html}")
+    if found.refusal is not None:
+        raise found.refusal
     return 0
 
 
 command.params += [param for param in build.command.params if param.name in _TAKEN_OVER]
+
+
+def inspection_lines(document: Mapping[str, Any], everything: bool, width: int) -> list[str]:
+    """The whole document as text: what the model is, then each target."""
+    first = document["inspections"][0]["analysis"]
+    model = document["model"]
+    lines = [f"{model['name']}  {size(model['bytes'])}", *model_lines(first, document["open"], width)]
+    lines += ["", *operator_lines(first)]
+    for found in document["inspections"]:
+        analysis, answers = found["analysis"], found["answers"]
+        here = found["target"] == "host"
+        lines += ["", f"{found['target']}  {found['title']}", *target_lines(analysis, here, width)]
+        lines += ["", *backend_lines(analysis, width)]
+        lines += ["", *layer_lines(analysis, everything, width)]
+        if "mapping" in answers:
+            lines += ["", *mapping_lines(answers["mapping"], everything)]
+        if "machine_code" in answers:
+            lines += ["", *machine_code_lines(answers["machine_code"])]
+        for name, error in found["unanswered"].items():
+            lines += ["", f"{name.replace('_', ' ')}: {error['what']}"]
+    return lines
 
 
 def mapping_lines(document: Mapping[str, Any], everything: bool) -> list[str]:

@@ -1,78 +1,174 @@
-"""`edgec inspect`: the first stages of a build, then the questions."""
+"""`edgec inspect`: the first stages of a build, the analysis, then further questions."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
 from typing import Any
 
-from edgec.errors import UsageError, as_edgec_errors
+from edgec.errors import EdgecError, ModelRefused, UnsupportedOp, UsageError, as_edgec_errors
 from edgec.events import Listener, ignore
 from edgec.inspection import questions
-from edgec.pipeline import Front
+from edgec.pipeline import Front, analyzed
 from edgec.result import ModelFacts
 from edgec.spec import BuildSpec, Interface
 from edgec.stage_runner import StageRunner
 from edgec.stages import inspect as stage
 from edgec.store import Store
-from edgec.targets import load_target
+from edgec.targets import Target, load_target
 from edgec.version import __version__
+
+_SLOW = frozenset({"machine_code"})
+"""Questions that take seconds, and are put only where someone asked for the answer."""
+
+
+@dataclass(frozen=True)
+class OpenDimensions:
+    """Inputs that the model leaves open.
+
+    inputs: their dimensions as the model has them, a name where one is open; None where not even their number is known.
+    assumed: the sizes that were inspected instead. flags: what freezes them to these sizes.
+    """
+
+    inputs: Mapping[str, list[int | str] | None]
+    assumed: Mapping[str, list[int]]
+    flags: str
+
+
+@dataclass(frozen=True)
+class TargetInspection:
+    """analysis: docs/inspect.md describes it. answers: by question. unanswered: why others have no answer."""
+
+    target: Target
+    analysis: Mapping[str, Any]
+    answers: Mapping[str, Any]
+    unanswered: Mapping[str, EdgecError]
+
+    @property
+    def refusal(self) -> EdgecError | None:
+        """The error that a build would end with, whatever the backend: where none of them takes every node."""
+        support = self.analysis["support"]
+        if any(item["status"] in ("all", None) for item in support.values()):
+            return None
+        reasons, remedies = [], []
+        for name, item in support.items():
+            refused = [node for node in item["nodes"] if node["effect"] == "refused"]
+            told = refused[0] if refused else None
+            more = f" ({len(refused) - 1} more)" if len(refused) > 1 else ""
+            node = f"node {told['node']!r} ({told['operator']}): {told['reason']}{more}" if told else item["reason"]
+            reasons.append(f"{name}: {node}")
+            remedies += [entry["remedy"] for entry in refused if entry["remedy"]]
+        return UnsupportedOp(
+            f"No backend of {self.target.name} takes all operators of the model",
+            "\n".join(reasons),
+            "\n".join(dict.fromkeys(remedies)) or "Choose another --target: `edgec targets` lists them.",
+            {"target": self.target.name, "support": support},
+        )
+
+    def to_json(self) -> dict[str, Any]:
+        return {
+            "target": self.target.name,
+            "title": self.target.title,
+            "analysis": self.analysis,
+            "answers": dict(self.answers),
+            "unanswered": {name: error.to_json() for name, error in self.unanswered.items()},
+        }
 
 
 @dataclass(frozen=True)
 class Inspection:
-    """answers: by question, as the modules of this package give them."""
+    """Of one model. opened: None where it leaves nothing open."""
 
     model: ModelFacts
-    target: str
-    answers: Mapping[str, Any]
+    opened: OpenDimensions | None
+    targets: tuple[TargetInspection, ...]
+
+    @property
+    def refusal(self) -> EdgecError | None:
+        return next((found.refusal for found in self.targets if found.refusal is not None), None)
 
     def to_json(self) -> dict[str, Any]:
+        error = self.refusal
         return {
             "edgec": __version__,
-            "schema": 1,
-            "status": "inspected",
-            "exit_code": 0,
+            "schema": 2,
+            "status": "inspected" if error is None else "unsupported",
+            "exit_code": 0 if error is None else error.exit_code,
             "model": self.model.to_json(),
-            "target": self.target,
-            "inspection": dict(self.answers),
-            "error": None,
+            "open": asdict(self.opened) if self.opened is not None else None,
+            "inspections": [found.to_json() for found in self.targets],
+            "error": error and error.to_json(),
         }
 
 
 def inspect(
-    spec: BuildSpec, interface: Interface = "auto", *, store: Store | None = None, listener: Listener = ignore
+    spec: BuildSpec,
+    interface: Interface = "auto",
+    *,
+    machine_code: bool = False,
+    store: Store | None = None,
+    listener: Listener = ignore,
 ) -> Inspection:
-    """Ask what there is to ask of the model and the one target of `spec`.
+    """Ask what there is to ask of the model and the targets of `spec`.
 
-    spec: of precision float, so that it needs no calibration data; the questions are about an INT8 build all the same.
-    interface: what the payload of that build would take and give.
+    spec: of precision float, so that it needs no calibration data; answers are about an INT8 build all the same. Where
+        the model leaves dimensions open that its shapes don't fix, likely sizes stand in.
+    interface: what the payload of that build would take and give. machine_code: whether to generate it for its size.
 
-    Raises UsageError for several targets, or one of which there is nothing to tell.
+    Raises ModelRefused and UnsupportedOp as a build does, UsageError where there is no machine code to ask about.
     """
     with as_edgec_errors():
-        if len(spec.targets) != 1:
+        targets = [load_target(name) for name in spec.targets]
+        if machine_code and not any("machine_code" in questions(target) for target in targets):
             raise UsageError(
-                "A model is inspected for one target at a time",
-                f"Given were {', '.join(spec.targets)}.",
-                "Give one --target.",
-            )
-        target = load_target(spec.targets[0])
-        if not questions(target):
-            raise UsageError(
-                f"There is nothing to tell about target {target.name!r} before a build",
-                "What can be told is which operations an Edge TPU would run, and what machine code through TVM would "
-                "take: this target has neither.",
-                "Choose another --target: `edgec targets` lists them; `edgec build` tells the rest.",
+                f"There is no machine code to tell of for {', '.join(target.name for target in targets)}",
+                "It is made by the backend tvm, which these targets do not list or which has no kernels for them.",
+                "Leave --machine-code out, or choose another --target: `edgec targets` lists them.",
             )
         store = store or Store.default()
         with store.in_use(), store.scratch() as scratch:
-            runner = StageRunner(store, listener, target=target.name)
-            front = Front.open(spec, runner, scratch)
-            entry = runner.run(
+            runner = StageRunner(store, listener)
+            front, opened = _front(spec, runner, scratch)
+            found = tuple(_one(target, front, interface, machine_code) for target in targets)
+            return Inspection(front.facts, opened, found)
+
+
+def _front(spec: BuildSpec, runner: StageRunner, scratch: Path) -> tuple[Front, OpenDimensions | None]:
+    """The model in its normal form, with likely sizes where it leaves some open."""
+    try:
+        return Front.open(spec, runner, scratch), None
+    except ModelRefused as refusal:
+        if "likely" not in refusal.details:
+            raise
+        opened = OpenDimensions(refusal.details["open"], refusal.details["likely"], refusal.details["flags"])
+        assumed = {name: tuple(sizes) for name, sizes in opened.assumed.items()}
+        try:
+            return Front.open(replace(spec, shapes={**spec.shapes, **assumed}), runner, scratch), opened
+        except EdgecError as error:
+            raise ModelRefused(
+                refusal.what,
+                f"{refusal.why}\nWith {opened.flags}, which are guesses, it can't be inspected: {error.what}",
+                refusal.fix,
+                refusal.details,
+            ) from error
+
+
+def _one(target: Target, front: Front, interface: Interface, machine_code: bool) -> TargetInspection:
+    runner = front.runner.for_target(target.name)
+    analysis = analyzed(front, target, runner).read_json("analysis.json")
+    answers: dict[str, Any] = {}
+    unanswered: dict[str, EdgecError] = {}
+    for question in questions(target):
+        if question in _SLOW and not machine_code:
+            continue
+        try:
+            answers[question] = runner.run(
                 stage.STAGE,
                 {"canonical": front.canonical},
-                stage.InspectParams(target, interface, front.came_quantized),
-                detail=f"for {target.name}",
-            )
-            return Inspection(front.facts, target.name, entry.read_json("inspect.json"))
+                stage.InspectParams(question, target, interface, front.came_quantized),
+                detail=f"{question.replace('_', ' ')} for {target.name}",
+            ).read_json("inspect.json")
+        except UnsupportedOp as error:
+            unanswered[question] = error
+    return TargetInspection(target, analysis, answers, unanswered)

@@ -137,10 +137,14 @@ def text(dims: Sequence[Dimension]) -> str:
 
 def _flag(name: str, dims: Sequence[Dimension] | None) -> str:
     """A flag that fixes the open dimensions of an input, with likely sizes."""
+    return f"--shape {name}={text(_sizes(dims))}"
+
+
+def _sizes(dims: Sequence[Dimension] | None) -> list[int]:
+    """The dimensions of an input with likely sizes where they are open."""
     if dims is None:
-        return f"--shape {name}=1x3x{_LIKELY_IMAGE_SIDE}x{_LIKELY_IMAGE_SIDE}"
-    sizes = [dim if isinstance(dim, int) else _likely(dim, axis, dims) for axis, dim in enumerate(dims)]
-    return f"--shape {name}={text(sizes)}"
+        return [1, 3, _LIKELY_IMAGE_SIDE, _LIKELY_IMAGE_SIDE]
+    return [dim if isinstance(dim, int) else _likely(dim, axis, dims) for axis, dim in enumerate(dims)]
 
 
 def _likely(name: str, axis: int, dims: Sequence[Dimension]) -> int:
@@ -170,7 +174,11 @@ def _open(settled: Mapping[str, Sequence[Dimension] | None]) -> ModelRefused:
         "The model leaves dimensions open; an artifact needs static shapes",
         "These inputs are not fixed:\n" + "\n".join(lines) + meaning,
         f"Add{own}: {flags}",
-        {"open": {name: None if dims is None else list(dims) for name, dims in unsettled.items()}, "flags": flags},
+        {
+            "open": {name: None if dims is None else list(dims) for name, dims in unsettled.items()},
+            "likely": {name: _sizes(dims) for name, dims in unsettled.items()},
+            "flags": flags,
+        },
     )
 
 

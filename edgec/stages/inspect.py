@@ -1,6 +1,6 @@
 """Inspect: what can be told of a model and a device before anything is built.
 
-out: inspect.json, the answers by question
+out: inspect.json, the answer to one question
 """
 
 from __future__ import annotations
@@ -16,22 +16,22 @@ from edgec.targets import Target
 
 @dataclass(frozen=True)
 class InspectParams:
-    """interface: what a payload would take and give. came_quantized: the model brings scales of its own."""
+    """question: one of `edgec.inspection.QUESTIONS`, which applies to the target. interface: what a payload would take
+    and give. came_quantized: the model brings scales of its own."""
 
+    question: str
     target: Target
     interface: Interface = "auto"
     came_quantized: bool = False
 
 
 def run(canonical: Path, params: InspectParams, context: StageContext) -> None:
-    """Answer every question that applies to the target. Raises UnsupportedOp."""
+    """Answer the question. Raises UnsupportedOp."""
     from edgec.inspection import questions
 
-    answers = {
-        name: question.answer(canonical / "model.onnx", params.target, params.interface, params.came_quantized)
-        for name, question in questions(params.target).items()
-    }
-    context.write_json("inspect.json", answers)
+    question = questions(params.target)[params.question]
+    found = question.answer(canonical / "model.onnx", params.target, params.interface, params.came_quantized)
+    context.write_json("inspect.json", found)
 
 
 STAGE = Stage("inspect", ("onnx", "numpy", *backend_tools()), run)

@@ -52,29 +52,19 @@ def test_weights_that_do_not_fit_are_told():
     assert "do not fit" in text(made.file("y"))
 
 
-def test_a_target_of_which_there_is_nothing_to_tell_is_refused(digits, tmp_path):
+def test_machine_code_of_a_target_that_has_none_is_refused_in_json_too(digits, tmp_path):
     plain = tmp_path / "plain.toml"
     plain.write_text('name = "plain"\ntitle = "No TVM here"\narch = "x86_64"\nbackends = ["openvino"]\n')
-    result = CliRunner().invoke(command, [str(digits.model), "--target", str(plain)], standalone_mode=False)
+    arguments = [str(digits.model), "--target", str(plain), "--machine-code"]
+    result = CliRunner().invoke(command, arguments, standalone_mode=False)
     assert isinstance(result.exception, UsageError)
     assert "edgec targets" in result.exception.fix
-
-
-def test_two_targets_are_refused_in_json_too(digits):
-    result = CliRunner().invoke(
-        command, [str(digits.model), "-t", "host", "-t", "x86-64-v3", "--json"], standalone_mode=False
-    )
-    assert result.return_value == 2
-    assert "one target at a time" in json.loads(result.output)["error"]["what"]
+    told = CliRunner().invoke(command, [*arguments, "--json"], standalone_mode=False)
+    assert told.return_value == 2
+    assert "no machine code" in json.loads(told.output)["error"]["what"]
 
 
 @pytest.mark.parametrize("flag", ["--calib", "--precision"])
 def test_flags_of_a_build_that_mean_nothing_here_are_unknown(digits, flag):
     result = CliRunner().invoke(command, [str(digits.model), flag, "x"])
     assert result.exit_code == 2 and "No such option" in result.output
-
-
-def test_a_target_of_which_there_is_something_to_tell_is_the_default(digits):
-    result = CliRunner().invoke(command, [str(digits.model), "--quiet"], standalone_mode=False)
-    assert result.exception is None
-    assert "for coral-usb" in result.output

@@ -17,7 +17,8 @@ pytest.importorskip("tvm")
 
 def test_a_build_takes_what_was_said(digits, tmp_path):
     """The arena to the byte; constants and code are a matter of which layers share them."""
-    said = inspect(BuildSpec(digits.model, targets=("rpi4",), precision="float")).answers["machine_code"]
+    spec = BuildSpec(digits.model, targets=("rpi4",), precision="float")
+    said = inspect(spec, machine_code=True).targets[0].answers["machine_code"]
     (built,) = edgec.build(
         digits.model, targets="rpi4", backend="tvm", emulate=False, calibration=digits.calibration,
         preprocess=digits.recipe, output=tmp_path,
@@ -31,7 +32,7 @@ def test_a_build_takes_what_was_said(digits, tmp_path):
 
 
 def test_the_answer_reads_as_text(digits):
-    result = CliRunner().invoke(command, [str(digits.model), "--target", "rpi5", "-q"])
+    result = CliRunner().invoke(command, [str(digits.model), "--target", "rpi5", "--machine-code", "-q"])
     assert result.exit_code == 0, result.output
     assert "neon_dotprod" in result.output
     for word in ("arena", "constants", "code"):
