@@ -476,7 +476,7 @@ def analyzed(front: Front, target: Target, runner: StageRunner) -> Entry:
     )
 
 
-def _analyzed_if_possible(front: Front, target: Target, runner: StageRunner) -> Entry | None:
+def analyzed_if_possible(front: Front, target: Target, runner: StageRunner) -> Entry | None:
     """The same; None, with a warning, where it fails: a build does not need it."""
     try:
         return analyzed(front, target, runner)
@@ -503,7 +503,7 @@ def _build_target(target: Target, front: Front, ways: Sequence[Attempt]) -> Targ
     """
     spec = ways[0].spec
     runner = front.runner.for_target(target.name)
-    analysis = _analyzed_if_possible(front, target, runner)
+    analysis = analyzed_if_possible(front, target, runner)
     tried = _tried(ways, target, front, runner, analysis)
     outcomes = [outcome for _, outcome in tried]
     chosen = keep([candidate for candidate, _ in tried], spec.optimize, spec.limits)

@@ -48,6 +48,8 @@ def print_diagnosis(found: Diagnosis, everything: bool) -> None:
     if (lowering := document.get("lowering")) and lowering["tensors"]:
         console.print(f"  {'lowering':<9}{escape(wording.lowering_line(document))}")
     console.print(f"  {'report':<9}{escape(str(found.report))}")
+    if found.graph is not None:
+        console.print(f"  {'graph':<9}{escape(str(found.graph))}")
 
 
 _COLUMNS = ("#", "layer", "op", "accumulated", "isolated", "outputs alone", "steps used", "clipped", "dead", "cause")

@@ -19,9 +19,11 @@ from edgec.diagnosis.findings import Finding
 from edgec.digest import digest_file
 from edgec.errors import ModelRefused, UsageError, as_edgec_errors
 from edgec.events import Listener, ignore
+from edgec.graph_files import SUFFIX as GRAPH
+from edgec.graph_files import make_graph, publish_graph
 from edgec.output_folder import check_writable, write_whole
 from edgec.parity.thresholds import Gate
-from edgec.pipeline import Front, TargetPath, as_pairs
+from edgec.pipeline import Front, TargetPath, analyzed_if_possible, as_pairs
 from edgec.recipes import load_recipe
 from edgec.result import ModelFacts
 from edgec.runners.execution import Execution
@@ -30,6 +32,7 @@ from edgec.runtime.errors import ArtifactFailure
 from edgec.spec import BuildSpec
 from edgec.stage_runner import StageRunner
 from edgec.stages import diagnose as stage
+from edgec.stages import graph as graph_stage
 from edgec.store import Entry, Store
 from edgec.targets import Target, load_target
 from edgec.version import __version__
@@ -41,7 +44,8 @@ REPORT = "DIAGNOSIS"
 class Diagnosis:
     """What was found out. `document` is what the stage left, with what is known of the artifact.
 
-    report: the HTML page. files: the smallest failing part, where there is one.
+    report: the HTML page. files: the smallest failing part, where there is one. graph: the folder for viewers of graphs,
+    where one was asked for.
     """
 
     model: ModelFacts
@@ -49,6 +53,7 @@ class Diagnosis:
     document: Mapping[str, Any]
     report: Path
     files: tuple[Path, ...]
+    graph: Path | None = None
 
     @property
     def causes(self) -> list[Mapping[str, Any]]:
@@ -66,6 +71,7 @@ class Diagnosis:
             "diagnosis": dict(self.document),
             "report": str(self.report),
             "files": [str(path) for path in self.files],
+            "graph": self.graph and str(self.graph),
             "error": None,
         }
 
@@ -163,7 +169,8 @@ def _diagnose(
         found = [each.to_json() for each in _mistaken(manifest, front)]
         document["causes"] = [*found, *document["causes"]]
         document["healthy"] = document["healthy"] and not found
-    return _publish(spec, target.name, front.facts, document, entry)
+    graph = _graph(path, entry) if spec.graph else None
+    return _publish(spec, target.name, front.facts, document, entry, graph)
 
 
 def _open(spec: BuildSpec, manifest: Mapping[str, Any] | None, runner: StageRunner, scratch: Path) -> Front:
@@ -295,14 +302,36 @@ def _about_artifact(artifact: Path | None, manifest: Mapping[str, Any], same: bo
 # --- what is written ---
 
 
-def _publish(spec: BuildSpec, target: str, facts: ModelFacts, document: Mapping[str, Any], entry: Entry) -> Diagnosis:
+def _graph(path: TargetPath, diagnosed: Entry) -> Entry | None:
+    """The graph for viewers, with what was measured here; None, with a warning, where it can't be made."""
+    spec, target = path.spec, path.target.name
+    made = {
+        "canonical": path.front.canonical,
+        "analyzed": analyzed_if_possible(path.front, path.target, path.runner),
+        "quantized": path.quantized,
+        "lowered": path.lowered,
+        "diagnosed": diagnosed,
+    }
+    params = graph_stage.GraphParams(f"{spec.artifact_name}-{target}", target, spec.backend, path.precision)
+    return make_graph(path.runner, made, params)
+
+
+def _publish(
+    spec: BuildSpec,
+    target: str,
+    facts: ModelFacts,
+    document: Mapping[str, Any],
+    entry: Entry,
+    graph: Entry | None,
+) -> Diagnosis:
     from edgec.report.diagnosis import render_diagnosis
 
     page = spec.output / f"{REPORT}.html"
     smallest = document.get("smallest") or {}
     files = tuple(spec.output / name for name in smallest.get("files", ()))
-    found = Diagnosis(facts, target, document, page, files)
     spec.output.mkdir(parents=True, exist_ok=True)
+    drawn = None if graph is None else publish_graph(graph, page.with_suffix(GRAPH))
+    found = Diagnosis(facts, target, document, page, files, drawn)
     for file in files:
         shutil.copyfile(entry.path / file.name, file)
     text = json.dumps(found.to_json(), indent=1, sort_keys=True, ensure_ascii=False)
