@@ -12,7 +12,7 @@ from typing import Any
 
 from edgec.contract import Contract
 from edgec.inspection.backend_support import quantized_structure, support
-from edgec.inspection.layers import Bytes, Census, Layer, Peak, by_operator, intensity, name_of, operator_of
+from edgec.inspection.layers import Bytes, Census, Layer, by_operator, intensity, name_of, operator_of
 from edgec.inspection.profiling import Profile, profile
 from edgec.inspection.roofline import Roofline, whole_gain
 from edgec.onnx_graph.graph import Graph, load_model
@@ -41,7 +41,8 @@ def analyze(folder: Path, target: Target, came_quantized: bool, peaks: Mapping[s
     operators = {name_of(node): operator_of(node) for node in graph.nodes}
     backends = support(folder / "model.onnx", quantized, cost, operators, target)
     floats = set(quantized.float_nodes)
-    gain = None if roofline is None or came_quantized else whole_gain(layers, roofline, milliseconds, floats)
+    measured = milliseconds if target.here else None  # what this machine takes says nothing of another's layers
+    gain = None if roofline is None or came_quantized else whole_gain(layers, roofline, measured, floats)
     needed = weights.int8 + peak.bytes.int8
     return {
         **contract.to_json(),
@@ -53,11 +54,15 @@ def analyze(folder: Path, target: Target, came_quantized: bool, peaks: Mapping[s
             "activation_peak_bytes": {"float32": peak.bytes.float32, "int8": peak.bytes.int8, "at": peak.at},
             "intensity": intensity(sum(cost.values()), _moved(layers)),
             "int8_at_most": _rounded(gain),
+            "roof_milliseconds": {
+                "float32": _at_roof(layers, roofline, int8=False),
+                "int8": None if came_quantized else _at_roof(layers, roofline, int8=True),
+            },
             "unknown_shapes": sum(layer.bytes is None for layer in layers),
         },
         "operators": by_operator(layers, milliseconds),
         "layers": [_layer(layer, profiled, roofline, came_quantized, floats) for layer in layers],
-        "profile": profiled and _profile(profiled),
+        "profile": profiled and _profile(profiled, target.here),
         "profile_note": note,
         "roofline": roofline and vars(roofline),
         "roofline_note": roofline_note,
@@ -118,14 +123,26 @@ def _layer(
         "intensity": intensity(layer.macs, layer.bytes),
         "milliseconds": None if profiled is None else _rounded(profiled.by_node.get(layer.node)),
         "measured_in": None if profiled is None else profiled.into.get(layer.node),
+        "roof_milliseconds": {
+            "float32": _rounded(at_roof and 1000 * at_roof[0]),
+            "int8": _rounded(at_roof_int8 and 1000 * at_roof_int8[0]),
+        },
         "bound": at_roof and at_roof[1],
         "bound_int8": at_roof_int8 and at_roof_int8[1],
         "int8_at_most": None if came_quantized else 1.0 if gain and layer.node in floats else _rounded(gain),
     }
 
 
-def _profile(found: Profile) -> dict[str, Any]:
+def _at_roof(layers: list[Layer], roofline: Roofline | None, *, int8: bool) -> float | None:
+    """The least milliseconds that the model can take: every layer at its roof, one after the other."""
+    if roofline is None:
+        return None
+    return _rounded(1000 * sum((roofline.seconds(layer, int8=int8) or (0.0, ""))[0] for layer in layers))
+
+
+def _profile(found: Profile, on_target: bool) -> dict[str, Any]:
     return {
+        "on_target": on_target,
         "engine": "onnxruntime",
         "version": found.version,
         "threads": found.threads,
@@ -146,7 +163,4 @@ def _memory(target: Target, needed: int) -> dict[str, Any]:
 
 
 def _rounded(value: float | None) -> float | None:
-    return None if value is None else round(value, 4)
-
-
-__all__ = ["Peak", "analyze"]
+    return None if value is None else round(value, 6)

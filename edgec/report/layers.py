@@ -207,6 +207,8 @@ def table(rows: Sequence[Layer]) -> Table:
 def roofline_figure(inputs: ReportInputs, rows: Sequence[Layer]) -> Markup | None:
     """Layers under the roof of the target; None without its peaks, or where no time was measured."""
     roof = (inputs.analysis or {}).get("roofline")
+    if not ((inputs.analysis or {}).get("profile") or {}).get("on_target"):
+        return None  # times of this machine do not lie under another's roof
     timed = [row for row in rows if row.milliseconds and row.intensity and row.macs]
     if not roof or not timed:
         return None
