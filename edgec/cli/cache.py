@@ -37,7 +37,7 @@ def ls(as_json: bool) -> None:
         ]
         click.echo(json.dumps(listed, indent=1))
         return
-    from edgec.cli.summary import size
+    from edgec.cli.sizes import size
 
     for entry in entries:
         hours = (time.time() - entry.path.stat().st_mtime) / 3600
@@ -49,7 +49,7 @@ def ls(as_json: bool) -> None:
 @click.option("--days", type=click.FloatRange(0), default=0.0, show_default=True, help="Keep what was used since.")
 def gc(days: float) -> None:
     """Remove stored results, and what killed builds left behind."""
-    from edgec.cli.summary import size
+    from edgec.cli.sizes import size
 
     collected = Store.default().collect(unused_for=days * _DAY)
     if collected is None:

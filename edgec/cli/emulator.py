@@ -36,7 +36,7 @@ def setup(targets: tuple[str, ...], everything: bool, mirror: str, force: bool) 
     Targets of one architecture share it. Needs mmdebstrap, QEMU, pip and a network; no root privileges where
     unprivileged user namespaces are allowed.
     """
-    from edgec.cli.summary import size
+    from edgec.cli.sizes import size
     from edgec.emulator import making
 
     for arch in _architectures(targets, everything):
@@ -49,7 +49,7 @@ def setup(targets: tuple[str, ...], everything: bool, mirror: str, force: bool) 
 @click.option("--verify", is_flag=True, help="Check the digest of every file, not only its size.")
 def list_(as_json: bool, verify: bool) -> int:
     """List what is set up and which targets it serves, and what is missing. Exits with 8 when something is broken."""
-    from edgec.cli.summary import size
+    from edgec.cli.sizes import size
     from edgec.emulator import inventory, roots
 
     found = inventory.examine(verify=verify)

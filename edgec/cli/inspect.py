@@ -12,7 +12,7 @@ import click
 from edgec.cli import build, completion
 from edgec.cli.inspection_text import backend_lines, layer_lines, model_lines, operator_lines, target_lines
 from edgec.cli.json_output import failure, print_json
-from edgec.cli.summary import size
+from edgec.cli.sizes import size
 from edgec.errors import EdgecError
 from edgec.output_folder import check_writable, write_whole
 from edgec.spec import BuildSpec, Interface

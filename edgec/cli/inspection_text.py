@@ -6,7 +6,7 @@ import textwrap
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from edgec.cli.summary import size
+from edgec.cli.sizes import size
 
 SHOWN = 10
 """Layers that are shown unless all are asked for."""

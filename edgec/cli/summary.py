@@ -12,7 +12,9 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from edgec.cli.candidates_table import is_search, print_candidates
 from edgec.cli.report_error import report_error
+from edgec.cli.sizes import size
 from edgec.result import ArtifactFile, BuildResult, StageRecord, TargetBuild
 from edgec.runners.execution import described
 from edgec.spec import BuildSpec
@@ -34,6 +36,8 @@ def print_results(results: Sequence[BuildResult], asked: Mapping[str, str] = Map
         for built in result.builds:
             if built.artifact is not None:
                 console.print(_block(built, built.artifact, asked.get(built.target, built.target)))
+            if built.choice is not None and is_search(built.choice):
+                print_candidates(built.choice, Console(highlight=False))
     for built in (built for result in results for built in result.builds if built.error is not None):
         assert built.error is not None
         report_error(built.error, prefix=f"{built.target}: ")
@@ -56,8 +60,11 @@ def _block(built: TargetBuild, artifact: ArtifactFile, target: str) -> str:
         lines.append(f"  {'metric':<9}{_metric(built.parity['metric'])}")
     if built.latency and built.latency["artifact"]:
         lines.append(f"  {'latency':<9}{_latency(built.latency)}")
+    if built.cost is not None:
+        lines.append(f"  {'cost':<9}{escape(_cost(built.cost))}")
     if built.choice is not None:
-        lines.append(f"  {'backends':<9}{_tried(built.choice)}")
+        searched = is_search(built.choice)
+        lines.append(f"  {'search':<9}{_why(built.choice)}" if searched else f"  {'backends':<9}{_tried(built.choice)}")
     if edgetpu := (built.lowered or {}).get("facts", {}).get("edgetpu"):
         lines.append(f"  {'edge tpu':<9}{_mapped(edgetpu)}")
     lines += [
@@ -145,7 +152,25 @@ def _mapped(edgetpu: Mapping[str, Any]) -> str:
 def _latency(latency: Mapping[str, Any]) -> str:
     ratio = 1 / latency["ratio_of_medians"]
     speed = f"{ratio:.2f}x as fast as" if ratio >= 1 else f"slower, {ratio:.2f}x the speed of"
-    return f"{latency['artifact']['p50']:.3g} ms on this machine with one thread, {speed} the original in ONNX Runtime"
+    threads = "one thread" if latency["threads"] == 1 else f"{latency['threads']} threads"
+    return f"{latency['artifact']['p50']:.3g} ms on this machine with {threads}, {speed} the original in ONNX Runtime"
+
+
+def _cost(cost: Mapping[str, Any]) -> str:
+    """What an inference costs, and what is saved."""
+    after = cost["after"]
+    if after is None:
+        return str(cost["note"])
+    price = None if after["per_1000"] is None else f"{after['per_1000']:.3g} {cost['currency']} for 1,000 inferences"
+    energy = None if after["joules"] is None else f"{after['joules']:.3g} J for each"
+    saved = cost["saved"]
+    change = "" if saved is None else f", {abs(saved):.0%} {'less' if saved >= 0 else 'more'} than the original"
+    return f"{', '.join(filter(None, (price, energy)))}{change} (estimate)"
+
+
+def _why(choice: Mapping[str, Any]) -> str:
+    tried = sum(item["not_tried"] is None for item in choice["candidates"])
+    return escape(f"{tried} of {len(choice['candidates'])} candidates built, this one kept. {choice['why']}")
 
 
 def _tried(choice: Mapping[str, Any]) -> str:
@@ -158,16 +183,6 @@ def _tried(choice: Mapping[str, Any]) -> str:
         return f"{item['backend']} {outcome}".rstrip()
 
     return escape(f"{', '.join(map(one, choice['candidates']))}. {choice['why']}")
-
-
-def size(count: int) -> str:
-    """A number of bytes as people read it."""
-    amount = float(count)
-    for unit in ("B", "KB", "MB"):
-        if amount < 1000:
-            return f"{amount:.0f} {unit}" if unit == "B" else f"{amount:.1f} {unit}"
-        amount /= 1000
-    return f"{amount:.2f} GB"
 
 
 def print_plan(spec: BuildSpec, records: Sequence[StageRecord]) -> None:

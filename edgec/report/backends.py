@@ -1,4 +1,4 @@
-"""The backends that were tried for one target, and which of them made the artifact."""
+"""The backends, or the candidates of a search, that were tried for one target, and which made the artifact."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from edgec.report.inputs import ReportInputs
 
 @dataclass(frozen=True)
 class Tried:
-    """One backend. Texts are ready to be shown; a dash stands where there is no figure."""
+    """One backend, or candidate of a search. Texts are ready to be shown; a dash stands where there is no figure."""
 
     backend: str
     kept: bool
@@ -44,9 +44,13 @@ def cells(row: Tried) -> tuple[str, ...]:
 
 def _row(item: Mapping[str, Any]) -> Tried:
     error, latency, ratio = item["error"], item["latency_ms"], item["ratio_of_medians"]
-    outcome = {"kept": "kept", "ok": "passes"}.get(item["status"], item["status"])
+    outcome = {"kept": "kept", "ok": "passes", "over": "passes, over the limit"}.get(item["status"], item["status"])
+    if reason := item.get("not_tried"):
+        outcome = f"not tried: {formats.clean(reason)}"
+    searched = item.get("threads") is not None or item.get("profile")
+    name = item["name"] if searched else item["backend"]
     return Tried(
-        formats.clean(item["backend"]),
+        formats.clean(f"{name} ◆" if item.get("front") and searched else name),
         item["status"] == "kept" and error is None,
         f"{outcome}: {formats.clean(error['what'])}" if error else outcome,
         item["precision"] or "–",
