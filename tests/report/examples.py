@@ -95,7 +95,14 @@ def analysis(count=40):
         "layers": layers,
         "roofline": PEAKS,
         "roofline_note": None,
-        "profile": {"engine": "onnxruntime", "version": "1.31.0", "threads": 1, "runs": 20, "milliseconds": 10.3},
+        "profile": {
+            "engine": "onnxruntime",
+            "version": "1.31.0",
+            "threads": 1,
+            "runs": 20,
+            "milliseconds": 10.3,
+            "on_target": True,
+        },
         "profile_note": None,
     }
 
