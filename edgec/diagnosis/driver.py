@@ -44,8 +44,8 @@ REPORT = "DIAGNOSIS"
 class Diagnosis:
     """What was found out. `document` is what the stage left, with what is known of the artifact.
 
-    report: the HTML page. files: the smallest failing part, where there is one. graph: the folder for viewers of graphs,
-    where one was asked for.
+    report: the HTML page. files: the smallest failing part, where there is one. graph: the folder for viewers
+    of graphs, where one was asked for.
     """
 
     model: ModelFacts
