@@ -12,6 +12,7 @@ from typing import Any
 
 from edgec.contract import Contract
 from edgec.inspection.backend_support import quantized_structure, support
+from edgec.inspection.expected_size import artifact_bytes
 from edgec.inspection.layers import Bytes, Census, Layer, by_operator, intensity, name_of, operator_of
 from edgec.inspection.profiling import Profile, profile
 from edgec.inspection.roofline import Roofline, whole_gain
@@ -68,8 +69,17 @@ def analyze(folder: Path, target: Target, came_quantized: bool, peaks: Mapping[s
         "roofline_note": roofline_note,
         "support": backends,
         "memory": _memory(target, needed),
-        "expected_bytes": {},
+        "expected_bytes": {
+            name: artifact_bytes(name, census.weights_held(_in_float(found)), graph, contract)
+            for name, found in backends.items()
+            if found["status"] in ("all", None)
+        },
     }
+
+
+def _in_float(support: Mapping[str, Any]) -> set[str]:
+    """Nodes that a backend leaves in float32."""
+    return {item["node"] for item in support["nodes"] if item["effect"] == "float"}
 
 
 def _moved(layers: list[Layer]) -> Bytes:

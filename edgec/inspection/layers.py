@@ -15,7 +15,7 @@ Two figures of each kind: in float32, and in INT8 at best, as if every float of 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -116,12 +116,20 @@ class Census:
 
     def weights(self) -> Bytes:
         """What the model's float constants take, each once however many nodes read it."""
-        found: dict[str, Bytes] = {}
+        return Bytes(self._held(None), self._held(frozenset()))
+
+    def weights_held(self, in_float: Collection[str]) -> int:
+        """Bytes of the same in an INT8 model of which the nodes `in_float` keep float32."""
+        return self._held(in_float)
+
+    def _held(self, in_float: Collection[str] | None) -> int:
+        """in_float: nodes that hold their constants in float32; None: all do."""
+        found: dict[str, int] = {}
         for node in self._graph.nodes:
+            floats = in_float is None or name_of(node) in in_float
             for name, size in self._constants(node):
-                known = found.setdefault(name, size)
-                found[name] = Bytes(max(known.float32, size.float32), max(known.int8, size.int8))
-        return sum(found.values(), Bytes())
+                found[name] = max(found.get(name, 0), size.float32 if floats else size.int8)
+        return sum(found.values())
 
     def peak(self) -> Peak:
         """See above. Tensors of unknown shape are not counted."""
