@@ -18,7 +18,7 @@ VERBS = {
     "build": "Compile a model into verified artifacts.",
     "inspect": "Tell what a device would make of a model, before a build.",
     "diagnose": "Find out why a quantized model is wrong, layer by layer.",
-    "bench": "Count what an artifact executes, on an emulated device.",
+    "bench": "Measure artifacts, beside each other and the original model.",
     "targets": "List the devices that edgec can build for.",
     "recipes": "List the preprocessing recipes.",
     "doctor": "Show what is installed, and what is missing for what.",

@@ -1,65 +1,197 @@
-"""`edgec bench`: how much an artifact has to do, on an emulated device."""
+"""`edgec bench`: measure artifacts beside each other and the original; or count what they execute, emulated."""
 
 from __future__ import annotations
 
-import os
-from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
+from click.core import ParameterSource
 
 from edgec.cli.json_output import failure, print_json
-from edgec.errors import ArtifactError, EdgecError, UsageError
+from edgec.errors import INTERRUPTED, EdgecError, UsageError
 from edgec.version import __version__
 
 if TYPE_CHECKING:
-    from edgec.runners.counted import Counted
+    from edgec.benchmark.comparison import Comparison, Protocol
+    from edgec.benchmark.subjects import Subject
 
-_KINDS = ("multiply", "vector", "memory", "branch", "other")
-_CAVEAT = (
-    "Executed instructions are work, not time: they know no caches, no waiting for memory, and not how many a core\n"
-    "does at once. They compare artifacts on one kind of core, and are the same however busy this machine is."
-)
+_OF_COUNTING = ("target", "runs")
+_OF_BOTH = ("artifacts", "emulate", "as_json")
 
 
 @click.command(name="bench", context_settings={"help_option_names": ["-h", "--help"]})
 @click.argument("artifacts", nargs=-1, required=True, type=click.Path(path_type=Path), metavar="FILE.edgec...")
-@click.option("--emulate", is_flag=True, help="Count instructions on the target's emulated core.")
 @click.option(
-    "--target", "-t", metavar="NAME", help="Device whose core is emulated.  [that which the artifact was built for]"
+    "--baseline",
+    type=click.Path(path_type=Path),
+    metavar="MODEL.onnx",
+    help="Also run this model in ONNX Runtime; ratios are to it.  [ratios are to the first artifact]",
+)
+@click.option("--duration", metavar="TIME", default="5s", show_default=True, help="Of each: 500ms, 30s, 2m.")
+@click.option(
+    "--threads", type=click.IntRange(0), metavar="N", help="Of each; 0 leaves it to the engine.  [the artifact's own]"
 )
 @click.option(
-    "--runs", type=click.IntRange(1, 1000), default=3, show_default=True, help="Inferences that count, of each file."
+    "--batch",
+    type=click.IntRange(1, 100_000),
+    default=1,
+    metavar="B",
+    help="Time B inferences at once: one after the other, as an artifact's shapes are fixed.",
 )
+@click.option("--input", "inputs", multiple=True, metavar="[NAME=]FILE", help="What to feed.  [a golden sample]")
+@click.option("--profile", is_flag=True, help="Also time each step, where the engine tells.")
+@click.option("--soak", metavar="TIME", help="Run for so long, and watch for drift of latency and memory: 10m, 8h.")
+@click.option("--mlperf", is_flag=True, help="MLPerf's single stream: 1024 queries and 60 s at least, 90th percentile.")
+@click.option(
+    "--fail-if-slower-than",
+    "limit",
+    type=click.FloatRange(0, min_open=True),
+    metavar="RATIO",
+    help="Exit with 7 unless each is shown to take at most so much of the time of what it is compared to.",
+)
+@click.option("--csv", type=click.Path(path_type=Path), metavar="FILE", help="Write the time of each query there.")
+@click.option("--emulate", is_flag=True, help="Count instructions on the target's emulated core; no times.")
+@click.option("--target", "-t", metavar="NAME", help="With --emulate: the device.  [that which it was built for]")
+@click.option("--runs", type=click.IntRange(1, 1000), default=3, help="With --emulate: inferences that count.  [3]")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
-def command(artifacts: tuple[Path, ...], emulate: bool, target: str | None, runs: int, as_json: bool) -> int:
-    """Count the instructions that an inference of each artifact executes, side by side.
+@click.pass_context
+def command(ctx: click.Context, /, artifacts: tuple[Path, ...], emulate: bool, as_json: bool, **options: Any) -> int:
+    """Measure artifacts on this machine, in turns with each other and with the original model.
 
     \b
+    edgec bench model-host.edgec --baseline model.onnx
+    edgec bench tvm/model-host.edgec openvino/model-host.edgec --threads 4 --profile
+    edgec bench model-host.edgec --soak 8h
     edgec bench --emulate model-rpi4.edgec
-    edgec bench --emulate tvm/model-rpi5.edgec tflite/model-rpi5.edgec
 
-    It needs no device: see docs/emulation.md. On the device itself, an artifact is timed by its own command:
+    Each runs in a process of its own. On a device without edgec, the artifact does the same for itself:
     python3 FILE.edgec bench.
     """
     try:
-        if not emulate:
-            raise UsageError(
-                "`edgec bench` does nothing without --emulate yet",
-                "It counts instructions on an emulated core; it does not time artifacts.",
-                f"Add --emulate, or time the artifact on its device: python3 {artifacts[0].name} bench.",
-            )
-        rows = []
-        for path in artifacts:
-            if not as_json:
-                click.echo(f"{path} ...", err=True)
-            rows.append(_counted(path, target, runs))
+        _check_options(ctx, emulate)
+        if emulate:
+            return _count(artifacts, options["target"], options["runs"], as_json)
+        return _measure(artifacts, options, as_json)
     except EdgecError as error:
         if as_json:
             print_json(failure(None, error))
             return error.exit_code
         raise
+
+
+def _check_options(ctx: click.Context, emulate: bool) -> None:
+    """No option without an effect: times are not taken on an emulated core, and nothing is counted without it."""
+    given = {name for name in ctx.params if ctx.get_parameter_source(name) is ParameterSource.COMMANDLINE}
+    wrong = given - {*_OF_COUNTING, *_OF_BOTH} if emulate else given & {*_OF_COUNTING}
+    if wrong:
+        flag = next(param.opts[0] for param in ctx.command.params if param.name in wrong)
+        raise UsageError(
+            f"{flag} {'does not go with --emulate' if emulate else 'has no effect without --emulate'}",
+            "An emulated core tells what is executed, not how long it takes."
+            if emulate
+            else "Artifacts are measured on this machine, for the time that --duration says.",
+            f"Leave out {flag}{' or --emulate' if emulate else ', or add --emulate'}.",
+        )
+    if ctx.params["mlperf"] and given & {"soak", "duration", "limit"}:
+        raise UsageError(
+            "--mlperf goes with neither --soak nor --duration nor --fail-if-slower-than",
+            "Its protocol says how long it takes, and that each runs alone: in no turns that a ratio could come from.",
+            "Leave out one of them.",
+        )
+    if ctx.params["soak"] is not None and "duration" in given:
+        raise UsageError("--soak and --duration exclude each other", "Both say how long it takes.", "Leave out one.")
+
+
+def _measure(artifacts: tuple[Path, ...], options: dict[str, Any], as_json: bool) -> int:
+    from edgec.benchmark.comparison import check_ratio, compare
+    from edgec.benchmark.subjects import Artifact, OnnxModel
+    from edgec.cli.progress import listening
+
+    protocol = _protocol(options)
+    first = Artifact(artifacts[0], options["inputs"])
+    subjects: list[Subject] = [first, *(Artifact(path, options["inputs"]) for path in artifacts[1:])]
+    if options["baseline"] is not None:
+        subjects.append(OnnxModel(options["baseline"], first))
+    elif options["limit"] is not None and len(subjects) == 1:
+        raise UsageError(
+            "--fail-if-slower-than needs something to compare with",
+            "One artifact alone is measured.",
+            "Add --baseline MODEL.onnx, or the artifact to compare with as the first.",
+        )
+    with listening(quiet=as_json, verbose=False) as listener:
+        found = compare(subjects, protocol, len(subjects) - 1 if options["baseline"] else 0, listener)
+    if options["csv"] is not None:
+        _write_csv(options["csv"], found)
+    error = found.failures[0] if found.failures else None
+    if error is None and options["limit"] is not None and not found.interrupted:
+        try:
+            check_ratio(found.documents, options["limit"])
+        except EdgecError as missed:
+            error = missed
+    if as_json:
+        print_json(_document(found, protocol, error))
+    else:
+        from edgec.cli.bench_table import lines
+
+        for line in lines(found.documents, interrupted=found.interrupted):
+            click.echo(line)
+    if error is not None:
+        if not as_json:
+            raise error
+        return error.exit_code
+    return INTERRUPTED if found.interrupted else 0
+
+
+def _protocol(options: dict[str, Any]) -> Protocol:
+    from edgec.benchmark.comparison import Protocol
+    from edgec.bundle.errors import as_edgec_error
+    from edgec.runtime.durations import seconds_of
+    from edgec.runtime.errors import InputError
+
+    threads, batch, profile = options["threads"], options["batch"], options["profile"]
+    if options["mlperf"]:
+        return Protocol.mlperf(threads, batch, profile)
+    soaks = options["soak"] is not None
+    try:
+        seconds = seconds_of(options["soak"], "--soak") if soaks else seconds_of(options["duration"], "--duration")
+    except InputError as wrong:
+        raise as_edgec_error(wrong) from wrong
+    return Protocol("soak" if soaks else "turns", seconds, threads=threads, batch=batch, profile=profile)
+
+
+def _write_csv(place: Path, found: Comparison) -> None:
+    from edgec.bundle.errors import as_edgec_error
+    from edgec.runtime.bench_command import write_csv
+    from edgec.runtime.errors import InputError
+
+    try:
+        write_csv(place, found.turns)
+    except InputError as failed:
+        raise as_edgec_error(failed) from failed
+
+
+def _document(found: Comparison, protocol: Protocol, error: EdgecError | None) -> dict[str, Any]:
+    status = "failed" if error else "interrupted" if found.interrupted else "ok"
+    return {
+        "edgec": __version__,
+        "schema": 1,
+        "status": status,
+        "exit_code": error.exit_code if error else INTERRUPTED if found.interrupted else 0,
+        "protocol": {"kind": protocol.kind, "seconds": protocol.seconds, "batch": protocol.batch},
+        "artifacts": list(found.documents),
+        "error": error.to_json() if error else None,
+    }
+
+
+def _count(artifacts: tuple[Path, ...], target: str | None, runs: int, as_json: bool) -> int:
+    from edgec.cli.bench_counted import counted_inferences, lines
+
+    rows = []
+    for path in artifacts:
+        if not as_json:
+            click.echo(f"{path} ...", err=True)
+        rows.append(counted_inferences(path, target, runs))
     first: int = rows[0]["instructions"]["total"]
     for row in rows:
         row["ratio"] = round(row["instructions"]["total"] / first, 4)
@@ -69,88 +201,3 @@ def command(artifacts: tuple[Path, ...], emulate: bool, target: str | None, runs
         for line in lines(rows):
             click.echo(line)
     return 0
-
-
-def _counted(path: Path, target: str | None, runs: int) -> dict[str, Any]:
-    """What `--json` says of one artifact."""
-    from edgec.bundle.errors import as_edgec_error
-    from edgec.runners import counted
-    from edgec.runtime.bundle import Bundle
-    from edgec.runtime.errors import ArtifactFailure
-    from edgec.targets import load_target
-
-    try:
-        manifest = Bundle.open(path).manifest
-    except ArtifactFailure as failed:
-        raise as_edgec_error(failed) from failed
-    try:
-        device = load_target(target or manifest["target"])
-    except UsageError as error:
-        if target is not None:
-            raise
-        raise ArtifactError(
-            f"{path} was built for a target that is not known here: {manifest['target']!r}",
-            error.why,
-            "Name the file of that target, or a device with the same core: --target NAME.",
-        ) from error
-    found = counted.inferences(path, device, runs)
-    return {
-        "path": str(path),
-        "name": manifest["name"],
-        "target": device.name,
-        "precision": manifest["precision"],
-        "backend": manifest["backend"],
-        "engine": manifest["engine"]["name"],
-        "engine_version": found.version,
-        **_place(found),
-        "threads": 1,
-        "warm_ups": counted.WARM_UPS,
-        "runs": runs,
-        **found.to_json(),
-    }
-
-
-def _place(found: Counted) -> dict[str, Any]:
-    machine = found.machine
-    root = machine.root.digest
-    return {"emulator": machine.qemu.name, "emulator_version": machine.qemu.version, "core": machine.core, "root": root}
-
-
-def lines(rows: Sequence[dict[str, Any]]) -> list[str]:
-    """Counted artifacts as text: a block for the numbers, one for the kinds of instructions, and what they mean."""
-    names = _distinct([row["path"] for row in rows])
-    wide = max(len(name) for name in (*names, "instructions per inference"))
-    shown = [f"{'instructions per inference':<{wide}}  {'in all':>13}  {'ratio':>6}  {'engine':>13}  runs differ by"]
-    for name, row in zip(names, rows, strict=True):
-        whole, engine = row["instructions"], row["engine_instructions"]
-        shown.append(
-            f"{name:<{wide}}  {whole['total']:>13,}  {row['ratio']:>6.3f}  {engine['total']:>13,}  {_spread(whole)}"
-        )
-    if any(row["instructions"]["kinds"] for row in rows):
-        shown += ["", f"{'of these':<{wide}}" + "".join(f"  {kind:>13}" for kind in _KINDS)]
-    for name, row in zip(names, rows, strict=True):
-        if kinds := row["instructions"]["kinds"]:
-            shown.append(f"{name:<{wide}}" + "".join(f"  {kinds[kind]:>13,}" for kind in _KINDS))
-    shown.append("")
-    for name, row in zip(names, rows, strict=True):
-        shown.append(
-            f"{name}: {row['precision']} through {row['engine']} {row['engine_version']}, one thread, on an emulated "
-            f"{row['core']} ({row['emulator']} {row['emulator_version']})"
-        )
-    shown.append("in all: the artifact's run(), with Python and the conversion of inputs and outputs; engine: its call")
-    return [*shown, _CAVEAT]
-
-
-def _spread(counts: dict[str, Any]) -> str:
-    difference = counts["most"] - counts["least"]
-    return f"{difference:,} ({difference / counts['total']:.2%})" if difference else "nothing"
-
-
-def _distinct(paths: Sequence[str]) -> list[str]:
-    """Short names for files: without the folders that all have."""
-    if len(set(paths)) < 2:
-        return [Path(path).name for path in paths]
-    common = (
-        os.path.commonpath([str(Path(path).parent) for path in paths]) if len({*map(os.path.isabs, paths)}) == 1 else ""
-    )
-    return [os.path.relpath(path, common) if common else path for path in paths]

@@ -13,7 +13,9 @@ The document ("measurement"), of an artifact's own `bench` and of `edgec bench` 
     runs            queries that count
     turns           blocks that they came in
     histogram       {"edges_ms", "counts"}
-    noisy           quartiles further apart than a quarter of the median
+    waiting         share of the time in which its threads could have run that they waited for a processor that was
+                    busy with others; null where the system does not tell
+    noisy           quartiles further apart than a quarter of the median, or more than a tenth of the time waiting
     profile         [{"name", "operator", "milliseconds", "share"}] in order of execution, or null
     profile_note    why there is none, or what to know of it
 """
@@ -30,7 +32,7 @@ import numpy as np
 
 from .bundle import Bundle
 from .engines import no_profile, open_for_profile
-from .latencies import histogram, noisy, percentiles
+from .latencies import MOST_WAITING, histogram, noisy, percentiles
 from .model import Model
 from .profiles import profile_of
 from .turns import MLPERF_QUERIES, MLPERF_SECONDS, Query, Turn
@@ -59,6 +61,7 @@ def figures(turns: Sequence[Turn], start: Start, batch: int, peak: int | None) -
     """The measured part of the document, of at least one turn."""
     times = np.concatenate([turn.milliseconds for turn in turns])
     spent = sum(turn.seconds for turn in turns)
+    waiting = _waiting(turns)
     least, mean, most = (round(float(value), 4) for value in (times.min(), times.mean(), times.max()))
     return {
         "batch": batch,
@@ -72,8 +75,17 @@ def figures(turns: Sequence[Turn], start: Start, batch: int, peak: int | None) -
         "runs": len(times),
         "turns": len(turns),
         "histogram": histogram(times),
-        "noisy": noisy(times),
+        "waiting": None if waiting is None else round(waiting, 4),
+        "noisy": noisy(times) or (waiting or 0.0) > MOST_WAITING,
     }
+
+
+def _waiting(turns: Sequence[Turn]) -> float | None:
+    waits = [turn.waited_milliseconds for turn in turns if turn.waited_milliseconds is not None]
+    if len(waits) < len(turns):
+        return None
+    runnable = sum(waits) + sum(turn.cpu_milliseconds for turn in turns)
+    return sum(waits) / runnable if runnable else 0.0
 
 
 def identity(model: Model, threads: int | None) -> dict[str, Any]:
@@ -123,9 +135,19 @@ def profiled(
         return None, note
     chosen = bundle.manifest["threads"] if threads is None else threads
     loaded = open_for_profile(engine["name"], bundle.payload(), engine["options"], chosen)
-    runs = max(_LEAST_PROFILED, min(_MOST_PROFILED, int(_PROFILED_SECONDS * 1e3 / max(median_ms, 1e-3))))
+    runs = profiled_runs(median_ms)
     loaded.run(feeds)
     steps = loaded.profile(feeds, runs)
     if not steps:
         return None, f"{engine['name']} {loaded.version} gave no times"
-    return profile_of(steps), f"over {runs} runs, which taking the times slows down: shares are what to read"
+    return profile_of(steps), profile_note(runs)
+
+
+def profiled_runs(median_ms: float) -> int:
+    """How many runs a profile takes: about a second of them."""
+    return max(_LEAST_PROFILED, min(_MOST_PROFILED, int(_PROFILED_SECONDS * 1e3 / max(median_ms, 1e-3))))
+
+
+def profile_note(runs: int) -> str:
+    """What to know of a profile."""
+    return f"over {runs} runs, which taking the times slows down: shares are what to read"

@@ -19,7 +19,7 @@ from .durations import shown
 from .errors import InputError
 from .given import feeds_of
 from .golden import read_golden
-from .model import Model
+from .model import Model, specs
 from .soak import WINDOWS, Watch, condensed, findings
 from .turns import MLPERF_QUERIES, MLPERF_SECONDS, Query, Turn, in_turns
 
@@ -53,23 +53,26 @@ class Progress:
             self._wide = 0
 
 
-def sample_feeds(
-    model: Model, bundle: Bundle, inputs: Sequence[str], notes: list[str]
-) -> list[Mapping[str, np.ndarray]]:
-    """What is fed: the files that were given, else the first golden sample, step by step.
+def feeds_for(bundle: Bundle, inputs: Sequence[str], notes: list[str]) -> list[Mapping[str, np.ndarray]]:
+    """What is fed: the files that were given, else the first golden sample, step by step. A state starts as zeros.
 
     Raises InputError for files that do not fit.
     """
-    if inputs:
-        recipe = model.manifest.get("preprocess")
-        return list(feeds_of(inputs, model.free_inputs, recipe, notes, sequence=bool(model.state)))
-    return [feeds for feeds, _ in read_golden(bundle.read("golden.npz")).samples[0]]
+    if not inputs:
+        return [feeds for feeds, _ in read_golden(bundle.read("golden.npz")).samples[0]]
+    manifest = bundle.manifest
+    state = set(manifest["state"].values())
+    takes = specs(manifest["inputs"])
+    free = [spec for spec in takes if spec.name not in state]
+    zeros = {spec.name: np.zeros(spec.shape, spec.dtype) for spec in takes if spec.name in state}
+    given = feeds_of(inputs, free, manifest.get("preprocess"), notes, sequence=bool(state))
+    return [{**zeros, **feeds} for feeds in given]
 
 
 def run(bundle: Bundle, model: Model, load_ms: float, start_bytes: int | None, options: argparse.Namespace) -> Any:
     """Measure, print unless JSON is asked for, and return the document."""
     notes: list[str] = []
-    feeds = sample_feeds(model, bundle, options.input, notes)
+    feeds = feeds_for(bundle, options.input, notes)
     for note in notes:
         print(f"note: {note}", file=sys.stderr)
     query = Query(model.run, feeds, options.batch)
@@ -77,7 +80,7 @@ def run(bundle: Bundle, model: Model, load_ms: float, start_bytes: int | None, o
     turns: list[Turn] = []
     more: dict[str, Any] = {}
     interrupted = False
-    begin = Start(load_ms, first_run(query) / options.batch, start_bytes)
+    begin = Start(load_ms, first_run(Query(model.run, feeds[:1])), start_bytes)
     try:
         if options.mlperf:
             turns, more = _mlperf(query, progress)
@@ -105,7 +108,7 @@ def run(bundle: Bundle, model: Model, load_ms: float, start_bytes: int | None, o
         median = document["latency_ms"]["p50"] / options.batch
         document["profile"], document["profile_note"] = profiled(bundle, options.threads, feeds[0], median)
     if options.csv is not None:
-        write_csv(options.csv, {bundle.manifest["name"]: turns})
+        write_csv(options.csv, [(bundle.manifest["name"], turns)])
     if not options.json:
         _print(document, options)
     return document
@@ -137,12 +140,12 @@ def _soak(query: Query, seconds: float, progress: Progress, turns: list[Turn], m
         more["soak"] = findings(watch.windows)
 
 
-def write_csv(place: Path, turns: Mapping[str, Sequence[Turn]]) -> None:
+def write_csv(place: Path, turns: Sequence[tuple[str, Sequence[Turn]]]) -> None:
     """Raw times: subject, turn, milliseconds; a line each. Raises InputError when the file can't be written."""
     try:
         with place.open("w", encoding="utf-8") as file:
             file.write("subject,turn,milliseconds\n")
-            for name, blocks in turns.items():
+            for name, blocks in turns:
                 quoted = '"' + name.replace('"', '""') + '"'
                 for number, turn in enumerate(blocks):
                     file.writelines(f"{quoted},{number},{value:.6f}\n" for value in turn.milliseconds)

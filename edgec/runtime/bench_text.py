@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from textwrap import wrap
 from typing import Any
 
 from .durations import shown
+from .latencies import MOST_WAITING
 from .profiles import by_operator
 
 FEW_RUNS = 100
 """Of fewer, p99 is no more than the slowest."""
 
+_WIDTH = 80
 _STEPS = 10
 _KINDS = 5
 
@@ -59,15 +62,27 @@ def rows(document: Mapping[str, Any]) -> list[tuple[str, str]]:
 
 def notes(document: Mapping[str, Any]) -> list[str]:
     """What keeps a measurement's figures from being more than rough."""
-    told = []
-    if document["noisy"]:
-        told.append(
-            "The machine was busy: the quartiles lie further apart than a quarter of the median. Take the figures as "
-            "rough, and measure again when nothing else runs."
-        )
-    if document["runs"] < FEW_RUNS:
-        told.append(f"Of {document['runs']} runs, p99 is no more than the slowest; measure longer.")
-    return told
+    return [text for text in (busy_note([document]), few_runs_note([document])) if text]
+
+
+def busy_note(documents: Sequence[Mapping[str, Any]]) -> str:
+    """That the machine was busy while the subjects ran, and by what that is known; "" where it was not."""
+    busy = [document for document in documents if document["noisy"]]
+    if not busy:
+        return ""
+    waiting = max((document["waiting"] or 0.0) for document in busy)
+    why = (
+        f"{waiting:.0%} of the time was spent waiting for a processor that others had"
+        if waiting > MOST_WAITING
+        else "the quartiles lie further apart than a quarter of the median"
+    )
+    return f"The machine was busy: {why}. Take the figures as rough; CPU time tells more."
+
+
+def few_runs_note(documents: Sequence[Mapping[str, Any]]) -> str:
+    """That there are too few runs for p99; "" where there are enough."""
+    least = min(document["runs"] for document in documents)
+    return f"Of {least} runs, p99 is no more than the slowest; measure longer." if least < FEW_RUNS else ""
 
 
 def _before(document: Mapping[str, Any]) -> str:
@@ -132,13 +147,13 @@ def _memory(found: Mapping[str, Any]) -> str:
 def profile_lines(profile: Sequence[Mapping[str, Any]] | None, note: str) -> list[str]:
     """The most expensive steps, a line each, and what is to know of them."""
     if profile is None:
-        return [f"no profile: {note}"]
+        return wrap(f"no profile: {note}", _WIDTH)
     largest = sorted(profile, key=lambda step: -float(step["milliseconds"]))[:_STEPS]
-    wide = max(len(_clipped(step["operator"], 36)) for step in largest)
+    wide = max(len(_clipped(step["operator"], 32)) for step in largest)
     lines = [f"{'ms':>9}  {'share':>6}  {'operator':<{wide}}  name"]
     for step in largest:
-        operator = _clipped(step["operator"], 36)
-        name = _clipped(step["name"], 40)
+        operator = _clipped(step["operator"], 32)
+        name = _clipped(step["name"], 27)
         lines.append(f"{step['milliseconds']:>9.4f}  {step['share']:>6.1%}  {operator:<{wide}}  {name}".rstrip())
     rest = len(profile) - len(largest)
     if rest:

@@ -17,6 +17,9 @@ import numpy as np
 NOISY = 0.25
 """Quartiles that lie further apart than this share of the median mean that the machine was busy."""
 
+MOST_WAITING = 0.1
+"""Threads that wait longer than this share of the time in which they could run are timed with others' work."""
+
 CONFIDENCE = 0.95
 LEAST_TURNS = 6
 """Fewer turns have no interval: of n values, even the whole range holds the median with a probability of 1 - 2^(1-n)
@@ -84,16 +87,20 @@ def ratio_interval(ours: Sequence[np.ndarray], theirs: Sequence[np.ndarray]) -> 
     return round(float(low), 4), round(float(high), 4)
 
 
-def verdict(interval: tuple[float, float] | None) -> str:
-    """What an interval of the ratio shows: "faster", "slower", "alike", or "unclear", where it shows nothing."""
+def verdict(interval: tuple[float, float] | None, busy: bool = False) -> str:
+    """What an interval of the ratio shows: "faster", "slower", "alike", or "unclear", where it shows nothing.
+
+    busy: either side is noisy. What others take from both sides is not the same share of both, so nothing is said then
+    but of a difference that is larger than what counts as noise.
+    """
     if interval is None:
         return "unclear"
     low, high = interval
-    if high < 1:
+    if high < (1 - NOISY if busy else 1):
         return "faster"
-    if low > 1:
+    if low > (1 + NOISY if busy else 1):
         return "slower"
-    return "alike" if low >= 1 - ALIKE and high <= 1 + ALIKE else "unclear"
+    return "alike" if not busy and low >= 1 - ALIKE and high <= 1 + ALIKE else "unclear"
 
 
 def _medians(turns: Sequence[np.ndarray], draws: np.ndarray) -> np.ndarray:

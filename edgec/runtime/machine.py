@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 _STATUS = Path("/proc/self/status")
+_TASKS = Path("/proc/self/task")
 _THERMAL = Path("/sys/class/thermal")
 _CPUS = Path("/sys/devices/system/cpu")
 
@@ -18,6 +19,16 @@ def peak_bytes() -> int | None:
 def resident_bytes() -> int | None:
     """The memory that this process has now."""
     return _status("VmRSS")
+
+
+def waited_seconds() -> float | None:
+    """How long this process's threads have waited for a processor that was busy with others, all together.
+
+    The second number of /proc/PID/schedstat, in nanoseconds (Linux, Documentation/scheduler/sched-stats.rst).
+    """
+    texts = [_text(task / "schedstat").split() for task in _matching(_TASKS, "*")]
+    waits = [int(numbers[1]) for numbers in texts if len(numbers) == 3]
+    return sum(waits) / 1e9 if waits else None
 
 
 def celsius() -> float | None:

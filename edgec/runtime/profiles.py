@@ -9,6 +9,15 @@ if TYPE_CHECKING:
     from .engines import Step
 
 
+def middle_mean(times: Sequence[float]) -> float:
+    """The mean of the middle half: a stall is none of a step's business, and a median would be of whole microseconds
+    only, which is how engines count."""
+    ordered = sorted(times)
+    quarter = len(ordered) // 4
+    middle = ordered[quarter : len(ordered) - quarter]
+    return sum(middle) / len(middle)
+
+
 def profile_of(steps: Sequence[Step]) -> list[dict[str, Any]]:
     """Steps as the document has them, with their share of all."""
     whole = sum(step.milliseconds for step in steps) or 1.0

@@ -14,7 +14,7 @@ The first tenth of the windows is warm-up, and not part of either.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -87,7 +87,7 @@ def condensed(turn: Turn) -> Turn:
     times = turn.milliseconds
     if len(times) > _KEPT:
         times = np.quantile(times, np.linspace(0, 1, _KEPT))
-    return Turn(times, turn.cpu_milliseconds, turn.seconds, turn.resident)
+    return replace(turn, milliseconds=times)
 
 
 def findings(windows: Sequence[Window]) -> dict[str, Any]:

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from .latencies import LEAST_TURNS
-from .machine import resident_bytes
+from .machine import resident_bytes, waited_seconds
 
 _WARM_UP = 0.1  # of the time
 _LONGEST_WARM_UP = 2.0  # seconds
@@ -34,12 +34,31 @@ class Turn:
     """milliseconds: of each query, float64[n]. cpu_milliseconds: of all of them, over all threads of the process.
 
     seconds: wall time from the first that counts to the last. resident: bytes of memory after it, where it is known.
+    waited_milliseconds: for a processor that was busy with others, over all threads; None where it is not known.
     """
 
     milliseconds: np.ndarray
     cpu_milliseconds: float
     seconds: float
     resident: int | None
+    waited_milliseconds: float | None = None
+
+
+class _Clocks:
+    """What a turn began with."""
+
+    def __init__(self) -> None:
+        self._waited = waited_seconds()
+        self._cpu = time.process_time()
+        self._began = time.perf_counter()
+
+    def turn(self, times: np.ndarray) -> Turn:
+        """The turn that ends now; times in seconds."""
+        seconds = time.perf_counter() - self._began
+        cpu = time.process_time() - self._cpu
+        waited = waited_seconds()
+        lost = None if waited is None or self._waited is None else max(waited - self._waited, 0.0) * 1e3
+        return Turn(times * 1e3, cpu * 1e3, seconds, resident_bytes(), lost)
 
 
 class Query:
@@ -64,14 +83,12 @@ class Query:
         self()
         clock = time.perf_counter
         times = np.empty(queries)
-        cpu = time.process_time()
-        began = clock()
+        clocks = _Clocks()
         for index in range(queries):
             started = clock()
             self()
             times[index] = clock() - started
-        seconds = clock() - began
-        return Turn(times * 1e3, (time.process_time() - cpu) * 1e3, seconds, resident_bytes())
+        return clocks.turn(times)
 
     def stream(self, seconds: float, queries: int, heard: Callable[[int, float], None] | None = None) -> Turn:
         """Time queries one right after the other for at least `seconds`, and at least so many: MLPerf's single stream.
@@ -82,7 +99,7 @@ class Query:
         clock = time.perf_counter
         times = np.empty(4096)
         count = 0
-        cpu = time.process_time()
+        clocks = _Clocks()
         began = now = told = clock()
         try:
             while count < queries or now - began < seconds:
@@ -98,7 +115,7 @@ class Query:
                     now = told = clock()
         except KeyboardInterrupt:
             pass
-        return Turn(times[:count] * 1e3, (time.process_time() - cpu) * 1e3, now - began, resident_bytes())
+        return clocks.turn(times[:count])
 
 
 def in_turns(sides: Sequence[Callable[[int], Turn | None]], seconds: float) -> Iterator[tuple[int, Turn]]:

@@ -5,7 +5,7 @@ import json
 import pytest
 
 import edgec as package
-from edgec.cli.bench import lines
+from edgec.cli.bench_counted import lines
 from edgec.emulator import qemu
 from tests.bundle.artifacts import cnn  # noqa: F401 (fixture)
 from tests.cli.test_command_line import edgec

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from ..errors import BundleError, EngineMissing, InputError
+from ..profiles import middle_mean
 from . import Step
 
 DISTRIBUTION = "openvino"
@@ -64,18 +65,10 @@ class OpenVINOEngine:
                 if each.status == each.status.EXECUTED:
                     operators[each.node_name] = f"{each.node_type} ({each.exec_type})"
                     spent.setdefault(each.node_name, []).append(each.real_time.total_seconds() * 1e3)
-        return [Step(name, operators[name], _middle(times)) for name, times in spent.items()] or None
+        return [Step(name, operators[name], middle_mean(times)) for name, times in spent.items()] or None
 
     def _index(self, name: str) -> int:
         return next(index for index, names in enumerate(self._inputs) if name in names)
-
-
-def _middle(times: Sequence[float]) -> float:
-    """The mean of the middle half: a stall is none of the step's business, and a median would be of whole microseconds
-    only, which is how OpenVINO counts."""
-    ordered = np.sort(times)
-    quarter = len(ordered) // 4
-    return float(ordered[quarter : len(ordered) - quarter].mean())
 
 
 def _fitting(name: str, array: np.ndarray) -> np.ndarray:
