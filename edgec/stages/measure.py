@@ -2,7 +2,8 @@
 
 out: latency.json {"artifact", "baseline": {"p25", "p50", "p75", "p95", "p99" in milliseconds, "histogram": {"edges_ms",
 "counts"}}, "ratio_of_medians", "ratio_quartiles", "ratio_interval": [low, high] | null, "runs", "threads", "noisy",
-"machine", "note"}. It has these keys whatever happened: figures of an artifact that can't run on this machine are null,
+"machine", "profile": [{"name", "operator", "milliseconds", "share"}] of the engine's steps | null, "profile_note",
+"note"}. It has these keys whatever happened: figures of an artifact that can't run on this machine are null,
 with 0 runs, and the note says why. The interval holds the true ratio with 95 % confidence; too few turns have none. The
 machine is the processor that all was measured on, by its own name.
 
@@ -25,6 +26,9 @@ from edgec.targets import cpu_name
 
 if TYPE_CHECKING:
     from edgec.runners.timing import Timing
+
+_PROFILED_MS = 250.0  # about how long the engine's steps are timed
+_LEAST_PROFILED, _MOST_PROFILED = 3, 50  # runs
 
 
 @dataclass(frozen=True)
@@ -88,7 +92,34 @@ def _measure(ingested: Path, artifact: Path, threads: int, seconds: float) -> di
     feeds = probe(contract)
     original = Reference(ingested / "model.onnx", "all", threads)
     timing = in_turns(lambda: model.run(feeds), lambda: original.run(feeds), seconds)
-    return _document(threads, _beyond(model.manifest), timing, onnxruntime.__version__)
+    steps, note = _profile(artifact, threads, feeds, timing.candidate["p50"])
+    return {
+        **_document(threads, _beyond(model.manifest), timing, onnxruntime.__version__),
+        "profile": steps,
+        "profile_note": note,
+    }
+
+
+def _profile(
+    artifact: Path, threads: int, feeds: Mapping[str, Any], median_ms: float
+) -> tuple[list[dict[str, Any]] | None, str]:
+    """The engine's steps with their times, and a note: why there are none, or what to know of them."""
+    from edgec.runtime.bench import profile_note
+    from edgec.runtime.bundle import Bundle
+    from edgec.runtime.engines import no_profile, open_for_profile
+    from edgec.runtime.profiles import profile_of
+
+    bundle = Bundle.open(artifact)
+    wanted = bundle.manifest["engine"]
+    if note := no_profile(wanted["name"]):
+        return None, note
+    engine = open_for_profile(wanted["name"], bundle.payload(), wanted["options"], threads)
+    engine.run(feeds)
+    runs = max(_LEAST_PROFILED, min(_MOST_PROFILED, int(_PROFILED_MS / max(median_ms, 1e-3))))
+    steps = engine.profile(feeds, runs)
+    if not steps:
+        return None, f"{wanted['name']} {engine.version} gave no times"
+    return profile_of(steps), profile_note(runs)
 
 
 def _document(threads: int, note: str, timing: Timing | None = None, version: str = "") -> dict[str, Any]:
@@ -103,6 +134,8 @@ def _document(threads: int, note: str, timing: Timing | None = None, version: st
         "threads": threads,
         "noisy": timing.noisy if timing else False,
         "machine": cpu_name() if timing else None,
+        "profile": None,
+        "profile_note": "",
         "note": note,
     }
 

@@ -63,6 +63,7 @@ def test_both_sides_are_measured_with_the_same_threads(build, tmp_path):
         assert sum(side["histogram"]["counts"]) == latency["runs"]
     low, high = latency["ratio_interval"]
     assert low <= latency["ratio_of_medians"] <= high
+    assert sum(step["share"] for step in latency["profile"]) == pytest.approx(1, abs=0.01)
     expected = latency["artifact"]["p50"] / latency["baseline"]["p50"]
     assert latency["ratio_of_medians"] == pytest.approx(expected, rel=0.02)
 
