@@ -330,8 +330,9 @@ def _fact(key: str, value: object) -> tuple[str, str]:
             return _SHARES[key], formats.percent(value)
         if key in _COUNTS:
             return _COUNTS[key], f"{value}"
-        if key == "weight_bytes":
-            return "Weights", formats.size(value)
+        if key.endswith("_bytes"):
+            what = {"weight_bytes": "Weights"}.get(key) or _words(key.removesuffix("_bytes"))
+            return what, formats.size(value)
     if key == "minimum_runtime":
         return "Oldest runtime", f"that of TensorFlow {formats.clean(value)}"
     return _words(key), _value(value)

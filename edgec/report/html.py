@@ -20,7 +20,9 @@ from edgec.report import (
     ranges,
     recovery,
     remarks,
+    search,
     seen,
+    steps,
     story,
 )
 from edgec.report.inputs import ReportInputs
@@ -47,13 +49,14 @@ _MARKS = {
 
 _CONTENTS = (
     ("why", "Why", ("failure",)),
-    ("backends", "Backends", ("tried",)),
+    ("backends", "Tried", ("tried",)),
     ("warnings", "Worth knowing", ("warnings",)),
     ("outputs", "Outputs", ("outputs",)),
     ("spread", "Steadiness", ("spread",)),
     ("layers", "Layers", ("layer_map", "weakest")),
     ("seen", "Data", ("sheet", "seen", "seen_notes")),
     ("int8", "INT8", ("quantize",)),
+    ("steps", "Steps", ("steps",)),
     ("ranges", "Ranges", ("ranges",)),
     ("bounds", "Roofline", ("roofline",)),
     ("graph", "Graph", ("graph", "operators")),
@@ -110,7 +113,7 @@ def _view(inputs: ReportInputs) -> dict[str, Any]:
     latency = inputs.latency or {}
     artifact = inputs.build.get("artifact")
     weakest = evidence.worst_layers(inputs)
-    stages = inputs.build.get("stages") or ()
+    records = inputs.build.get("stages") or ()
     every = layers.layers(inputs)
     return {
         "version": __version__,
@@ -148,6 +151,12 @@ def _view(inputs: ReportInputs) -> dict[str, Any]:
         "roofline": layers.roofline_figure(inputs, every),
         "roofline_captions": layers.roofline_captions(inputs, every),
         "roofline_source": formats.clean(((inputs.analysis or {}).get("roofline") or {}).get("source", "")),
+        "steps": steps.figure(inputs),
+        "steps_caption": steps.caption(inputs),
+        "step_titles": steps.TITLES,
+        "step_table": steps.table(inputs),
+        "search": search.figure(inputs),
+        "search_caption": search.caption(inputs),
         "ranges": ranges.cards(inputs),
         "agreement": evidence.agreement(inputs),
         "cost": evidence.cost(inputs),
@@ -177,7 +186,7 @@ def _view(inputs: ReportInputs) -> dict[str, Any]:
         "accelerator": payload.accelerator(inputs),
         "stages": evidence.stages(inputs),
         "stage_rows": evidence.stage_rows(inputs),
-        "stages_note": story.stages_note(stages),
+        "stages_note": story.stages_note(records),
         "provenance": evidence.provenance(inputs),
         "verify": f"python3 {formats.clean(artifact['path']).rsplit('/', 1)[-1]} selftest" if artifact else "",
     }

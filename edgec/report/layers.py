@@ -245,8 +245,8 @@ def roofline_captions(inputs: ReportInputs, rows: Sequence[Layer]) -> list[str]:
     if spent:
         share = sum(row.milliseconds or 0.0 for row in timed if row.bound == "memory") / spent
         said.append(
-            f"{formats.percent(share)} of the original's time goes into layers that the memory bounds, the rest into "
-            "layers that arithmetic bounds."
+            f"{formats.percent(share)} of the original's time goes into layers that are bound by memory, the rest into "
+            "layers that are bound by arithmetic."
         )
     if gain := analysis["totals"].get("int8_at_most"):
         said.append(f"With every layer at its roof, INT8 is at most {formats.times(gain)} as fast as float32.")

@@ -23,8 +23,9 @@ class RangeCard:
 
 
 def cards(inputs: ReportInputs) -> list[RangeCard]:
-    """The tensors that quantize chose to tell of, in its order."""
-    return [_card(item) for item in (inputs.quantize or {}).get("ranges") or ()]
+    """The tensors that quantize chose to tell of, those that are cut most first."""
+    items = (inputs.quantize or {}).get("ranges") or ()
+    return [_card(item) for item in sorted(items, key=lambda item: (-item["clipped_share"], _holds(item)))]
 
 
 def _card(item: Mapping[str, Any]) -> RangeCard:
@@ -32,11 +33,13 @@ def _card(item: Mapping[str, Any]) -> RangeCard:
     ends = formats.significant(grid["low"]), formats.significant(grid["high"])
     seen = " to ".join(formats.significant(item[key]) for key in ("minimum", "maximum"))
     share = float(item["clipped_share"])
-    cut = "nothing seen is cut" if share == 0 and _holds(item) else f"{formats.percent(share)} of the values are cut"
-    if share == 0 and not _holds(item):
-        cut = "only the rarest extremes are cut"
-    steps = f"INT{grid['bits']} holds {ends[0]} to {ends[1]} in steps of {formats.significant(grid['step'])}"
-    text = f"Values from {seen}; {steps}; {cut}."
+    cut = f"{formats.percent(share)} of the values are cut"
+    if share == 0:
+        cut = "nothing is cut" if _holds(item) else "only the rarest extremes are cut"
+    held = f"{ends[0]} to {ends[1]}"
+    text = f"INT{grid['bits']} holds {held} in steps of {formats.significant(grid['step'])}; {cut}."
+    if seen != held and not _holds(item):
+        text = f"Values from {seen}. {text}"
     tensor = formats.clean(item["tensor"])
     return RangeCard(
         tensor,

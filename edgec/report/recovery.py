@@ -62,7 +62,8 @@ def _gain(item: Mapping[str, Any]) -> str:
     before, after = item.get("sqnr_before_db"), item.get("sqnr_after_db")
     if before is None or after is None:
         return "–"
-    return f"{float(before):.1f} → {float(after):.1f} dB"
+    texts = [f"{float(value):.1f}" for value in (before, after)]
+    return f"{texts[0]} → {texts[1]} dB" if texts[0] != texts[1] else f"{texts[1]} dB"
 
 
 def rewrites(inputs: ReportInputs) -> list[Rewrite]:
@@ -75,4 +76,5 @@ def rewrites(inputs: ReportInputs) -> list[Rewrite]:
 def curve(inputs: ReportInputs) -> list[tuple[str, str]]:
     """The best trade-offs that were found: share of multiply-accumulates in INT8, and SQNR of the worst output."""
     points = (inputs.quantize or {}).get("curve") or ()
-    return [(formats.percent(float(p["int8_mac_fraction"])), formats.decibel(p["sqnr_db"])) for p in points]
+    rows = [(formats.percent(float(p["int8_mac_fraction"])), formats.decibel(p["sqnr_db"])) for p in points]
+    return rows if len(rows) > 1 else []  # one point trades nothing off

@@ -200,7 +200,7 @@ def asked(inputs: ReportInputs) -> list[tuple[str, str]]:
 def built(inputs: ReportInputs) -> str:
     """What was asked for, in a line."""
     backend = formats.clean(inputs.build["backend"])
-    return f"{formats.clean(inputs.model['path'])} for {target_title(inputs)}, {precision(inputs)}, through {backend}"
+    return " · ".join((formats.clean(inputs.model["path"]), target_title(inputs), precision(inputs), backend))
 
 
 def original_bytes(inputs: ReportInputs) -> int:

@@ -339,6 +339,11 @@ def good() -> ReportInputs:
             "baseline": {"engine": "onnxruntime", **latencies(10.3, 1.8)},
             "ratio_of_medians": 0.3903,
             "ratio_interval": [0.384, 0.397],
+            "profile": [
+                {"name": f"conv{i}", "operator": "Convolution", "milliseconds": 0.1 + i / 50, "share": (5 + i) / 165}
+                for i in range(15)
+            ],
+            "profile_note": "over 20 runs, which taking the times slows down: shares are what to read",
             "runs": 140,
             "threads": 1,
             "noisy": False,
@@ -346,6 +351,35 @@ def good() -> ReportInputs:
         recipe={"name": "imagenet"},
         analysis=analysis(),
         cost=COST,
+    )
+
+
+def candidate(backend, precision, threads, milliseconds, size, status="ok", **more):
+    """One line of what a search tried."""
+    found = {"name": f"{backend} {precision}, {threads} threads", "backend": backend, "precision": precision}
+    found |= {"threads": threads, "latency_ms": milliseconds, "bytes": size, "status": status, "front": False}
+    found |= {"profile": None, "tuned": False, "ratio_of_medians": milliseconds and milliseconds / 10.3}
+    found |= {"instructions": None, "accuracy": None, "joules": None, "not_tried": None, "error": None}
+    return {**found, **more}
+
+
+def searched() -> ReportInputs:
+    """The same, the best of several."""
+    refusal = {"what": "INT8 changes the model's results too much", "why": ""}
+    return replace(
+        good(),
+        choice={
+            "why": "It is the fastest: 1.21 times as fast as the next one.",
+            "optimize": "latency",
+            "limits": {"latency_ms": None, "bytes": None},
+            "candidates": [
+                candidate("openvino", "int8", 1, 4.02, 1_612_340, "kept", front=True),
+                candidate("tflite", "int8", 1, 4.9, 1_402_110, front=True),
+                candidate("tvm", "float", 1, 9.1, 4_900_000),
+                candidate("tvm", "int8", 2, None, None, "refused", error=refusal),
+                candidate("tflite", "float", 2, None, None, "not tried", not_tried="the roofline rules it out"),
+            ],
+        },
     )
 
 
@@ -481,6 +515,7 @@ def failed() -> ReportInputs:
 
 ALL = {
     "good": good,
+    "searched": searched,
     "refused": refused,
     "nothing_proven": nothing_proven,
     "not_executed": not_executed,
