@@ -194,15 +194,18 @@ def _profile(analysis: Document, here: bool, width: int) -> list[str]:
 
 
 def _bounds(analysis: Document) -> str:
-    """Which part of the float time is bound by what; of the multiplications where no time was measured."""
-    layers = analysis["layers"]
-    key, of = ("milliseconds", "time") if analysis["profile"] is not None else ("macs", "multiplications")
-    total = sum(layer[key] or 0 for layer in layers)
-    compute = sum(layer[key] or 0 for layer in layers if layer["bound"] == "compute")
-    memory = sum(layer[key] or 0 for layer in layers if layer["bound"] == "memory")
+    """Which part of the float time is bound by what: as measured, or at the target's roofs where it is not here."""
+    measured = analysis["profile"] is not None and analysis["profile"]["on_target"]
+    time = {"compute": 0.0, "memory": 0.0, None: 0.0}
+    for layer in analysis["layers"]:
+        time[layer["bound"]] += (layer["milliseconds"] if measured else layer["roof_milliseconds"]["float32"]) or 0.0
+    total = sum(time.values())
     if not total:
-        return "nothing is multiplied"
-    return f"{percent(compute / total)} of its {of} is in layers bound by compute, {percent(memory / total)} by memory"
+        return "nothing is computed"
+    return (
+        f"{percent(time['compute'] / total)} of its {'time' if measured else 'least time'} is in layers bound by "
+        f"compute, {percent(time['memory'] / total)} by memory"
+    )
 
 
 def _takes(item: Document) -> str:

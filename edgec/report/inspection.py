@@ -188,8 +188,9 @@ def _target_facts(analysis: Document) -> list[tuple[str, str]]:
     facts.append(
         (
             "Peaks",
-            f"{formats.significant(roof['float32_gmacs'])} GMAC/s in float32, {formats.significant(roof['int8_gmacs'])} "
-            f"in INT8, memory {formats.significant(roof['memory_gb_per_s'])} GB/s{threads}: {formats.clean(roof['source'])}",
+            f"{formats.significant(roof['float32_gmacs'])} GMAC/s in float32, "
+            f"{formats.significant(roof['int8_gmacs'])} in INT8, memory {formats.significant(roof['memory_gb_per_s'])} "
+            f"GB/s{threads}: {formats.clean(roof['source'])}",
         )
     )
     least = totals["roof_milliseconds"]
@@ -199,7 +200,7 @@ def _target_facts(analysis: Document) -> list[tuple[str, str]]:
 
 
 def _roofline(analysis: Document) -> Markup | None:
-    """Layers under the target's roofs: as measured where this machine is the target, else where they could be at best."""
+    """Layers under the target's roofs: as measured where this machine is the target, else where they could be."""
     roof, profile = analysis["roofline"], analysis["profile"]
     measured = bool(profile and profile["on_target"])
     dots = []
@@ -329,8 +330,8 @@ def _mapping(mapping: Document | None) -> list[str]:
     if mapping is None:
         return []
     lines = [
-        f"{mapping['mapped']} of {len(mapping['operators'])} operations, {formats.percent(mapping['macs_mapped'])} of the "
-        f"multiplications, would run on it ({mapping['is']}).",
+        f"{mapping['mapped']} of {len(mapping['operators'])} operations, {formats.percent(mapping['macs_mapped'])} of "
+        f"the multiplications, would run on it ({mapping['is']}).",
         f"Memory: {mapping['memory']['sentence']}.",
     ]
     if mapping["end"] is not None:
