@@ -6,16 +6,23 @@ kernel computes together ends in the tensor of its last node.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from edgec.graph_view.layers import GraphNode
 
 
 def payload_names(
-    nodes: Sequence[GraphNode], kernels: Mapping[str, Sequence[GraphNode]], tensors: Iterable[str]
+    nodes: Sequence[GraphNode],
+    kernels: Mapping[str, Sequence[GraphNode]],
+    lowered: Sequence[GraphNode],
+    tensors: Sequence[str],
 ) -> dict[str, str]:
-    """Names of the payload's tensors by the nodes that make them. A kernel stands for its first node."""
+    """Names of the payload's tensors by the nodes that make them. A kernel stands for its first node.
+
+    lowered: the nodes of the model that was lowered, where a quantized output of the model has another name.
+    """
+    called = {node.name: node.outputs for node in lowered}
     made: dict[str, str] = {}
     for name in tensors:
         made.setdefault(name.rsplit("/", 1)[0], name)
@@ -26,7 +33,7 @@ def payload_names(
         if node.name in within:
             continue
         chain = kernels.get(node.name, [node])
-        outputs = (output for member in reversed(chain) for output in member.outputs)
+        outputs = (output for member in reversed(chain) for output in called.get(member.name, member.outputs))
         match = next((made[output] for output in outputs if output in made), None)
         if match is not None:
             found[node.name] = match

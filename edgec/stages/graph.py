@@ -65,6 +65,7 @@ def run(
         "qparams": _read(quantized, "qparams.json"),
         "diagnosis": _read(diagnosed, "diagnosis.json"),
         "steps": steps,
+        "reference": None if quantized is None else quantized / "qdq.onnx",
         "payload": _tflite(lowered),
         "params": params,
         "out": context.out / FOLDER,
@@ -114,6 +115,7 @@ def _write(
     qparams: Any,
     diagnosis: Any,
     steps: dict[str, Any],
+    reference: Path | None,
     payload: Path | None,
     params: GraphParams,
     out: Path,
@@ -132,7 +134,7 @@ def _write(
         "times of the artifact": "beside each node" if steps["profile"] else f"none: {steps['note']}",
         "weights": "left out; this file is to be looked at, not to be run",
     }
-    write_graph(canonical, documents, payload, params.name, about, out)
+    write_graph(canonical, documents, reference, payload, params.name, about, out)
 
 
 STAGE = Stage("graph", ("onnx", "numpy", *backend_tools()), run)
