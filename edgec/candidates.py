@@ -121,6 +121,7 @@ class Choice:
             "backend": candidate.backend,
             "status": self._status(number),
             "precision": candidate.precision if error is None else None,
+            "asked": candidate.precision.replace("mixed", "int8"),
             "profile": candidate.profile or None,
             "threads": candidate.threads,
             "tuned": candidate.tuned,
@@ -192,17 +193,27 @@ def pareto(candidates: Sequence[Candidate], made: Sequence[int]) -> tuple[int, .
 
     A figure that is not known of all is left out: nobody is beaten by what is not known.
     """
-    times = times_of(candidates, made)
-    columns: list[dict[int, float | None]] = [
-        times,
-        {number: candidates[number].executed for number in made},
-        {number: _rough_size(candidates[number]) for number in made},
-        {number: _error(candidates[number]) for number in made},
-        {number: _energy(candidates[number], times[number]) for number in made},
-    ]
-    known = [column for column in columns if None not in column.values()]
-    points = [tuple(column[number] or 0.0 for column in known) for number in made]
+    columns = _known(candidates, made).values()
+    points = [tuple(column[number] or 0.0 for column in columns) for number in made]
     return tuple(made[place] for place in front(points))
+
+
+def known_columns(candidates: Sequence[Candidate], made: Sequence[int]) -> list[str]:
+    """By which figures the front of `made` is judged."""
+    return list(_known(candidates, made))
+
+
+def _known(candidates: Sequence[Candidate], made: Sequence[int]) -> dict[str, dict[int, float | None]]:
+    """Figures that are known of all, each the better the smaller, by what they are."""
+    times = times_of(candidates, made)
+    columns: dict[str, dict[int, float | None]] = {
+        "latency": times,
+        "instructions": {number: candidates[number].executed for number in made},
+        "size": {number: _rough_size(candidates[number]) for number in made},
+        "accuracy": {number: _error(candidates[number]) for number in made},
+        "energy": {number: _energy(candidates[number], times[number]) for number in made},
+    }
+    return {name: column for name, column in columns.items() if None not in column.values()}
 
 
 def _best(candidates: Sequence[Candidate], fitting: Sequence[int], objective: Objective) -> tuple[int, str]:

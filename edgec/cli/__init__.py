@@ -19,6 +19,7 @@ VERBS = {
     "inspect": "Tell what a device would make of a model, before a build.",
     "diagnose": "Find out why a quantized model is wrong, layer by layer.",
     "bench": "Measure artifacts, beside each other and the original model.",
+    "compare": "Show artifacts side by side, and which are on the Pareto front.",
     "targets": "List the devices that edgec can build for.",
     "recipes": "List the preprocessing recipes.",
     "doctor": "Show what is installed, and what is missing for what.",

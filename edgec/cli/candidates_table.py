@@ -9,7 +9,10 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from edgec.candidates import label
 from edgec.cli.sizes import size
+
+_MARKS = {"kept": "[green]✓[/]", "over": ">", "refused": "✗", "failed": "✗"}
 
 
 def is_search(choice: Mapping[str, Any] | None) -> bool:
@@ -25,22 +28,28 @@ def print_candidates(choice: Mapping[str, Any], console: Console) -> None:
     measure = next((item["accuracy"]["measure"] for item in built if item["accuracy"]), "accuracy")
     joules = any(item["joules"] is not None for item in built)
     counted = any(item["instructions"] for item in built)
-    table.add_column("candidate")
-    table.add_column("", no_wrap=True)
-    for title in filter(None, ("size", "latency", "original/it", measure, "joules" * joules, "instructions" * counted)):
+    table.add_column("candidate", no_wrap=True)
+    for title in filter(
+        None, ("threads", "size", "latency", "speed", measure, "joules" * joules, "instructions" * counted)
+    ):
         table.add_column(title, justify="right", no_wrap=True)
     for item in built:
-        cells = [*_figures(item), *_extra(item, joules, counted)]
-        mark = "[green]✓[/] " if item["status"] == "kept" else "◆ " if item["front"] else "  "
-        shown = "kept" if item["status"] == "kept" else "" if item["status"] == "ok" else item["status"]
-        table.add_row(mark + escape(item["name"]), shown, *cells)
+        mark = _MARKS.get(item["status"], "◆" if item["front"] else " ")
+        threads = "–" if item["threads"] is None else str(item["threads"])
+        name = label(item["backend"], item["asked"], item["profile"] or "", None, item["tuned"])
+        table.add_row(f"{mark} {escape(name)}", threads, *_figures(item), *_extra(item, joules, counted))
     console.print(table)
-    console.print("  ✓ kept   ◆ on the Pareto front: nothing else is better in every figure", style="dim")
+    meanings = ["✓ kept", "◆ on the Pareto front", "speed: times that of the original in ONNX Runtime"]
+    if any(item["status"] == "over" for item in built):
+        meanings.insert(1, "> over a limit")
+    if any(item["error"] for item in built):
+        meanings.insert(1, "✗ refused or failed")
+    console.print("  " + "   ".join(meanings), style="dim")
     reasons: dict[str, list[str]] = {}
     for item in left_out:
         reasons.setdefault(item["not_tried"], []).append(item["name"])
     for reason, names in reasons.items():
-        console.print(f"  not tried: {escape('; '.join(names))}: {escape(reason)}", style="dim")
+        console.print(f"  left out: {escape('; '.join(names))}: {escape(reason)}", style="dim")
     for item in built:
         if item["error"]:
             console.print(f"  {item['status']}: {escape(item['name'])}: {escape(item['error']['what'])}", style="dim")

@@ -35,17 +35,21 @@ def accuracy_of(parity: Mapping[str, Any] | None) -> Accuracy | None:
         if value is not None:
             return Accuracy(metric["name"], value, metric["original"], metric["artifact"] is None)
     executed = parity.get("runner") != "none"
-    values = [each["sqnr_db"] for each in _outputs(parity) if each["kind"] not in _PASSED_ON]
+    values = [
+        each["sqnr_db"]
+        for each in _outputs(parity)
+        if each.get("kind") not in _PASSED_ON and each.get("sqnr_db") is not None
+    ]
     return Accuracy(SQNR, min(values), of_reference=not executed) if values else None
 
 
 def agreement_of(parity: Mapping[str, Any] | None) -> float | None:
     """The share of decisions that are the original's, at the worst output; None where outputs decide nothing."""
-    shares = [each["top1_agreement"] for each in _outputs(parity or {}) if each["top1_agreement"] is not None]
+    shares = [share for each in _outputs(parity or {}) if (share := each.get("top1_agreement")) is not None]
     return min(shares, default=None)
 
 
 def _outputs(parity: Mapping[str, Any]) -> list[Mapping[str, Any]]:
     """Outputs against the original's: the artifact's, or those of its quantized reference where it was not executed."""
     section = parity.get("quantization" if parity.get("runner") == "none" else "total") or {}
-    return [each for each in section.get("outputs", ()) if each["degenerate"] is None]
+    return [each for each in section.get("outputs", ()) if each.get("degenerate") is None]
