@@ -104,18 +104,19 @@ def layer_lines(analysis: Document, everything: bool, width: int) -> list[str]:
     macs, time = analysis["totals"]["macs"], sum(layer["milliseconds"] or 0.0 for layer in layers)
     by = "time" if time else "MACs"
     heaviest = sorted(layers, key=lambda layer: (-(layer["milliseconds"] or 0.0), -layer["macs"]))
+    numbers = {layer["node"]: number for number, layer in enumerate(layers, 1)}
     shown = layers if everything or len(layers) <= SHOWN else heaviest[:SHOWN]
     room = max(20, width - 52)
-    head = f"{'Layer':<{room}} {'operator':<11}{'MACs %':>7}{'time %':>8}{'MAC/B':>7}  {'bound':<8}{'INT8':>6}"
+    head = f"{'#':>4} {'Layer':<{room}} {'operator':<10}{'MACs %':>7}{'time %':>7}{'MAC/B':>7}  {'bound':<8}{'INT8':>5}"
     lines = [head]
     for layer in shown:
-        intensity = layer["intensity"]["float32"]
-        gain = layer["int8_at_most"]
+        intensity, gain = layer["intensity"]["float32"], layer["int8_at_most"]
+        name, operator = shortened(layer["node"], room), shortened(layer["operator"], 9)
         lines.append(
-            f"{shortened(layer['node'], room):<{room}} {shortened(layer['operator'], 10):<11}"
-            f"{_share(layer['macs'], macs):>7}{_share(layer['milliseconds'], time):>8}"
+            f"{numbers[layer['node']]:>4} {name:<{room}} {operator:<10}"
+            f"{_share(layer['macs'], macs):>7}{_share(layer['milliseconds'], time):>7}"
             f"{'-' if intensity is None else f'{intensity:.1f}':>7}  {layer['bound'] or '-':<8}"
-            f"{'-' if gain is None else f'{gain:.1f}x':>6}"
+            f"{'-' if gain is None else f'{gain:.1f}x':>5}"
         )
     if len(shown) < len(layers):
         rest = f"{len(layers) - len(shown)} more layers"
@@ -173,7 +174,7 @@ def _open(opened: Document, width: int) -> list[str]:
     for index, (name, dims) in enumerate(opened["inputs"].items()):
         shown = "unknown" if dims is None else "x".join(map(str, dims))
         assumed = "x".join(map(str, opened["assumed"][name]))
-        lines.append(_row("open" if index == 0 else "", f"{name}  {shown}, inspected as {assumed}"))
+        lines += _wrapped("open" if index == 0 else "", f"{name}  {shown}, inspected as {assumed}", width)
     lines += _wrapped("", "A build needs sizes. Add, with your own where they are guesses:", width)
     return lines + [_row("", flag) for flag in _flags(opened["flags"])]
 

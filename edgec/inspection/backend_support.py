@@ -102,9 +102,8 @@ def _one(
         return _answer("some" if len(nodes) < len(verdicts) else "none", "", nodes)
     if quantized.source.model is None:
         return _answer("all", quantized.source.failure)
-    floats = dict(quantized.source.float_nodes)
     try:
-        floats |= _in_float(name, quantized)
+        floats = {**_in_float(name, quantized), **quantized.source.float_nodes}
     except EdgecError as error:
         return _answer("all", f"{error.what}. {error.why}".strip())
     nodes = [_node(node, operators.get(node, ""), "float", reason, "") for node, reason in floats.items()]

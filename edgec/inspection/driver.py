@@ -141,17 +141,25 @@ def _front(spec: BuildSpec, runner: StageRunner, scratch: Path) -> tuple[Front, 
     except ModelRefused as refusal:
         if "likely" not in refusal.details:
             raise
-        opened = OpenDimensions(refusal.details["open"], refusal.details["likely"], refusal.details["flags"])
-        assumed = {name: tuple(sizes) for name, sizes in opened.assumed.items()}
-        try:
-            return Front.open(replace(spec, shapes={**spec.shapes, **assumed}), runner, scratch), opened
-        except EdgecError as error:
-            raise ModelRefused(
-                refusal.what,
-                f"{refusal.why}\nWith {opened.flags}, which are guesses, it can't be inspected: {error.what}",
-                refusal.fix,
-                refusal.details,
-            ) from error
+        why: dict[str, EdgecError] = {}
+        for likely in refusal.details["likely"]:
+            flags = " ".join(f"--shape {name}={'x'.join(map(str, sizes))}" for name, sizes in likely.items())
+            if flags in why:
+                continue
+            assumed = {name: tuple(sizes) for name, sizes in likely.items()}
+            try:
+                front = Front.open(replace(spec, shapes={**spec.shapes, **assumed}), runner, scratch)
+            except EdgecError as error:
+                why[flags] = error
+            else:
+                return front, OpenDimensions(refusal.details["open"], likely, flags)
+        tried = "\n".join(f"  {flags}: {error.what}" for flags, error in why.items())
+        raise ModelRefused(
+            refusal.what,
+            f"{refusal.why}\nIt can't be inspected with sizes that are guesses:\n{tried}",
+            refusal.fix,
+            refusal.details,
+        ) from refusal
 
 
 def _one(target: Target, front: Front, interface: Interface, machine_code: bool) -> TargetInspection:

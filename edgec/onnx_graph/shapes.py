@@ -12,8 +12,10 @@ import onnx
 from edgec.errors import ModelRefused
 from edgec.onnx_graph.fields import ELEMENT_TYPES
 
-_LIKELY_IMAGE_SIDE = 224
-_LIKELY_LENGTH = 128
+_GUESSES = ((224, 224, 128), (48, 320, 512), (640, 640, 64))
+"""Height and width of an image, and the length of anything else, that a model which leaves them open may take: the most
+usual first; a line of text; a page. Only the first is proposed; the others are for trying out."""
+
 _NAMELESS = re.compile(r"\?|0|-\d+")
 
 MOST_BYTES = 8 << 30
@@ -140,23 +142,23 @@ def _flag(name: str, dims: Sequence[Dimension] | None) -> str:
     return f"--shape {name}={text(_sizes(dims))}"
 
 
-def _sizes(dims: Sequence[Dimension] | None) -> list[int]:
+def _sizes(dims: Sequence[Dimension] | None, guess: tuple[int, int, int] = _GUESSES[0]) -> list[int]:
     """The dimensions of an input with likely sizes where they are open."""
     if dims is None:
-        return [1, 3, _LIKELY_IMAGE_SIDE, _LIKELY_IMAGE_SIDE]
-    return [dim if isinstance(dim, int) else _likely(dim, axis, dims) for axis, dim in enumerate(dims)]
+        return [1, 3, guess[0], guess[1]]
+    return [dim if isinstance(dim, int) else _likely(dim, axis, dims, guess) for axis, dim in enumerate(dims)]
 
 
-def _likely(name: str, axis: int, dims: Sequence[Dimension]) -> int:
+def _likely(name: str, axis: int, dims: Sequence[Dimension], guess: tuple[int, int, int]) -> int:
     """A size for an open dimension that a person can start from."""
     recurrent_state = len(dims) == 3 and axis == 1 and isinstance(dims[0], int) and isinstance(dims[2], int)
     if axis == 0 or name.lower() in ("n", "b") or "batch" in name.lower() or recurrent_state:
         return 1
     if len(dims) == 4:
         channels_last = dims[3] in (1, 3, 4)
-        channel = 3 if channels_last else 1
-        return 3 if axis == channel else _LIKELY_IMAGE_SIDE
-    return _LIKELY_LENGTH
+        height, channel = (1, 3) if channels_last else (2, 1)
+        return 3 if axis == channel else guess[0] if axis == height else guess[1]
+    return guess[2]
 
 
 def _open(settled: Mapping[str, Sequence[Dimension] | None]) -> ModelRefused:
@@ -176,7 +178,7 @@ def _open(settled: Mapping[str, Sequence[Dimension] | None]) -> ModelRefused:
         f"Add{own}: {flags}",
         {
             "open": {name: None if dims is None else list(dims) for name, dims in unsettled.items()},
-            "likely": {name: _sizes(dims) for name, dims in unsettled.items()},
+            "likely": [{name: _sizes(dims, guess) for name, dims in unsettled.items()} for guess in _GUESSES],
             "flags": flags,
         },
     )
