@@ -1,4 +1,6 @@
-"""`edgec bench --emulate`: instructions per inference, side by side; and what can't be counted."""
+"""`edgec bench --emulate`: instructions per inference, side by side; and what can't be counted.
+
+Times are the business of tests/benchmark_command."""
 
 import json
 
@@ -50,13 +52,6 @@ def test_it_explains_itself():
     result = edgec("bench", "--help")
     assert result.returncode == 0
     assert "--emulate" in result.stdout
-
-
-def test_it_does_not_time():
-    result = edgec("bench", "model.edgec")
-    assert result.returncode == 2
-    assert "does nothing without --emulate yet" in result.stderr
-    assert "python3 model.edgec bench" in result.stderr
 
 
 @pytest.mark.slow
