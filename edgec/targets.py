@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
-from edgec import resources
+from edgec import processors, resources
 from edgec.backends import BACKENDS
 from edgec.cost import read_cost
 from edgec.errors import UsageError
@@ -129,13 +129,8 @@ def host_features() -> tuple[str, ...]:
 
 @cache
 def cpu_name() -> str:
-    """What this machine's processor calls itself, with its maker's numbers: ARM's have no names, and virtual machines
-    show some that say little."""
-    lines = [line.partition(":") for line in _cpuinfo().splitlines()]
-    said = {key.strip(): value.strip() for key, _, value in reversed(lines)}  # of the first core
-    keys = ("cpu family", "model", "CPU implementer", "CPU part")
-    numbers = [f"{key} {said[key]}" for key in keys if key in said]
-    return ", ".join([said.get("model name", platform.machine()), *numbers])
+    """What this machine's (first) processor calls itself, with its maker's numbers."""
+    return processors.names(_cpuinfo(), platform.machine())[0]
 
 
 def _cpuinfo() -> str:

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 import edgec
+from tests.boards import board  # noqa: F401
 from tests.emulated_devices import (  # noqa: F401
     aarch64_roots,
     armv7l_roots,

@@ -68,17 +68,21 @@ def architecture() -> str:
     A 64-bit ARM kernel that runs a 32-bit system (the usual one on Raspberry Pis) calls the machine aarch64 all the
     same: what counts is what this process is.
     """
-    machine = platform.machine().lower()
-    here = _SAME_ARCH.get(machine, machine)
-    return _IN_32_BITS.get(here, here) if sys.maxsize < 1 << 32 else here
+    return architecture_of(platform.machine(), sys.maxsize < 1 << 32)
+
+
+def architecture_of(machine: str, in_32_bits: bool) -> str:
+    """The architecture of programs of 32 or 64 bits on what its kernel calls `machine`."""
+    here = _SAME_ARCH.get(machine.lower(), machine.lower())
+    return _IN_32_BITS.get(here, here) if in_32_bits else here
 
 
 def cpu_features() -> frozenset[str] | None:
     """Instruction-set features, by their names in /proc/cpuinfo; None where the system does not tell."""
     here = architecture()
     if here in ARM_FEATURES:
-        return _of_auxiliary_vector(ARM_FEATURES[here]) or _of_cpuinfo("Features", here)
-    return _of_cpuinfo("flags", here)
+        return _of_auxiliary_vector(ARM_FEATURES[here]) or _of_cpuinfo(here)
+    return _of_cpuinfo(here)
 
 
 def _of_auxiliary_vector(bits: Mapping[str, tuple[int, int]]) -> frozenset[str] | None:
@@ -93,12 +97,17 @@ def _of_auxiliary_vector(bits: Mapping[str, tuple[int, int]]) -> frozenset[str] 
     return frozenset(name for name, (entry, bit) in bits.items() if getauxval(entry) & bit)
 
 
-def _of_cpuinfo(key: str, arch: str) -> frozenset[str] | None:
+def _of_cpuinfo(here: str) -> frozenset[str] | None:
     try:
-        text = _CPUINFO.read_text(encoding="ascii", errors="replace")
+        return features_in(_CPUINFO.read_text(encoding="ascii", errors="replace"), here)
     except OSError:
         return None
-    for line in text.splitlines():
+
+
+def features_in(cpuinfo: str, arch: str) -> frozenset[str] | None:
+    """The features that the text of /proc/cpuinfo names of a machine of `arch`; None where it names none."""
+    key = "Features" if arch in ARM_FEATURES else "flags"
+    for line in cpuinfo.splitlines():
         title, _, value = line.partition(":")
         if title.strip() == key:
             names = frozenset(value.split())
