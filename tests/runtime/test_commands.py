@@ -10,8 +10,10 @@ import hashlib
 import json
 import os
 import re
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import numpy as np
@@ -251,9 +253,53 @@ def test_bench_tells_the_distribution_and_its_conditions(device, cnn):
     assert "1 thread" in _ok(device(cnn.path, "bench", "--duration", "100ms", "--threads", "1"))
 
 
+def test_bench_tells_memory_processor_time_and_each_step(device, cnn):
+    document = json.loads(_ok(device(cnn.path, "bench", "--duration", "50ms", "--batch", "3", "--profile", "--json")))
+    assert document["peak_bytes"] > document["start_bytes"] > 1 << 20
+    assert document["cpu_ms"] > 0
+    assert document["batch"] == 3
+    assert sum(step["share"] for step in document["profile"]) == pytest.approx(1, abs=0.01)
+    assert any("Convolution" in step["operator"] for step in document["profile"])
+
+
+def test_bench_feeds_files_and_writes_raw_times(device, cnn, tmp_path):
+    np.save(tmp_path / "x.npy", np.ones((1, 3, 16, 16), np.float32))
+    text = _ok(device(cnn.path, "bench", "--duration", "50ms", "--input", "x.npy", "--csv", "raw.csv"))
+    header, *rows = (tmp_path / "raw.csv").read_text().splitlines()
+    assert header == "subject,turn,milliseconds"
+    assert f"({len(rows)} runs, one after the other)" in text
+    assert "no/raw.csv" in _failed(device(cnn.path, "bench", "--duration", "10ms", "--csv", "no/raw.csv"), 73)
+
+
+def test_a_soak_says_by_what_it_judges(device, cnn):
+    text = _ok(device(cnn.path, "bench", "--soak", "600ms"))
+    for word in ("soak", "latency", "memory", "temperature", "clock", "Mann-Kendall"):
+        assert word in text
+
+
+def test_what_was_measured_before_ctrl_c_is_shown(cnn):
+    with subprocess.Popen(
+        [sys.executable, cnn.path, "bench", "--mlperf", "--json"], stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    ) as running:
+        time.sleep(4)
+        running.send_signal(signal.SIGINT)
+        output, _ = running.communicate(timeout=60)
+    assert running.returncode == 130
+    document = json.loads(output)
+    assert document["status"] == "interrupted"
+    assert document["mlperf"]["valid"] is False
+    assert "of 60 s" in document["mlperf"]["invalid_because"]
+
+
 @pytest.mark.parametrize(
     "arguments",
-    [("bench", "--duration", "0s"), ("bench", "--threads", "-1"), ("run", "x.npy", "--top", "-3")],
+    [
+        ("bench", "--duration", "0s"),
+        ("bench", "--batch", "0"),
+        ("bench", "--soak", "x"),
+        ("bench", "--threads", "-1"),
+        ("run", "x.npy", "--top", "-3"),
+    ],
 )
 def test_numbers_that_make_no_sense_are_refused(device, cnn, arguments):
     _failed(device(cnn.path, *arguments), 2)

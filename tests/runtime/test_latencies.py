@@ -40,7 +40,7 @@ def test_times_whose_quartiles_are_equal_still_have_bins():
     assert (found["counts"][0], sum(found["counts"])) == (90, 100)
 
 
-@pytest.mark.parametrize("count", [6, 10, 30])
+@pytest.mark.parametrize("count", [6, 20])
 def test_the_interval_holds_the_true_ratio_about_as_often_as_it_says(count):
     """Of 200 made-up measurements; 190 are expected, with a standard deviation of 3."""
     rng = np.random.default_rng(count)
@@ -81,17 +81,20 @@ def test_turns_of_very_many_runs_are_represented_by_their_quantiles():
 
 
 @pytest.mark.parametrize(
-    ("interval", "expected"),
+    ("interval", "expected", "when_busy"),
     [
-        ((0.5, 0.6), "faster"),
-        ((1.1, 1.2), "slower"),
-        ((0.97, 1.03), "alike"),
-        ((0.9, 1.2), "unclear"),
-        (None, "unclear"),
+        ((0.5, 0.6), "faster", "faster"),
+        ((0.8, 0.9), "faster", "unclear"),
+        ((1.1, 1.2), "slower", "unclear"),
+        ((1.3, 1.6), "slower", "slower"),
+        ((0.97, 1.03), "alike", "unclear"),
+        ((0.9, 1.2), "unclear", "unclear"),
+        (None, "unclear", "unclear"),
     ],
 )
-def test_nothing_is_claimed_that_an_interval_does_not_show(interval, expected):
+def test_nothing_is_claimed_that_an_interval_does_not_show(interval, expected, when_busy):
     assert verdict(interval) == expected
+    assert verdict(interval, busy=True) == when_busy
 
 
 def test_wide_quartiles_are_noise():
