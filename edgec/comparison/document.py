@@ -3,7 +3,8 @@
     {"rows": [{"path", "name", "model_sha256", "target", "arch", "backend", "precision", "threads", "bytes", "sha256",
                "accuracy": {"measure", "value", "original", "of_reference"} | null, "sqnr_db", "agreement",
                "int8_share", "latency_ms": {"p50", "p95"} | null, "latency_from": "build" | "measured" | null,
-               "machine", "noisy", "ratio_of_medians" (to the original in ONNX Runtime), "peak_bytes", "cost", "group", "front"}],
+               "machine", "noisy", "ratio_of_medians" (to the original in ONNX Runtime), "peak_bytes", "cost",
+               "group", "front"}],
      "groups": [{"model_sha256", "machine", "judged_by": ["latency", "size", "accuracy"]}],
      "notes": [sentences]}
 
@@ -164,7 +165,7 @@ def _notes(
             "Times are those that builds recorded, each at its own moment; --measure takes them anew, in turns."
         )
     if noisy := [subject.path.name for subject, row in zip(subjects, rows, strict=True) if row["noisy"]]:
-        notes.append(f"The machine was busy while {', '.join(noisy)} was measured: take it as rough.")
+        notes.append(f"The machine was busy while times were taken of {', '.join(noisy)}: they are rough.")
     if len({row["accuracy"]["measure"] for row in rows if row["accuracy"]}) > 1:
         notes.append("Accuracy was measured in different ways; where a front would mix them, it leaves them out.")
     twins: dict[str, list[str]] = {}
