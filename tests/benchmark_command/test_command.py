@@ -97,7 +97,7 @@ def test_ctrl_c_shows_what_was_measured(cnn):
         for line in running.stderr:
             if line.startswith("measure"):
                 break
-        time.sleep(3)  # its warm-up takes two seconds
+        time.sleep(6)  # its warm-up takes two seconds, and a turn 0.2
         running.send_signal(signal.SIGINT)
         output, _ = running.communicate(timeout=60)
     assert running.returncode == 130
