@@ -66,24 +66,11 @@ def known_of(nodes: Sequence[GraphNode], documents: Documents) -> dict[str, Know
 def kernels(nodes: Sequence[GraphNode], quantize: Document | None) -> dict[str, list[GraphNode]]:
     """The nodes that each quantized kernel computes, its first node's name first: a Conv, the Relu behind it."""
     by_name = {node.name: node for node in nodes}
-    readers: dict[str, list[GraphNode]] = {}
-    for node in nodes:
-        for name in node.inputs:
-            readers.setdefault(name, []).append(node)
-    found: dict[str, list[GraphNode]] = {}
-    for entry in _layers(quantize):
-        last = by_name.get(entry["node"])
-        if last is None:
-            continue
-        chain = [last]
-        for operator in entry["fused"]:
-            behind = [node for name in last.outputs for node in readers.get(name, ()) if node.operator == operator]
-            if len(behind) != 1:
-                break
-            last = behind[0]
-            chain.append(last)
-        found[entry["node"]] = chain
-    return found
+    return {
+        entry["node"]: [by_name[name] for name in entry["members"] if name in by_name]
+        for entry in _layers(quantize)
+        if entry["node"] in by_name
+    }
 
 
 def _layers(document: Document | None) -> Sequence[Document]:
@@ -121,7 +108,7 @@ def _quantization(found: Mapping[str, Known], nodes: Sequence[GraphNode], quanti
     """Precision, the reason where it is float, and what a layer loses by itself."""
     if quantize is None:
         return
-    reasons = {item["node"]: item for item in quantize["float_nodes"]}
+    reasons = {item["name"]: item["reason"] for item in quantize["float_nodes"]}
     causes = {item["node"]: item for item in quantize.get("worst_layers", ())}
     chains = kernels(nodes, quantize)
     for entry in _layers(quantize):
@@ -136,7 +123,7 @@ def _quantization(found: Mapping[str, Known], nodes: Sequence[GraphNode], quanti
                 found[node.name].within = entry["node"]
                 found[node.name].texts["computed with"] = entry["node"]
         if precision == "float" and (reason := reasons.get(entry["node"])) is not None:
-            known.texts["float because"] = str(reason["reason"])
+            known.texts["float because"] = str(reason)
         if entry["isolated_db"] is not None:
             known.texts["error"] = _alone(entry["isolated_db"])
             known.numbers["error"] = entry["isolated_db"]

@@ -1,13 +1,15 @@
-"""The nodes of the ONNX model among the operators of a .tflite file, by the names of the tensors that they make.
+"""The nodes of the ONNX model in a payload, by the names of the tensors that they make.
 
-A tensor is called there as in the model, or NAME/nhwc or the like where its dimensions are in another order. What a
-kernel computes together ends in the tensor of its last node.
+A tensor of a .tflite file is called as in the model, or NAME/nhwc or the like where its dimensions are in another
+order; what a kernel computes together ends in the tensor of its last node. Layers of an OpenVINO IR have names of their
+own, and tensors that came from the model keep theirs.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from xml.etree import ElementTree
 
 from edgec.graph_view.layers import GraphNode
 
@@ -45,3 +47,30 @@ def tensor_names(file: Path) -> list[str]:
     from ai_edge_litert.interpreter import Interpreter
 
     return [str(item["name"]) for item in Interpreter(model_path=str(file)).get_tensor_details() if item["name"]]
+
+
+def tensors_of_layers(ir: Path) -> dict[str, str]:
+    """Layers of an OpenVINO IR (the .xml file) to a tensor of the model: the first one on the way from the layer on."""
+    root = ElementTree.parse(ir).getroot()
+    names: dict[str, str] = {}
+    tensors: dict[str, str] = {}
+    for layer in root.iter("layer"):
+        names[layer.attrib["id"]] = layer.attrib["name"]
+        found = [port.attrib["names"] for port in layer.findall("output/port") if "names" in port.attrib]
+        if found:
+            tensors[layer.attrib["id"]] = found[0].split(",")[0]
+    behind: dict[str, list[str]] = {}
+    for edge in root.iter("edge"):
+        behind.setdefault(edge.attrib["from-layer"], []).append(edge.attrib["to-layer"])
+    made: dict[str, str] = {}
+    for start, name in names.items():
+        waiting, seen = [start], {start}
+        while waiting:
+            layer_id = waiting.pop(0)
+            if layer_id in tensors:
+                made[name] = tensors[layer_id]
+                break
+            fresh = [other for other in behind.get(layer_id, ()) if other not in seen]
+            waiting += fresh
+            seen.update(fresh)
+    return made

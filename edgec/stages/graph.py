@@ -9,6 +9,7 @@ The artifact's steps are timed here, where this machine can stand in for the tar
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -53,9 +54,12 @@ def run(
     the artifact. diagnosed: diagnosis.json.
     """
     (context.out / FOLDER).mkdir()
+    payload = _first_file(lowered)
     steps: dict[str, Any] = {"profile": None, "engine": "", "note": "the artifact was not executed on this machine"}
     if packed is not None and params.artifact is not None and params.here:
-        steps = worker.call(_profile, {"artifact": packed / params.artifact, "runs": _RUNS}, timeout=600)
+        steps = worker.call(
+            _profile, {"artifact": packed / params.artifact, "payload": payload, "runs": _RUNS}, timeout=600
+        )
     if steps["profile"] is None:
         context.info(f"The graph has no times of the artifact: {steps['note']}.")
     job = {
@@ -66,7 +70,7 @@ def run(
         "diagnosis": _read(diagnosed, "diagnosis.json"),
         "steps": steps,
         "reference": None if quantized is None else quantized / "qdq.onnx",
-        "payload": _tflite(lowered),
+        "payload": payload if payload is not None and payload.suffix == ".tflite" else None,
         "params": params,
         "out": context.out / FOLDER,
     }
@@ -79,17 +83,18 @@ def _read(folder: Path | None, name: str) -> Any:
     return json.loads(file.read_text(encoding="utf-8")) if file is not None and file.is_file() else None
 
 
-def _tflite(lowered: Path | None) -> Path | None:
-    """The .tflite file of a payload that has one: its engine opens the first file."""
+def _first_file(lowered: Path | None) -> Path | None:
+    """The file of a payload that its engine opens first."""
     if lowered is None:
         return None
-    first = lowered / "payload" / json.loads((lowered / "lower.json").read_text(encoding="utf-8"))["files"][0]
-    return first if first.suffix == ".tflite" else None
+    files: list[str] = json.loads((lowered / "lower.json").read_text(encoding="utf-8"))["files"]
+    return lowered / "payload" / files[0]
 
 
-def _profile(artifact: Path, runs: int) -> dict[str, Any]:
+def _profile(artifact: Path, payload: Path | None, runs: int) -> dict[str, Any]:
     """In a worker: the artifact's steps on one thread; where there are none, the reason."""
     from edgec.contract import Contract
+    from edgec.graph_view.payload_names import tensors_of_layers
     from edgec.runners.timing import probe
     from edgec.runtime.bundle import Bundle
     from edgec.runtime.engines import no_profile, open_for_profile
@@ -103,9 +108,17 @@ def _profile(artifact: Path, runs: int) -> dict[str, Any]:
     for _ in range(5):
         engine.run(feeds)
     steps = engine.profile(feeds, runs)
+    layers = tensors_of_layers(payload) if payload is not None and payload.suffix == ".xml" else {}
     if steps is None:
         return {"profile": None, "engine": needed["name"], "note": "its engine tells no times of steps"}
-    return {"profile": [step._asdict() for step in steps], "engine": f"{needed['name']}, 1 thread", "note": ""}
+    profile = [_named_as_in_the_model(step._asdict(), layers) for step in steps]
+    return {"profile": profile, "engine": f"{needed['name']}, 1 thread", "note": ""}
+
+
+def _named_as_in_the_model(step: dict[str, Any], layers: Mapping[str, str]) -> dict[str, Any]:
+    """A step of OpenVINO, which names it after the layer that it makes, with /ADDITION where it was fused."""
+    name = step["name"]
+    return {**step, "name": layers.get(name) or layers.get(name.split("/")[0]) or name}
 
 
 def _write(
