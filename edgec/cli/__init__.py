@@ -20,6 +20,7 @@ VERBS = {
     "diagnose": "Find out why a quantized model is wrong, layer by layer.",
     "bench": "Measure artifacts, beside each other and the original model.",
     "compare": "Show artifacts side by side, and which are on the Pareto front.",
+    "report": "Show many builds on one page, or one in another form.",
     "targets": "List the devices that edgec can build for.",
     "recipes": "List the preprocessing recipes.",
     "doctor": "Show what is installed, and what is missing for what.",

@@ -9,14 +9,15 @@ from edgec.report import backends, evidence, formats, payload, remarks, story
 from edgec.report.inputs import ReportInputs
 from edgec.version import __version__
 
+_MOST_NODES = 10
 _SPECIAL = re.compile(r"([\\`*_{}\[\]<>#|~!])")
 
 
 def render_markdown(inputs: ReportInputs) -> str:
     """The report as Markdown. Names from the model can't break out of their place."""
     headline = story.headline(inputs)
-    lines = [f"# {_text(headline.word)}: {_text(headline.text)}", ""]
-    lines += [_text(sentence) + "  " for sentence in headline.lead]
+    lines = [f"# {escaped(headline.word)}: {escaped(headline.text)}", ""]
+    lines += [escaped(sentence) + "  " for sentence in headline.lead]
     if (failure := story.failure(inputs)) is not None:
         lines += ["", "## Why there is no artifact", *_items(failure.why)]
         attempt = (f"Leave {failure.attempt_words} in float: {failure.attempt}",) if failure.attempt else ()
@@ -26,34 +27,43 @@ def render_markdown(inputs: ReportInputs) -> str:
         lines += ["", "## Worth knowing", *_items(warnings)]
     lines += _figures(inputs)
     if rows := backends.tried(inputs):
-        table = _table(backends.TITLES, [backends.cells(row) for row in rows])
-        lines += ["", "## Which backend", "", _text(backends.why(inputs)), "", *table]
+        tried = table(backends.TITLES, [backends.cells(row) for row in rows])
+        lines += ["", "## What was tried", "", escaped(backends.why(inputs)), "", *tried]
     if outputs := evidence.output_rows(inputs):
         cells = [
-            (row.name, row.kind, f"proves nothing: {row.degenerate}", "", "", "", "")
+            (row.name, f"proves nothing: {row.degenerate}", "", "", "")
             if row.degenerate
             else (
-                *(row.name, row.kind, row.quantization, _with(row.lowering, row.lowering_detail)),
-                *(_with(row.total, row.total_detail), row.decisions, row.channels),
+                *(row.name, row.quantization, _with(row.lowering, row.lowering_detail)),
+                *(_with(row.total, row.total_detail), row.decisions),
             )
             for row in outputs
         ]
-        titles = ("Output", "Judged as", "Quantization", "Lowering adds", "Artifact", "Decisions", "Weak channels")
-        lines += ["", "## Outputs", "", story.outputs_note(inputs), "", *_table(titles, cells)]
+        titles = ("Output", "Quantization", "Lowering adds", "Artifact", "Decisions")
+        lines += ["", "## Outputs", "", escaped(story.outputs_note(inputs)), "", *table(titles, cells)]
     if layers := evidence.worst_layers(inputs):
         losses = [(layer["node"], layer["op"], layer["level"], layer["cause"] or "–") for layer in layers]
-        lines += ["", "## The weakest layers", "", *_table(("Node", "Op", "SQNR", "Likely cause"), losses)]
-    if nodes := evidence.float_nodes(inputs):
-        reasons = [(node["name"], node["op"], node["reason"]) for node in nodes]
-        lines += ["", f"## {story.float_note(inputs)}", "", *_table(("Node", "Op", "Why"), reasons)]
-    lines += _accelerator(inputs)
-    lines += ["", "## Build", "", *_table(("", ""), [*story.asked(inputs), *evidence.provenance(inputs)])]
-    lines += ["", f"Written by edgec {__version__}."]
+        lines += ["", "## The weakest layers", "", *table(("Node", "Op", "SQNR", "Likely cause"), losses)]
+    more = _float_nodes(inputs) + _accelerator(inputs)
+    more += ["", "### Build", "", *table(("", ""), [*story.asked(inputs), *evidence.provenance(inputs)])]
+    lines += ["", "<details><summary>More of this build</summary>", *more, "", "</details>"]
+    lines += ["", f"Written by edgec {__version__}; all figures are in the HTML report."]
     return "\n".join(lines) + "\n"
+
+
+def _float_nodes(inputs: ReportInputs) -> list[str]:
+    nodes = evidence.float_nodes(inputs)
+    if not nodes:
+        return []
+    reasons = [(node["name"], node["op"], node["reason"]) for node in nodes[:_MOST_NODES]]
+    lines = ["", f"### {story.float_note(inputs)}", "", *table(("Node", "Op", "Why"), reasons)]
+    return [*lines, "", f"and {len(nodes) - _MOST_NODES} more."] if nodes[_MOST_NODES:] else lines
 
 
 def _figures(inputs: ReportInputs) -> list[str]:
     rows: list[tuple[str, ...]] = []
+    if (agreement := evidence.agreement(inputs)) is not None:
+        rows.append(("Agreement", "–", agreement.big))
     if artifact := inputs.build.get("artifact"):
         rows.append(("Size", formats.size(story.original_bytes(inputs)), formats.size(artifact["bytes"])))
     latency = inputs.latency
@@ -62,7 +72,7 @@ def _figures(inputs: ReportInputs) -> list[str]:
         rows.append(("Median latency", formats.milliseconds(before), formats.milliseconds(after)))
     elif reason := story.not_measured(inputs):
         rows.append(("Median latency", "not measured", f"not measured: {reason}"))
-    return ["", *_table(("", "Original", "Artifact"), rows)] if rows else []
+    return ["", *table(("", "Original", "Artifact"), rows)] if rows else []
 
 
 def _accelerator(inputs: ReportInputs) -> list[str]:
@@ -72,12 +82,12 @@ def _accelerator(inputs: ReportInputs) -> list[str]:
     rows = [(row.operator, str(row.count), row.status, "; ".join(row.reasons)) for row in mapping.rows]
     lines = [
         "",
-        f"## On the Edge TPU: {_text(mapping.label)}",
+        f"### On the Edge TPU: {escaped(mapping.label)}",
         "",
-        *(_text(sentence) + "  " for sentence in mapping.lead),
+        *(escaped(sentence) + "  " for sentence in mapping.lead),
     ]
-    lines += ["", *_table(("Operator", "Count", "Status", "Why"), rows)]
-    return [*lines, "", "### What would map more", *_items(mapping.remedies)] if mapping.remedies else lines
+    lines += ["", *table(("Operator", "Count", "Status", "Why"), rows)]
+    return [*lines, "", "#### What would map more", *_items(mapping.remedies)] if mapping.remedies else lines
 
 
 def _with(text: str, detail: str) -> str:
@@ -85,14 +95,14 @@ def _with(text: str, detail: str) -> str:
 
 
 def _items(texts: Sequence[str]) -> list[str]:
-    return ["", *(f"- {_text(text)}" for text in texts)]
+    return ["", *(f"- {escaped(text)}" for text in texts)]
 
 
-def _table(titles: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
-    lines = [titles, ["---"] * len(titles), *([_text(cell) for cell in row] for row in rows)]
+def table(titles: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
+    lines = [titles, ["---"] * len(titles), *([escaped(cell) for cell in row] for row in rows)]
     return ["| " + " | ".join(line) + " |" for line in lines]
 
 
-def _text(text: str) -> str:
+def escaped(text: str) -> str:
     """Text that Markdown takes literally, on one line."""
     return _SPECIAL.sub(r"\\\1", " ".join(formats.clean(text).split()))

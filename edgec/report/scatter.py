@@ -15,7 +15,7 @@ _PLOT = 220  # px
 
 @dataclass(frozen=True)
 class Mark:
-    """label: in words, to hover over. x, y: at least 0. style: a class for its colour. text: written beside it, or ""."""
+    """label: in words, to hover over. x, y: at least 0. style: a class for its colour. text: what stands beside it."""
 
     label: str
     x: float

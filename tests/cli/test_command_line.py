@@ -22,7 +22,19 @@ def cpu_seconds(*arguments):
 
 
 @pytest.mark.parametrize(
-    "verb", [(), ("build",), ("diagnose",), ("targets",), ("recipes",), ("doctor",), ("cache",), ("emulator",), ("completion",)]
+    "verb",
+    [
+        (),
+        ("build",),
+        ("diagnose",),
+        ("report",),
+        ("targets",),
+        ("recipes",),
+        ("doctor",),
+        ("cache",),
+        ("emulator",),
+        ("completion",),
+    ],
 )
 def test_every_command_explains_itself(verb):
     result = edgec(*verb, "--help")

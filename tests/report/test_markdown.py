@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
-from dataclasses import replace
+from dataclasses import fields, replace
 
 import pytest
 
-from edgec.report import render_json, render_markdown
+from edgec.errors import UsageError
+from edgec.report import render_html, render_json, render_markdown
+from edgec.report.documents import read_report, rendering
 from tests.report.examples import ALL, good, refused
 
 
@@ -47,13 +49,53 @@ def test_a_hostile_name_breaks_neither_table_nor_line():
 
 
 @pytest.mark.parametrize("example", ALL.values(), ids=ALL)
-def test_json_holds_every_document(example):
+def test_json_holds_every_document_and_gives_the_same_report_again(example, tmp_path):
     inputs = example()
-    document = json.loads(render_json(inputs))
+    text = render_json(inputs)
+    document = json.loads(text)
     assert document["schema"] == 1
+    assert {item.name for item in fields(inputs)} <= document.keys()
     assert document["build"] == json.loads(json.dumps(inputs.build))
     assert document["parity"] == json.loads(json.dumps(inputs.parity))
-    assert "contact_sheet" not in document
+    place = tmp_path / "x.report.json"
+    place.write_text(text)
+    again = read_report(place)
+    assert render_html(again) == render_html(inputs)
+    assert render_markdown(again) == render_markdown(inputs)
+
+
+@pytest.mark.parametrize(
+    ("text", "why"),
+    [
+        ("{", "not JSON"),
+        ("[]", "lacks one of"),
+        ('{"model": {}, "build": {}}', "lacks one of"),
+        ('{"model": {}, "build": {}, "target": {}, "schema": 99}', "schema is 99"),
+        ('{"model": {}, "build": {}, "target": {}, "schema": 1, "contact_sheet": "?"}', "base64"),
+    ],
+)
+def test_what_is_no_report_is_an_error_that_says_so(text, why, tmp_path):
+    place = tmp_path / "x.report.json"
+    place.write_text(text)
+    with pytest.raises(UsageError) as raised:
+        read_report(place)
+    assert why in raised.value.why
+    assert str(place) in raised.value.what
+
+
+def test_a_report_that_lacks_something_inside_is_an_error_too(tmp_path):
+    with pytest.raises(UsageError, match="not the report of a build"), rendering(tmp_path / "x.report.json"):
+        render_html(replace(good(), build={"status": "ok"}))
+
+
+def test_markdown_fits_a_comment_and_folds_what_few_read():
+    nodes = [{"name": f"n{i}", "op": "Add", "reason": "kept in float on request"} for i in range(300)]
+    inputs = good()
+    text = render_markdown(replace(inputs, quantize={**inputs.quantize, "float_nodes": nodes}))
+    assert len(text) < 65_536  # of GitHub's comments
+    assert "and 290 more" in text
+    shown = text[: text.index("<details>")]
+    assert len(shown.splitlines()) < 50
 
 
 def test_what_the_file_itself_takes_is_said_in_words():
