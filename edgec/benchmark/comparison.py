@@ -265,16 +265,28 @@ def _document(each: Measured, protocol: Protocol) -> dict[str, Any]:
 
 
 def _ratio(each: Measured, reference: Measured, busy: bool) -> dict[str, Any]:
-    """The ratio of medians, below 1 where the subject is faster than the reference."""
-    ours, theirs = ([turn.milliseconds for turn in side.turns] for side in (each, reference))
-    interval = ratio_interval(ours, theirs)
+    """The ratio of medians, below 1 where the subject is faster than the reference, and that of processor time, which a
+    busy machine hardly changes: "cpu", of the medians over turns of a query's processor time."""
+    sides = (each.turns, reference.turns)
+    walls = [[turn.milliseconds for turn in turns] for turns in sides]
+    cpus = [[np.array([turn.cpu_milliseconds / len(turn.milliseconds)]) for turn in turns] for turns in sides]
+    wall = _interval(*walls)
+    interval = None if wall["low"] is None else (wall["low"], wall["high"])
     return {
         "to": reference.subject.label,
-        "of_medians": round(float(np.median(np.concatenate(ours)) / np.median(np.concatenate(theirs))), 4),
-        "low": interval[0] if interval else None,
-        "high": interval[1] if interval else None,
+        **wall,
         "confidence": CONFIDENCE,
         "verdict": verdict(interval, busy),
+        "cpu": _interval(*cpus),
+    }
+
+
+def _interval(ours: Sequence[np.ndarray], theirs: Sequence[np.ndarray]) -> dict[str, Any]:
+    found = ratio_interval(ours, theirs)
+    return {
+        "of_medians": round(float(np.median(np.concatenate(ours)) / np.median(np.concatenate(theirs))), 4),
+        "low": found[0] if found else None,
+        "high": found[1] if found else None,
     }
 
 

@@ -63,7 +63,12 @@ def ratio_text(document: Mapping[str, Any], names: Sequence[str], documents: Seq
         case "alike":
             return f"{interval}: as fast, as far as 5 % go"
         case _:
-            return f"{interval}: the machine was too noisy to tell which is faster; measure longer, or when it is idle"
+            cpu = ratio["cpu"]
+            spent = f"{cpu['of_medians']:.3f} of its processor time ({cpu['low']:.3f} to {cpu['high']:.3f})"
+            return (
+                f"{interval}: the machine was too noisy to tell which is faster; measure longer, or when it is idle. It "
+                f"took {spent}"
+            )
 
 
 def _alone(document: Mapping[str, Any]) -> list[str]:

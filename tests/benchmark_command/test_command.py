@@ -55,7 +55,8 @@ def document(**changes):
 
 
 def ratio(verdict, low=0.4, high=0.5, of_medians=0.45):
-    return {"to": "dist/b.onnx", "of_medians": of_medians, "low": low, "high": high, "verdict": verdict}
+    cpu = {"of_medians": 0.7, "low": 0.6, "high": 0.8}
+    return {"to": "dist/b.onnx", "of_medians": of_medians, "low": low, "high": high, "verdict": verdict, "cpu": cpu}
 
 
 def text(*documents, **options):
@@ -184,6 +185,7 @@ def test_lines_fit_into_eighty_columns(monkeypatch):
         (ratio("slower", 1.2, 1.4, 1.3), ": slower"),
         (ratio("alike", 0.98, 1.02, 1.0), ": as fast, as far as 5 % go"),
         (ratio("unclear", 0.8, 1.3, 1.0), ": the machine was too noisy to tell which is faster"),
+        (ratio("unclear", 0.8, 1.3, 1.0), "It took 0.700 of its processor time (0.600 to 0.800)"),
         (ratio("unclear", None, None), "of too few turns to say more"),
     ],
 )

@@ -57,6 +57,7 @@ def test_the_ratio_is_to_the_baseline_and_has_an_interval(beside):
     ratio = ours["ratio"]
     assert ratio["to"] == baseline["path"]
     assert ratio["low"] <= ratio["of_medians"] <= ratio["high"]
+    assert ratio["cpu"]["low"] <= ratio["cpu"]["of_medians"] <= ratio["cpu"]["high"]
     assert ratio["of_medians"] == pytest.approx(ours["latency_ms"]["p50"] / baseline["latency_ms"]["p50"], rel=0.02)
 
 
