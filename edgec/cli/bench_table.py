@@ -66,8 +66,8 @@ def ratio_text(document: Mapping[str, Any], names: Sequence[str], documents: Seq
             cpu = ratio["cpu"]
             spent = f"{cpu['of_medians']:.3f} of its processor time ({cpu['low']:.3f} to {cpu['high']:.3f})"
             return (
-                f"{interval}: the machine was too noisy to tell which is faster; measure longer, or when it is idle. It "
-                f"took {spent}"
+                f"{interval}: the machine was too noisy to tell which is faster; measure longer, or when it is idle. "
+                f"It took {spent}"
             )
 
 
