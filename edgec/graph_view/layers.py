@@ -178,7 +178,7 @@ def _diagnosis(found: Mapping[str, Known], diagnosis: Document | None) -> None:
         if entry["clipped_share"]:
             known.texts["clipped"] = f"{entry['clipped_share']:.3%} of the values"
         if (cause := entry["cause"]) is not None:
-            known.texts["cause"] = str(cause["text"])
+            known.texts["cause"] = f"{cause['title']}: {cause['sentence']}"
             known.texts["helps"] = str(cause["remedy"])
 
 

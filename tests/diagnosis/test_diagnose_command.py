@@ -55,9 +55,15 @@ def flags(data):
 
 def test_the_table_says_where_and_why_and_what_helps(faulty, tmp_path):
     model, data = faulty
-    done = run("diagnose", model, *flags(data), "-o", tmp_path / "out", "-q")
+    done = run("diagnose", model, *flags(data), "-o", tmp_path / "out", "-q", "--graph")
     assert done.returncode == 0, done.stderr
     assert "outlier channel at middle" in done.stdout
+    graph = tmp_path / "out" / "DIAGNOSIS.graph"
+    assert str(graph) in done.stdout
+    assert {"model.onnx", "error.json", "accumulated.json", "isolated.json"} <= {file.name for file in graph.iterdir()}
+    nodes = onnx.load(graph / "model.onnx", load_external_data=False).graph.node
+    (middle,) = (node for node in nodes if node.name == "middle")
+    assert any(entry.key == "edgec: cause" and "outlier" in entry.value for entry in middle.metadata_props)
     assert "--force rescale" in done.stdout
     assert "fails the gate; the loss is in quantization" in done.stdout
     (line,) = [line for line in done.stdout.splitlines() if line.strip().startswith("try it")]
