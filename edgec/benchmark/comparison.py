@@ -277,6 +277,7 @@ def _ratio(each: Measured, reference: Measured, busy: bool) -> dict[str, Any]:
         **wall,
         "confidence": CONFIDENCE,
         "verdict": verdict(interval, busy),
+        "busy": busy,
         "cpu": _interval(*cpus),
     }
 

@@ -55,20 +55,19 @@ def ratio_text(document: Mapping[str, Any], names: Sequence[str], documents: Seq
     interval = (
         f"{ratio['of_medians']:.3f} of the time of {to} (95 % confidence: {ratio['low']:.3f} to {ratio['high']:.3f})"
     )
-    match ratio["verdict"]:
-        case "faster":
-            return f"{interval}: faster, {1 / ratio['of_medians']:.2f} times as fast"
-        case "slower":
-            return f"{interval}: slower"
-        case "alike":
-            return f"{interval}: as fast, as far as 5 % go"
+    cpu = ratio["cpu"]
+    spent = f"It took {cpu['of_medians']:.3f} of its processor time ({cpu['low']:.3f} to {cpu['high']:.3f})."
+    match ratio["verdict"], ratio["busy"]:
+        case "faster" | "slower" as which, True:
+            return f"{interval}: {which}; by how much, a busy machine does not tell. {spent}"
+        case "faster", False:
+            return f"{interval}: faster, {1 / ratio['of_medians']:.2f} times as fast."
+        case "slower", False:
+            return f"{interval}: slower."
+        case "alike", _:
+            return f"{interval}: as fast, as far as 5 % go."
         case _:
-            cpu = ratio["cpu"]
-            spent = f"{cpu['of_medians']:.3f} of its processor time ({cpu['low']:.3f} to {cpu['high']:.3f})"
-            return (
-                f"{interval}: the machine was too noisy to tell which is faster; measure longer, or when it is idle. "
-                f"It took {spent}"
-            )
+            return f"{interval}: too noisy to tell which is faster; measure longer, or on an idle machine. {spent}"
 
 
 def _alone(document: Mapping[str, Any]) -> list[str]:

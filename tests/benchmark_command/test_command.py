@@ -54,9 +54,10 @@ def document(**changes):
     return {**whole, **changes}
 
 
-def ratio(verdict, low=0.4, high=0.5, of_medians=0.45):
+def ratio(verdict, low=0.4, high=0.5, of_medians=0.45, busy=False):
     cpu = {"of_medians": 0.7, "low": 0.6, "high": 0.8}
-    return {"to": "dist/b.onnx", "of_medians": of_medians, "low": low, "high": high, "verdict": verdict, "cpu": cpu}
+    wall = {"of_medians": of_medians, "low": low, "high": high}
+    return {"to": "dist/b.onnx", **wall, "verdict": verdict, "busy": busy, "cpu": cpu}
 
 
 def text(*documents, **options):
@@ -184,8 +185,10 @@ def test_lines_fit_into_eighty_columns(monkeypatch):
         (ratio("faster"), "0.450 of the time of b.onnx (95 % confidence: 0.400 to 0.500): faster, 2.22 times as fast"),
         (ratio("slower", 1.2, 1.4, 1.3), ": slower"),
         (ratio("alike", 0.98, 1.02, 1.0), ": as fast, as far as 5 % go"),
-        (ratio("unclear", 0.8, 1.3, 1.0), ": the machine was too noisy to tell which is faster"),
+        (ratio("unclear", 0.8, 1.3, 1.0), ": too noisy to tell which is faster"),
         (ratio("unclear", 0.8, 1.3, 1.0), "It took 0.700 of its processor time (0.600 to 0.800)"),
+        (ratio("faster", busy=True), ": faster; by how much, a busy machine does not tell. It took 0.700 of its"),
+        (ratio("slower", 1.5, 2.5, 2.0, busy=True), ": slower; by how much, a busy machine does not tell."),
         (ratio("unclear", None, None), "of too few turns to say more"),
     ],
 )
