@@ -1,0 +1,80 @@
+"""`edgec compare` on real artifacts, and on what is none."""
+
+import json
+import shutil
+
+import pytest
+from click.testing import CliRunner
+
+from edgec.cli.compare import command
+from edgec.errors import ArtifactError, UsageError
+
+
+@pytest.fixture
+def folder(built_digits, tmp_path):
+    """Two builds of one model: the second's report is of another build."""
+    made = built_digits.store.parent / "dist"
+    for name in ("first", "second"):
+        shutil.copytree(made, tmp_path / name)
+    report = tmp_path / "second" / "digits_cnn-host.report.json"
+    document = json.loads(report.read_text())
+    document["build"]["artifact"]["sha256"] = "0" * 64
+    report.write_text(json.dumps(document))
+    return tmp_path
+
+
+def run(*arguments):
+    return CliRunner().invoke(command, list(map(str, arguments)), catch_exceptions=True)
+
+
+def test_what_builds_recorded_is_shown_and_what_is_of_another_build_is_not_believed(folder):
+    done = run(folder, "--json")
+    assert done.exit_code == 0, done.output
+    document = json.loads(done.stdout)
+    first, second = document["rows"]
+    assert first["latency_ms"]["p50"] > 0 and first["latency_from"] == "build" and first["machine"]
+    assert second["latency_ms"] is None
+    assert first["sqnr_db"] == second["sqnr_db"] > 20
+    notes = " ".join(document["notes"])
+    assert "is the report of another build" in notes
+    assert "the same, byte for byte" in notes
+    assert "[cost]" in notes
+
+
+def test_the_table_and_its_other_forms(folder):
+    shown = run(folder).stdout
+    assert "first/digits_cnn-host" in shown and "Pareto front" in shown and "SQNR" in shown
+    assert run(folder, "--markdown").stdout.startswith("| |")
+    assert run(folder, "--csv").stdout.startswith("path,target,")
+
+
+def test_times_are_taken_anew_in_turns(folder):
+    done = run(folder, "--measure", "--duration", "0.2", "--json")
+    assert done.exit_code == 0, done.output
+    rows = json.loads(done.stdout)["rows"]
+    assert all(row["latency_from"] == "measured" and row["peak_bytes"] > 0 for row in rows)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "kind", "told"),
+    [
+        (["first/digits_cnn-host.edgec"], UsageError, "only one"),
+        (["first", "first/digits_cnn-host.edgec"], UsageError, "twice"),
+        (["first", "link.edgec"], UsageError, "the same file"),
+        (["first", "gone.edgec"], UsageError, "There is no"),
+        (["first", "empty"], UsageError, "no artifact in"),
+        (["first", "cut.edgec"], ArtifactError, "cut.edgec"),
+        (["first", "second", "--duration", "3"], UsageError, "--measure"),
+        (["first", "second", "--csv", "--markdown"], UsageError, "one form"),
+        (["first", "second", "--target", "gone.toml"], UsageError, "gone.toml"),
+    ],
+)
+def test_nonsense_is_refused(folder, monkeypatch, arguments, kind, told):
+    monkeypatch.chdir(folder)
+    whole = folder / "first" / "digits_cnn-host.edgec"
+    (folder / "link.edgec").symlink_to(whole)
+    (folder / "cut.edgec").write_bytes(whole.read_bytes()[:-100])
+    (folder / "empty").mkdir()
+    error = run(*arguments).exception
+    assert isinstance(error, kind)
+    assert told in str(error)
