@@ -21,7 +21,7 @@ from rich.table import Table
 
 import edgec
 from edgec.cli.progress import listening
-from edgec.cli.summary import size
+from edgec.cli.sizes import size
 from edgec.emulator.making import make
 from edgec.errors import ToolMissing
 from edgec.result import TargetBuild
