@@ -69,6 +69,7 @@ def test_the_table_says_where_and_why_and_what_helps(faulty, tmp_path):
     (line,) = [line for line in done.stdout.splitlines() if line.strip().startswith("try it")]
     assert {path.name for path in (tmp_path / "out").iterdir()} == {
         *("DIAGNOSIS.html", "DIAGNOSIS.json", "model-smallest.onnx", "model-smallest-inputs.npz", "model-smallest.py"),
+        "DIAGNOSIS.graph",
     }
     typed = line.split("try it")[1].replace("python3", sys.executable)
     shown = subprocess.run(["sh", "-c", typed], capture_output=True, text=True, timeout=60)
