@@ -56,8 +56,8 @@ def scatter(marks: Sequence[Mark], x_unit: str, y_unit: str, alternative: str) -
                     x, y + 22 if y < 30 else y - 12, 0, "start" if x < 30 else "end" if x > 70 else "middle", mark.text
                 )
             )
-    parts.append(Markup('<text class="tick" x="100%" y="{}" text-anchor="end">{}</text>').format(_PLOT + 16, x_unit))
-    return svg(parts, _PLOT + 24, alternative)
+    parts.append(Markup('<text class="tick" x="50%" y="{}" text-anchor="middle">{}</text>').format(_PLOT + 34, x_unit))
+    return svg(parts, _PLOT + 40, alternative)
 
 
 def ticks(top: float) -> list[float]:
