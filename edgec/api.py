@@ -36,6 +36,7 @@ def build(
     max_latency: str | float | None = None,
     max_size: str | int | None = None,
     tune_seconds: float | None = None,
+    tune_on: str | None = None,
     tuning: str | Path | None = None,
     max_samples: int | None = None,
     keep_float: Sequence[str] = (),
@@ -72,7 +73,8 @@ def build(
         of threads, and keep the best and the Pareto front (docs/search.md).
     optimize: what the one that is kept is the best in; max_latency ("20ms", or milliseconds) and max_size ("5MB", or
         bytes): what it has to keep to, or LimitNotMet is raised.
-    tune_seconds: as --tune, seconds to search tiles of kernels for; tuning: a database of tiles (docs/tvm.md).
+    tune_seconds: as --tune, seconds to search tiles of kernels for; tune_on: the board to search on; tuning: a database
+        of tiles (docs/tvm.md).
     gate: limits of the parity gate that replace the defaults, by name (docs/parity.md).
     force, forbid, search_seconds, max_float_macs, min_int8_macs: what the search for accuracy must, must not, and may
         do (docs/accuracy.md).
@@ -108,6 +110,7 @@ def build(
         max_latency=max_latency,
         max_size=max_size,
         tune_seconds=tune_seconds,
+        tune_on=tune_on,
         tuning=tuning,
         simplify=simplify,
         emulate=emulate,

@@ -121,6 +121,7 @@ def _variants(spec: BuildSpec, precision: Precision, backend: str) -> list[Build
             max_float_macs=MAX_FLOAT_MACS,
             min_int8_macs=0.0,
             tune_seconds=None,
+            tune_on=None,
             tuning=None,
             interface="auto" if spec.interface in ("int8", "uint8") else spec.interface,
         )
@@ -130,7 +131,7 @@ def _variants(spec: BuildSpec, precision: Precision, backend: str) -> list[Build
     offered = [family for family in families if of_family(load_backend(backend).profiles, family)]
     found = []
     for family in offered or [spec.profile]:
-        found.append(replace(named, profile=family, tune_seconds=None, tuning=None))
+        found.append(replace(named, profile=family, tune_seconds=None, tune_on=None, tuning=None))
         if is_tuned(spec) and load_backend(backend).searches_tiles:
             found.append(replace(named, profile=family))
     return found
@@ -226,7 +227,7 @@ def require_able(spec: BuildSpec, target: Target) -> None:
     if spec.c_object:
         require_c_object(name)
     if spec.tune_seconds is not None or spec.tuning is not None:
-        require_tile_search(name, target, measured=spec.tune_seconds is not None)
+        require_tile_search(name, target, measured=spec.tune_seconds is not None, board=spec.tune_on)
         known_tiles(spec, target)
 
 

@@ -49,7 +49,15 @@ from edgec.candidates import Candidate, keep
 from edgec.contract import Contract
 from edgec.cost import figures_of
 from edgec.digest import digest_of
-from edgec.errors import CalibrationDataError, EdgecError, ParityGateError, ToolMissing, UsageError, as_edgec_errors
+from edgec.errors import (
+    CalibrationDataError,
+    DeviceError,
+    EdgecError,
+    ParityGateError,
+    ToolMissing,
+    UsageError,
+    as_edgec_errors,
+)
 from edgec.events import Listener, ignore
 from edgec.graph_files import SUFFIX as GRAPH
 from edgec.graph_files import graph_of, publish_graph
@@ -62,6 +70,7 @@ from edgec.pruning import reason_among, reason_before
 from edgec.recipes import CalibrationRecipe, load_recipe
 from edgec.refusal import refusal
 from edgec.result import ArtifactFile, BuildResult, CalibrationFacts, ModelFacts, StageRecord, TargetBuild
+from edgec.runners import ssh
 from edgec.runners.execution import Execution
 from edgec.samples import SampleSource
 from edgec.spec import BuildSpec, is_random
@@ -443,12 +452,29 @@ class TargetPath:
         if not searching and spec.tuning is None:
             return
         place, text = tuning_place(spec, self.target), known_tiles(spec, self.target).text()
-        self.tuned = self.runner.run(
-            tune.STAGE,
-            {"model": model, "known": (digest_of(text), text)},
-            tune.TuneParams(self.target, file, cpu_name(), spec.tune_seconds),
-            detail=f"{spec.tune_seconds:g} s" if searching else str(place),
-        )
+        there = None if spec.tune_on is None else ssh.facts_of(spec.tune_on).processors_of(self.target)
+        cpu, numbers = there or (cpu_name(), ())
+        params = tune.TuneParams(self.target, file, cpu, spec.tune_seconds, spec.tune_on, numbers)
+        try:
+            self.tuned = self.runner.run(
+                tune.STAGE,
+                {"model": model, "known": (digest_of(text), text)},
+                params,
+                detail=f"{spec.tune_seconds:g} s{f' on {spec.tune_on}' if spec.tune_on else ''}"
+                if searching
+                else str(place),
+            )
+        except DeviceError as error:  # the board is lost, and neither what was found on it nor the build
+            if spec.tune_on is None:
+                raise
+            text = error.details.get(tune.FOUND, text)
+            self.runner.note(
+                tune.STAGE.name,
+                f"{error.what}. {error.why} What was measured before is kept and used; repeat the command to go on.",
+            )
+            self.tuned = self.runner.run(
+                tune.STAGE, {"model": model, "known": (digest_of(text), text)}, replace(params, seconds=None)
+            )
         if searching and self.tuned.digest != NOT_MADE and not self.runner.foresee:
             found = (self.tuned.path / "tuning.json").read_text(encoding="utf-8")
             database.update(place, database.Database.parse(found, str(place)))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 
 _ARM = 0x41
-_CORES = {
+_PARTS = {
     0xC05: "cortex-a5",
     0xC07: "cortex-a7",
     0xC08: "cortex-a8",
@@ -31,6 +31,8 @@ _CORES = {
 }
 """LLVM's names of ARM's cores by their part numbers, from the MIDR_EL1 of each core's reference manual."""
 
+CORES = frozenset(_PARTS.values())
+
 
 def names(cpuinfo: str, machine: str) -> tuple[str, ...]:
     """What each processor calls itself, with its maker's numbers: ARM's have no names, and virtual machines show some
@@ -51,7 +53,7 @@ def _name(block: str, machine: str) -> str:
     return ", ".join([said.get("model name", machine), *numbers])
 
 
-def core(name: str) -> str:
+def core_of(name: str) -> str:
     """LLVM's name of the core that a processor called so has; "" for one that is not an ARM core of this list."""
     found = re.search(r"CPU implementer (0x[0-9a-f]+), CPU part (0x[0-9a-f]+)", name)
-    return _CORES.get(int(found[2], 16), "") if found and int(found[1], 16) == _ARM else ""
+    return _PARTS.get(int(found[2], 16), "") if found and int(found[1], 16) == _ARM else ""

@@ -69,6 +69,7 @@ def _read_build(table: Table, folder: Path, output: Path) -> BuildSpec:
         max_latency=read_milliseconds(max_latency) if max_latency else None,
         max_size=read_bytes(max_size) if max_size else None,
         tune_seconds=_optional_number(table, "tune_seconds"),
+        tune_on=table.get("tune_on", str, "") or None,
         tuning=_path(table, folder, "tuning"),
         keep_float=table.list_of("keep_float", str, ()),
         force=table.list_of("force", str, ()),

@@ -49,6 +49,7 @@ class BuildSpec:
         place quantization; empty: no search, and one artifact of `precision`.
     optimize: what the artifact that is kept of several is the best in.
     max_latency: of the artifact's median latency, in milliseconds; max_size: of the artifact, in bytes.
+    tune_on: the host of the board to search on over ssh; None: this machine.
     tuning: a database of tiles, to be read; with tune_seconds also to be made or written on (None:
         OUTPUT/NAME-TARGET.tuning.json).
     gate: limits of the parity gate that replace the defaults, by name.
@@ -83,6 +84,7 @@ class BuildSpec:
     max_latency: float | None = None
     max_size: int | None = None
     tune_seconds: float | None = None
+    tune_on: str | None = None
     tuning: Path | None = None
     simplify: bool = True
     keep_float: tuple[str, ...] = ()
@@ -131,6 +133,12 @@ class BuildSpec:
                 f"--tune {self.tune_seconds:g} leaves no time",
                 "It is the time in seconds that the search for tiles may take, more than 0.",
                 "Give more, or leave it out.",
+            )
+        if self.tune_on is not None and self.tune_seconds is None:
+            raise UsageError(
+                f"--tune-on {self.tune_on} has no effect without --tune",
+                "It says where tiles are searched for, and nothing says for how long.",
+                "Add --tune SECONDS.",
             )
 
     def _check_metric(self) -> None:

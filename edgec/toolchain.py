@@ -107,6 +107,19 @@ class Toolchain:
         )
         files = (*map(str, objects), *(f"-l{name}" for name in libraries))
         self._run((*self._machine(target), *own, *files, "-o", str(out)), f"link {out.name}", target)
+        self._require_runnable(out, target)
+
+    def link_program(self, objects: Sequence[Path], out: Path, target: Target) -> None:
+        """Link object files to a program for `target` that needs its C library only.
+
+        Raises what `link` does.
+        """
+        own = ("-s", "-Wl,--build-id=none", *map(str, objects), "-lm")
+        self._run((*self._machine(target), *own, "-o", str(out)), f"link {out.name}", target)
+        self._require_runnable(out, target)
+
+    def _require_runnable(self, out: Path, target: Target) -> None:
+        """Raises DeviceError for what was linked and needs what the target does not have."""
         try:
             fit.require_runnable(out.name, read(out), target)
         except Unreadable as error:

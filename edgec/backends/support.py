@@ -8,11 +8,12 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Literal
 
+from edgec import processors
 from edgec.backends import load_backend
 from edgec.backends.base import Backend, Interface, OpVerdict, Precision
 from edgec.errors import ToolMissing, UnsupportedOp, UsageError
 from edgec.quantization.profiles import Profile, of_family
-from edgec.runners import native
+from edgec.runners import native, ssh
 from edgec.targets import Target
 
 _NAMED = 10  # nodes in a message; all of them are in the details
@@ -42,21 +43,39 @@ def require_precision(name: str, precision: Precision) -> None:
         )
 
 
-def require_tile_search(name: str, target: Target, *, measured: bool) -> None:
+def require_tile_search(name: str, target: Target, *, measured: bool, board: str | None = None) -> None:
     """UsageError when the backend called `name` has no tiles to search for, or, where they are to be measured, this
-    machine can't stand in for the target."""
+    machine, or the board at that host, can't stand in for the target; DeviceError for a board that can't be reached."""
     if not load_backend(name).searches_tiles:
         raise UsageError(
             f"The backend {name} has no tiles to search for",
             "Its payloads are read by an engine, which has kernels of its own.",
             "Leave --tune and --tuning out, or choose --backend tvm, where the target lists it.",
         )
+    if board is not None:
+        _require_board(board, target)
+        return
     here = native.suitability(target)
     if measured and not here.runs:
         raise UsageError(
             f"Tiles for {target.name} can be searched on a {target.name} only",
             f"They are chosen by the clock, and {here.reason}.",
-            "Run this build on such a machine; its database of tiles can then be used anywhere with --tuning FILE.",
+            "Name a board that ssh reaches with --tune-on [USER@]HOST; or build on such a machine, and use the file of "
+            "tiles that it writes with --tuning FILE anywhere.",
+        )
+
+
+def _require_board(host: str, target: Target) -> None:
+    facts = ssh.facts_of(host)
+    reason = facts.unfit(target)
+    cores = {processors.core_of(name) for name in facts.cores}
+    if not reason and target.cpu in processors.CORES and target.cpu not in cores:
+        reason = f"it has {' and '.join(sorted(filter(None, cores)) or facts.cores[:1])}, and the target {target.cpu}"
+    if reason:
+        raise UsageError(
+            f"Tiles for {target.name} can't be searched on {host}",
+            f"They are chosen by the clock, and {reason}.",
+            "Name a board of that kind, or the target that this one is (`edgec targets` lists them).",
         )
 
 

@@ -102,6 +102,7 @@ if TYPE_CHECKING:
     metavar="SECONDS",
     help="Search tiles of kernels on this machine for at most so long (backend tvm).",
 )
+@click.option("--tune-on", metavar="[USER@]HOST", help="Search on this board instead, over ssh (docs/devices.md).")
 @click.option(
     "--tuning",
     type=click.Path(path_type=Path),

@@ -142,7 +142,20 @@ class Facts:
         if self.architecture != target.arch:
             return f"it is {self.architecture}, and the target is {target.arch}"
         lacking = set(target.features) - self.features if self.features is not None else set()
-        return f"its CPU lacks {', '.join(sorted(lacking))}, which the target has" if lacking else ""
+        if lacking:
+            return f"its CPU lacks {', '.join(sorted(lacking))}, which the target has"
+        if self.glibc and target.min_glibc and _version(self.glibc) < _version(target.min_glibc):
+            return f"its C library is glibc {self.glibc}, and the target promises {target.min_glibc}"
+        return ""
+
+    def processors_of(self, target: Target) -> tuple[str, tuple[int, ...]]:
+        """What the processors are called that `target` means, and the numbers of those; no numbers where all are alike.
+
+        On a board with cores of several kinds they are those of the target's core, if it has any, else the first kind.
+        """
+        meant = [name for name in self.cores if processors.core_of(name) == target.cpu] or list(self.cores)
+        numbers = tuple(number for number, name in enumerate(self.cores) if name == meant[0])
+        return meant[0], numbers if len(set(self.cores)) > 1 else ()
 
 
 @dataclass(frozen=True)
@@ -583,6 +596,10 @@ def _full(host: str, folder: str, why: str) -> DeviceError:
         f"{folder.rpartition('/')[0]}: {why}",
         f"Free some space there (`ssh {host} df -h` shows where), or log in as a user who has some.",
     )
+
+
+def _version(text: str) -> tuple[int, ...]:
+    return tuple(map(int, text.split(".")))
 
 
 def _mib(count: int) -> str:

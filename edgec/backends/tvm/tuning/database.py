@@ -18,6 +18,7 @@ from typing import Any
 
 from edgec.errors import UsageError
 from edgec.output_folder import write_whole
+from edgec.processors import CORES, core_of
 
 FORMAT = 1
 BY_TIME = "time"
@@ -60,9 +61,14 @@ class Database:
         """With others, which count where both have a key."""
         return Database([*self.entries.values(), *later])
 
-    def of(self, isa: str, cpu: str) -> dict[str, Entry]:
-        """The entries for an instruction set, by kernel: those of this processor where it has one, else another's."""
+    def of(self, isa: str, cpu: str, core: str = "") -> dict[str, Entry]:
+        """The entries for an instruction set, by kernel: those of this processor where it has one, else another's.
+
+        core: LLVM's name of the core that the target names; what is known to come from another core is left out.
+        """
+        wanted = {"", core} if core in CORES else {*CORES, ""}
         fitting = [entry for _, entry in sorted(self.entries.items()) if entry.isa == isa]
+        fitting = [entry for entry in fitting if core_of(entry.cpu) in wanted]
         found = {entry.kernel: entry for entry in reversed(fitting)}
         return found | {entry.kernel: entry for entry in fitting if entry.cpu == cpu}
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -25,6 +25,11 @@ NOISE = 0.03
 
 _PATIENCE = 60.0
 """Seconds for all variants of one kernel, which take a few."""
+
+
+Timer = Callable[[Mapping[str, Any], float], Timed]
+"""What times variants: with the arguments of `timing.fastest`, and seconds for it. Raises WorkerCrashed and
+WorkerTimedOut."""
 
 
 @dataclass(frozen=True)
@@ -87,9 +92,13 @@ def search(
     deadline: float,
     journal: Path | None,
     progress: Callable[[int, int, str], None],
-) -> list[Entry]:
-    """Measure the kernels that this processor has no entry for, as far as time goes. deadline: of `time.monotonic`."""
-    kept, found = Journal(journal), []
+    timer: Timer | None = None,
+) -> Iterator[Entry]:
+    """Measure the kernels that this processor has no entry for, as far as time goes. deadline: of `time.monotonic`.
+
+    timer: where, if not here. Raises what it raises, other than WorkerCrashed and WorkerTimedOut.
+    """
+    kept = Journal(journal)
     of_rule = named(isa)
     for number, work in enumerate(works):
         shape = shape_of(work.kernel)
@@ -108,19 +117,20 @@ def search(
             "tiles": [list(tile_of(variant)) for variant in variants],
         }
         try:
-            answer, _ = kept.recall(question, partial(_ask, work, variants, isa, target, deadline))
+            answer, _ = kept.recall(question, partial(_ask, work, variants, isa, target, deadline, timer))
         except OutOfTime:
             break
         if answer["tile"] is not None:
             tile = answer["tile"][0], answer["tile"][1]
-            found.append(Entry(isa, cpu, BY_TIME, shape, tile, tile_of(work.kernel), answer["default"], answer["best"]))
+            yield Entry(isa, cpu, BY_TIME, shape, tile, tile_of(work.kernel), answer["default"], answer["best"])
     progress(len(works), len(works), "")
-    return found
 
 
-def _ask(work: Work, variants: Sequence[Dense], isa: str, target: Target, deadline: float) -> dict[str, Any]:
+def _ask(
+    work: Work, variants: Sequence[Dense], isa: str, target: Target, deadline: float, timer: Timer | None
+) -> dict[str, Any]:
     """The tile to take, and both figures, as plain data; no tile where nothing could be measured."""
-    timed = _timed(work, variants, isa, target, deadline)
+    timed = _timed(work, variants, isa, target, deadline, timer)
     if timed is None:
         return {"tile": None}
     variant, default, best = timed
@@ -130,7 +140,7 @@ def _ask(work: Work, variants: Sequence[Dense], isa: str, target: Target, deadli
 
 
 def _timed(
-    work: Work, variants: Sequence[Dense], isa: str, target: Target, deadline: float
+    work: Work, variants: Sequence[Dense], isa: str, target: Target, deadline: float, timer: Timer | None = None
 ) -> tuple[Dense, float, float] | None:
     """The fastest variant, and nanoseconds of the default and of it. None where none can be measured.
 
@@ -150,16 +160,22 @@ def _timed(
         "target": target,
     }
     try:
-        timed: Timed = worker.call(fastest, call, timeout=min(_PATIENCE, left))
+        timed = (timer or _here)(call, min(_PATIENCE, left))
     except (WorkerCrashed, WorkerTimedOut):
         if time.monotonic() >= deadline:
             raise OutOfTime from None
         if len(variants) == 1:
             return None
         middle = len(variants) // 2
-        halves = [_timed(work, part, isa, target, deadline) for part in (variants[:middle], variants[middle:])]
+        halves = [_timed(work, part, isa, target, deadline, timer) for part in (variants[:middle], variants[middle:])]
         return min((half for half in halves if half is not None), key=lambda half: half[2] / half[1], default=None)
     return variants[timed.best], timed.default_time, timed.best_time
+
+
+def _here(call: Mapping[str, Any], seconds: float) -> Timed:
+    """On this machine, in a worker."""
+    timed: Timed = worker.call(fastest, call, timeout=seconds)
+    return timed
 
 
 def described(kernel: Dense) -> str:

@@ -6,7 +6,7 @@ import ctypes
 import statistics
 import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -25,7 +25,7 @@ _FEW, _MANY = 9, 31
 _LEFT = 3
 """Variants that are measured again, so that the luckiest of many is not taken for the fastest."""
 
-_LONG = 40_000
+LONG = 40_000
 """Nanoseconds of calls that one reading of the clock takes at least."""
 
 _BETWEEN = 256 * 1024
@@ -66,22 +66,33 @@ def fastest(
         library = ctypes.CDLL(str(made.with_suffix(".so")))
     memory = _Memory(operands, arena)
     calls = {number: memory.caller(library[f"variant{number}"], kernel.units) for number, kernel in kernels.items()}
-    times = _in_turns(calls, _FEW)
-    left = sorted((number for number in calls if number), key=lambda number: times[number])[:_LEFT]
-    times = _in_turns({number: calls[number] for number in (0, *left)}, _MANY)
+    return chosen(
+        len(variants), lambda numbers, rounds: _in_turns({number: calls[number] for number in numbers}, rounds)
+    )
+
+
+def chosen(count: int, measure: Callable[[Sequence[int], int], Mapping[int, float]]) -> Timed:
+    """The fastest of `count` variants. measure: nanoseconds of the kernels of those numbers, in so many rounds; number
+    0 is the default's, the variants follow."""
+    times = measure(range(count + 1), _FEW)
+    left = sorted(range(1, count + 1), key=lambda number: times[number])[:_LEFT]
+    times = measure([0, *left], _MANY)
     best = min(left, key=lambda number: times[number])
     return Timed(best - 1, times[0], times[best])
+
+
+def copies_of(operands: Sequence[Operand]) -> int:
+    """How often constants are laid into memory."""
+    return min(16, -(-_BETWEEN // max(sum(len(operand.constants) for operand in operands), 1)))
 
 
 class _Memory:
     """An arena, and constants as often as it takes."""
 
     def __init__(self, operands: Sequence[Operand], arena: int) -> None:
-        size = sum(len(operand.constants) for operand in operands)
-        copies = min(16, -(-_BETWEEN // max(size, 1)))
         self._arena = _aligned(arena)
         self._arena.fill(1)
-        self._rows = [[self._address(operand) for operand in operands] for _ in range(copies)]
+        self._rows = [[self._address(operand) for operand in operands] for _ in range(copies_of(operands))]
 
     def _address(self, operand: Operand) -> int:
         if not operand.constants:
@@ -110,7 +121,7 @@ def _in_turns(calls: dict[int, Callable[[int, bool], int]], rounds: int) -> dict
     counts = {}
     for number, call in calls.items():
         call(2, False)
-        counts[number] = max(1, min(2000, _LONG // max(1, call(1, False))))
+        counts[number] = max(1, min(2000, LONG // max(1, call(1, False))))
     most = max(counts.values())
     seen: dict[int, list[float]] = {number: [] for number in calls}
     idle = []
