@@ -27,7 +27,7 @@ class Protocol:
     """What is done with the subjects.
 
     kind: "turns", in which they alternate; "soak", the same for long, watched for drift; "mlperf", each alone.
-    seconds: of each subject; for "mlperf", the least. queries: the least of "mlperf".
+    seconds: of each subject; for "soak", of all together; for "mlperf", the least. queries: the least of "mlperf".
     threads: of each; None means an artifact's own number, and the baseline has that of the first artifact.
     batch: inferences of a query, one after the other.
     """
@@ -156,14 +156,14 @@ def _turns(
     measured: Sequence[Measured], processes: Sequence[SubjectProcess], protocol: Protocol, listener: Listener
 ) -> None:
     soaks = protocol.kind == "soak"
-    total = protocol.seconds * len(measured)
+    total = protocol.seconds * (1 if soaks else len(measured))
     with _stage(listener, "soak" if soaks else "measure"):
         began = time.perf_counter()
         if soaks:
             for each in measured:
                 each.watch = soak.Watch(total / soak.WINDOWS)
         sides = [_guarded(each, process.turn) for each, process in zip(measured, processes, strict=True)]
-        for index, turn in in_turns(sides, protocol.seconds):
+        for index, turn in in_turns(sides, total / len(measured)):
             elapsed = time.perf_counter() - began
             each = measured[index]
             if each.watch is not None:
@@ -269,7 +269,7 @@ def _ratio(each: Measured, reference: Measured, busy: bool) -> dict[str, Any]:
     busy machine hardly changes: "cpu", of the medians over turns of a query's processor time."""
     sides = (each.turns, reference.turns)
     walls = [[turn.milliseconds for turn in turns] for turns in sides]
-    cpus = [[np.array([turn.cpu_milliseconds / len(turn.milliseconds)]) for turn in turns] for turns in sides]
+    cpus = [[np.array([turn.cpu_milliseconds / turn.queries]) for turn in turns] for turns in sides]
     wall = _interval(*walls)
     interval = None if wall["low"] is None else (wall["low"], wall["high"])
     return {

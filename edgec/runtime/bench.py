@@ -12,7 +12,7 @@ The document ("measurement"), of an artifact's own `bench` and of `edgec bench` 
     start_bytes     what it had before it loaded anything: Python and numpy
     runs            queries that count
     turns           blocks that they came in
-    histogram       {"edges_ms", "counts"}
+    histogram       {"edges_ms", "counts"}; of a soak, each turn is in it with 200 quantiles
     waiting         share of the time in which its threads could have run that they waited for a processor that was
                     busy with others; null where the system does not tell
     noisy           quartiles further apart than a quarter of the median, or more than a tenth of the time waiting
@@ -61,6 +61,7 @@ def figures(turns: Sequence[Turn], start: Start, batch: int, peak: int | None) -
     """The measured part of the document, of at least one turn."""
     times = np.concatenate([turn.milliseconds for turn in turns])
     spent = sum(turn.seconds for turn in turns)
+    queries = sum(turn.queries for turn in turns)
     waiting = _waiting(turns)
     least, mean, most = (round(float(value), 4) for value in (times.min(), times.mean(), times.max()))
     return {
@@ -68,11 +69,11 @@ def figures(turns: Sequence[Turn], start: Start, batch: int, peak: int | None) -
         "load_ms": round(start.load_ms, 2),
         "first_ms": round(start.first_ms, 4),
         "latency_ms": {**percentiles(times), "max": most, "mean": mean, "least": least},
-        "per_second": round(len(times) * batch / spent, 2),
-        "cpu_ms": round(sum(turn.cpu_milliseconds for turn in turns) / len(times), 4),
+        "per_second": round(queries * batch / spent, 2),
+        "cpu_ms": round(sum(turn.cpu_milliseconds for turn in turns) / queries, 4),
         "peak_bytes": peak,
         "start_bytes": start.bytes,
-        "runs": len(times),
+        "runs": queries,
         "turns": len(turns),
         "histogram": histogram(times),
         "waiting": None if waiting is None else round(waiting, 4),

@@ -127,7 +127,7 @@ def soak_rows(document: Mapping[str, Any]) -> list[tuple[str, str]]:
 def _latency(found: Mapping[str, Any]) -> str:
     if found["trend"] is None:
         return "too few windows to tell a trend"
-    change = f"{found['share']:+.1%} over the soak, chance {found['trend']['chance']:.2g}"
+    change = f"{found['share']:+.1%} over the soak, {_chance(found)}"
     if found["verdict"] == "steady":
         return f"steady ({change})"
     return f"DRIFTS: gets {found['verdict']} ({change})"
@@ -138,10 +138,15 @@ def _memory(found: Mapping[str, Any]) -> str:
         return "not told by this system"
     if found["trend"] is None:
         return "too few windows to tell a trend"
-    change = f"{found['trend']['change'] / 2**20:+.2f} MiB over the soak, chance {found['trend']['chance']:.2g}"
+    change = f"{found['trend']['change'] / 2**20:+.2f} MiB over the soak, {_chance(found)}"
     if found["verdict"] == "steady":
         return f"steady ({change})"
     return f"LEAKS: {found['trend']['per_hour'] / 2**20:.2f} MiB an hour ({change})"
+
+
+def _chance(found: Mapping[str, Any]) -> str:
+    chance = found["trend"]["chance"]
+    return f"chance {chance:.1%}" if chance >= 0.001 else "chance below 0.1%"
 
 
 def profile_lines(profile: Sequence[Mapping[str, Any]] | None, note: str) -> list[str]:

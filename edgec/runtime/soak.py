@@ -85,9 +85,9 @@ class Watch:
 def condensed(turn: Turn) -> Turn:
     """A turn whose many times are represented by their quantiles, the least and the largest among them."""
     times = turn.milliseconds
-    if len(times) > _KEPT:
-        times = np.quantile(times, np.linspace(0, 1, _KEPT))
-    return replace(turn, milliseconds=times)
+    if len(times) <= _KEPT:
+        return turn
+    return replace(turn, milliseconds=np.quantile(times, np.linspace(0, 1, _KEPT)), condensed_from=turn.queries)
 
 
 def findings(windows: Sequence[Window]) -> dict[str, Any]:

@@ -31,10 +31,11 @@ MLPERF_SECONDS = 60.0
 
 @dataclass(frozen=True)
 class Turn:
-    """milliseconds: of each query, float64[n]. cpu_milliseconds: of all of them, over all threads of the process.
+    """milliseconds: of each query, float64[n], or their quantiles. cpu_milliseconds: of all queries, over all threads.
 
     seconds: wall time from the first that counts to the last. resident: bytes of memory after it, where it is known.
     waited_milliseconds: for a processor that was busy with others, over all threads; None where it is not known.
+    condensed_from: how many queries `milliseconds` are quantiles of; None where it has each.
     """
 
     milliseconds: np.ndarray
@@ -42,6 +43,12 @@ class Turn:
     seconds: float
     resident: int | None
     waited_milliseconds: float | None = None
+    condensed_from: int | None = None
+
+    @property
+    def queries(self) -> int:
+        """How many there were."""
+        return len(self.milliseconds) if self.condensed_from is None else self.condensed_from
 
 
 class _Clocks:

@@ -132,7 +132,7 @@ def test_mlperf_asks_for_1024_queries_and_60_seconds():
 
 
 def test_a_soak_watches_each_subject():
-    found = compare([MadeUp("a"), MadeUp("b")], Protocol("soak", 0.6))
+    found = compare([MadeUp("a"), MadeUp("b")], Protocol("soak", 1.0))
     for document in found.documents:
         soak = document["soak"]
         assert len(soak["windows"]) >= 10

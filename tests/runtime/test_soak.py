@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from edgec.runtime.bench import Start, figures
 from edgec.runtime.drift import trend
 from edgec.runtime.soak import Watch, Window, condensed, findings
 from edgec.runtime.turns import Turn
@@ -122,4 +123,13 @@ def test_a_turn_of_very_many_queries_is_kept_as_its_quantiles():
     assert len(kept.milliseconds) == 200
     assert (kept.milliseconds.min(), kept.milliseconds.max()) == (times.min(), times.max())
     assert np.median(kept.milliseconds) == pytest.approx(np.median(times), rel=0.01)
-    assert (kept.cpu_milliseconds, kept.waited_milliseconds) == (5.0, 2.0)
+    assert (kept.cpu_milliseconds, kept.waited_milliseconds, kept.queries) == (5.0, 2.0, 100_000)
+
+
+def test_figures_of_condensed_turns_are_those_of_all_queries():
+    turns = [Turn(np.full(1000, 0.5), 400.0, 0.5, None, 0.0) for _ in range(6)]
+    start = Start(1.0, 1.0, None)
+    whole, kept = (figures(each, start, 1, None) for each in (turns, [condensed(turn) for turn in turns]))
+    for key in ("runs", "per_second", "cpu_ms", "latency_ms", "waiting"):
+        assert kept[key] == whole[key]
+    assert (kept["runs"], kept["per_second"], kept["cpu_ms"]) == (6000, 2000.0, 0.4)
