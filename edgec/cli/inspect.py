@@ -122,8 +122,7 @@ def inspection_lines(document: Mapping[str, Any], everything: bool, width: int) 
     lines += ["", *operator_lines(first)]
     for found in document["inspections"]:
         analysis, answers = found["analysis"], found["answers"]
-        here = found["target"] == "host"
-        lines += ["", f"{found['target']}  {found['title']}", *target_lines(analysis, here, width)]
+        lines += ["", f"{found['target']}  {found['title']}", *target_lines(analysis, width)]
         lines += ["", *backend_lines(analysis, width)]
         lines += ["", *layer_lines(analysis, everything, width)]
         if "mapping" in answers:

@@ -43,10 +43,10 @@ def model_lines(analysis: Document, opened: Document | None, width: int) -> list
     return lines
 
 
-def target_lines(analysis: Document, here: bool, width: int) -> list[str]:
+def target_lines(analysis: Document, width: int) -> list[str]:
     """What is known of the model on one target."""
     totals, roofline, memory = analysis["totals"], analysis["roofline"], analysis["memory"]
-    lines = _profile(analysis, here, width)
+    lines = _profile(analysis, width)
     if roofline is not None:
         threads = {0: "", 1: " on 1 thread"}.get(roofline["threads"], f" on {roofline['threads']} threads")
         text = (
@@ -183,12 +183,12 @@ def _flags(flags: str) -> Iterable[str]:
     return (f"--shape {each.strip()}" for each in flags.split("--shape") if each.strip())
 
 
-def _profile(analysis: Document, here: bool, width: int) -> list[str]:
+def _profile(analysis: Document, width: int) -> list[str]:
     found = analysis["profile"]
     if found is None:
         return _wrapped("float time", analysis["profile_note"], width)
     threads = "1 thread" if found["threads"] == 1 else f"{found['threads']} threads"
-    where = "" if here else ", on this machine, not on the target"
+    where = "" if found["on_target"] else ", on this machine, not on the target"
     busy = "; the machine was busy" if found["noisy"] else ""
     text = f"{found['milliseconds']:.3g} ms in ONNX Runtime {found['version']}, {threads}{where}{busy}"
     return _wrapped("float time", text, width)
