@@ -34,6 +34,7 @@ from edgec.backends.tvm.building import build_program
 from edgec.backends.tvm.isa import name_for, named
 from edgec.backends.tvm.kernels.dense import Dense
 from edgec.backends.tvm.kernels.depthwise import Depthwise
+from edgec.backends.tvm.kernels.depthwise_tiles import Work
 from edgec.backends.tvm.lowering import lowered_graph, program_of
 from edgec.backends.tvm.lowering.products import sums_of_products
 from edgec.backends.tvm.program import Program, Step
@@ -128,9 +129,8 @@ class Row:
             products = pixels * kernel.vectors * kernel.fetches
             groups = pixels * sum(len(tile) for tile in kernel.tiles)
         else:
-            tiles = kernel.units * kernel.tiles * kernel.height
-            products = tiles * 4 * kernel.kernel_rows * len(kernel.window.products)
-            groups = tiles * kernel.width
+            tiles, work = kernel.units * kernel.tiles, Work.of(kernel, registers=32, pairs=False)
+            products, groups = tiles * work.products, tiles * work.results
         constants = sum(place.size for place in self.step.operands if place.memory == "constants")
         return {
             "compute": products * 64 / machine.products,

@@ -13,38 +13,11 @@ _WIDEST = 16
 _MOST = 4
 """Vectors that are stored together."""
 
-_FEW_ROWS = 8
-
 _NARROW = 6
 """Pixels of a row that are too few for a tile of a dense product."""
 
 _GRID = 4
 """Registers of numbers that hold for a whole layer: zero point, limits."""
-
-
-def depthwise_tile(
-    taps: int, stride: int, rows: int, columns: int, pixels: int, registers: int
-) -> tuple[int, int]:  # fmt: skip
-    """Rows and vectors, of `pixels` pixels each, of a tile of a depthwise convolution with windows of `taps` columns.
-
-    A vector of results takes 4 registers. Two rows share weights and most of what is interleaved, if they are not among
-    few rows of which the last one is then computed twice. Of longer windows 4 neighbours in a row share more, where
-    there are registers for their sums; else one is best, or two whose windows are two columns apart.
-    """
-    if taps > 4:
-        width, height = 4 if registers >= 32 else min(stride, 2), 1
-    else:
-        width, height = 1 if pixels > 1 or stride > 1 else 2, 2
-    if stride > 1 or registers < 32 or (rows % 2 and rows <= _FEW_ROWS):
-        height = 1
-    return height, max(1, min(width if pixels == 1 else 1, columns // pixels))
-
-
-def pixels_of_vector(pixel: int, vector: int, stride: int, columns: int) -> int:
-    """How many neighbouring pixels of a depthwise convolution one vector of bytes can hold; 1 where it holds a part."""
-    pixels = vector // pixel
-    whole = pixels * pixel == vector and stride == 1 and columns >= pixels
-    return pixels if whole else 1
 
 
 def is_upright(rows: int, columns: int) -> bool:
@@ -75,6 +48,24 @@ class Core:
     latency: float
     results: tuple[float, float, float]
     tile: float
+
+
+@dataclass(frozen=True)
+class DepthwiseCosts:
+    """What a tile of a depthwise convolution takes, for each vector of `depthwise_tiles.Work`: cycles or instructions,
+    whichever it was fitted to. tile: to begin and end one.
+
+    pairs: products are made of pairs of elements, and those with nothing but zeros are left out.
+    """
+
+    tile: float
+    product: float
+    interleaved: float
+    load: float
+    weights: float
+    result: float
+    beyond: float
+    pairs: bool = False
 
 
 def cheapest_tile(core: Core, vectors: int, columns: int, taps: int) -> tuple[int, int]:

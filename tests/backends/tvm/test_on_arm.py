@@ -127,17 +127,17 @@ def test_a_core_without_the_instructions_dies(model, tmp_path):
 
 MULTIPLICATIONS = {
     "rpi5": r"sdot",
-    "rpi4": r"(smull2?|smlal2?|sadalp)\b",
-    "rpi3": r"(smull2?|smlal2?|sadalp)\b",
-    "aarch64-generic": r"(smull2?|smlal2?|sadalp)\b",
-    "rpi2": r"(vmull|vmlal|vpadal)\.s",
+    "rpi4": r"(smull2?|smlal2?|sadalp|saddw2?)\b",
+    "rpi3": r"(smull2?|smlal2?|sadalp|saddw2?)\b",
+    "aarch64-generic": r"(smull2?|smlal2?|sadalp|saddw2?)\b",
+    "rpi2": r"(vmull|vmlal|vpadal|vaddw)\.s",
 }
 DENSE = {
     "rpi5": (0.8, 0), "rpi4": (0.8, 0.03), "rpi3": (0.7, 0.06), "aarch64-generic": (0.7, 0.14), "rpi2": (0.5, 0.06),
 }  # fmt: skip
 DEPTHWISE = {
-    "rpi5": (0.15, 0.2), "rpi4": (0.35, 0.25), "rpi3": (0.35, 0.25), "aarch64-generic": (0.35, 0.25),
-    "rpi2": (0.2, 0.3),
+    "rpi5": (0.2, 0.13), "rpi4": (0.5, 0.07), "rpi3": (0.5, 0.07), "aarch64-generic": (0.5, 0.07),
+    "rpi2": (0.3, 0.13),
 }  # fmt: skip
 """Of the instructions of an inner loop: the least part that multiplies, and the most that touches the stack."""
 

@@ -128,6 +128,23 @@ def narrowed(
             done += part
 
 
+def sums_apart(emitter: Emitter, multiply: str, sums: Sequence[Expr], taps: Sequence[tuple[Expr, Expr]]) -> list[Expr]:
+    """`InstructionSet.apart`. multiply: LLVM's name of the instruction for 8 x int8 to int16."""
+    made = list(sums)
+    for half in (0, 1):
+        products: Expr | None = None
+        for pair in taps:
+            parts = [shuffle([item], range(8 * half, 8 * half + 8)) for item in pair]
+            product = intrinsic("int16x8", multiply, *parts)
+            products = product if products is None else products + product
+        assert products is not None
+        products = emitter.bind(products, "int16x8")
+        for quarter in (0, 1):
+            widened = cast("int32x4", shuffle([products], range(4 * quarter, 4 * quarter + 4)))
+            made[2 * half + quarter] = made[2 * half + quarter] + widened
+    return made
+
+
 class AArch64:
     """What all instruction sets of 64-bit ARM do alike: round, read and store."""
 

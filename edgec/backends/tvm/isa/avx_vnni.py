@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from edgec.backends.tvm.isa.avx512_vnni import DEPTHWISE
 from edgec.backends.tvm.isa.x86 import X86, Vnni
 from edgec.backends.tvm.tiles import even_width
 
@@ -13,4 +14,6 @@ def _tile(vectors: int, rows: int, columns: int, taps: int) -> tuple[int, int]:
     return even_width(columns, 6), 2
 
 
-AVX_VNNI = X86("avx_vnni", lanes=8, registers=16, products=Vnni(8), tile=_tile, without=("avx512",))
+AVX_VNNI = X86(
+    "avx_vnni", lanes=8, registers=16, products=Vnni(8), tile=_tile, depthwise=DEPTHWISE, without=("avx512",)
+)

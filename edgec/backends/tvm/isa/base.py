@@ -9,6 +9,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from edgec.backends.tvm.emitter import Emitter, Expr, Pointer
+from edgec.backends.tvm.tiles import DepthwiseCosts
 from edgec.targets import Target
 
 Operand = Any
@@ -17,6 +18,16 @@ Operand = Any
 
 Lookup = Callable[[Expr], Expr]
 """A vector of 4 * lanes bytes to the entries of a table at them. Indices count as uint8, whatever their dtype."""
+
+
+Used = tuple[bool, ...]
+"""Which of 4 neighbouring elements have weights that are not 0."""
+
+ALL: Used = (True,) * 4
+
+Apart = Callable[[Emitter, Sequence[Expr], Sequence[tuple[Expr, Expr]]], list[Expr]]
+"""4 vectors of sums, and one or two taps: a vector of bytes of activations, and one of weights. Makes the sums with the
+products of each channel; in their order. Two taps only where no weight is -128: their sum has to fit into 16 bits."""
 
 
 @dataclass(frozen=True)
@@ -69,11 +80,12 @@ class InstructionSet(Protocol):
         """
         ...
 
-    def dot(self, sums: Expr, activations: Operand, weights: Operand, *, lowest: bool = True) -> Expr:
+    def dot(self, sums: Expr, activations: Operand, weights: Operand, *, lowest: bool = True, used: Used = ALL) -> Expr:
         """sums[i] + sum of the products of elements 4i ... 4i + 3: int32, wrapping around; activations are `stored`,
         weights int8.
 
         lowest: a weight may be -128. Two products with any others fit into 16 bits, which some sets gain by.
+        used: what is 0 in all lanes need not be multiplied.
         """
         ...
 
@@ -109,6 +121,16 @@ class InstructionSet(Protocol):
     def interleaved(self, emitter: Emitter, columns: Sequence[Expr]) -> list[Operand]:
         """4 vectors of bytes (one a column) to 4 operands of `dot`: lane i of vector v has the 4 columns' bytes of
         position order(4)[v, i]."""
+        ...
+
+    @property
+    def depthwise(self) -> DepthwiseCosts:
+        """What tiles of depthwise convolutions cost."""
+        ...
+
+    @property
+    def apart(self) -> Apart | None:
+        """Products of channels with their own weights, in natural order; None where interleaving is always better."""
         ...
 
     def rounded(self, steps: Expr) -> Expr:

@@ -18,11 +18,16 @@ import numpy as np
 
 from edgec.backends.tvm.emitter import Emitter, Expr, Pointer, intrinsic, reinterpret, shuffle
 from edgec.backends.tvm.isa import arm
-from edgec.backends.tvm.tiles import even_width
+from edgec.backends.tvm.isa.base import ALL, Used
+from edgec.backends.tvm.tiles import DepthwiseCosts, even_width
 from edgec.targets import Target
 
 PAIRS = [(lane, which) for half in (0, 2) for lane in range(4) for which in (half, half + 1)]
 """Where a vector's bytes come from: which lane, and which of its 4 bytes. First two of each lane, then the others."""
+
+
+_DEPTHWISE = DepthwiseCosts(tile=0, product=1, interleaved=0, load=0.1, weights=0, result=0, beyond=5.7)
+"""Instructions, counted: not cycles."""
 
 
 @dataclass(frozen=True)
@@ -34,6 +39,7 @@ class Neon(arm.AArch64):
     registers: int = 32
     stored: str = "int8"
     weight_words: int = 4
+    depthwise: DepthwiseCosts = _DEPTHWISE
     words: tuple[int, ...] = (4, 2, 1)
 
     def tvm_target(self, target: Target) -> Mapping[str, Any]:
@@ -48,7 +54,7 @@ class Neon(arm.AArch64):
             return 1, 8 if vectors % 8 == 0 else 4
         return even_width(columns, 4), 4
 
-    def dot(self, sums: Expr, activations: Expr, weights: Expr, *, lowest: bool = True) -> Expr:
+    def dot(self, sums: Expr, activations: Expr, weights: Expr, *, lowest: bool = True, used: Used = ALL) -> Expr:
         halves = [[shuffle([item], range(at, at + 8)) for item in (activations, weights)] for at in (0, 8)]
         first, second = (intrinsic("int16x8", "llvm.aarch64.neon.smull.v8i16", *pair) for pair in halves)
         if lowest:
@@ -75,6 +81,9 @@ class Neon(arm.AArch64):
         a, b, c, d = columns
         pairs = [(arm.zipped(emitter, a, b, 1, half), arm.zipped(emitter, c, d, 1, half)) for half in (0, 1)]
         return [arm.zipped(emitter, *pair, 8, half) for pair in pairs for half in (0, 1)]
+
+    def apart(self, emitter: Emitter, sums: Sequence[Expr], taps: Sequence[tuple[Expr, Expr]]) -> list[Expr]:
+        return arm.sums_apart(emitter, "llvm.aarch64.neon.smull.v8i16", sums, taps)
 
 
 def _added(products: Expr) -> Expr:

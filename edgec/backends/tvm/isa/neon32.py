@@ -29,15 +29,19 @@ from edgec.backends.tvm.emitter import (
     shuffle,
 )
 from edgec.backends.tvm.isa import arm
-from edgec.backends.tvm.isa.base import Lookup, StoredGrid
+from edgec.backends.tvm.isa.base import ALL, Lookup, StoredGrid, Used
 from edgec.backends.tvm.isa.neon import PAIRS
-from edgec.backends.tvm.tiles import even_width
+from edgec.backends.tvm.tiles import DepthwiseCosts, even_width
 from edgec.targets import Target
 
 _LARGE = np.float32(1.5 * 2**23)
 
 Halves = tuple[Expr, Expr]
 """An operand of `dot`: the first two bytes of 4 lanes, and the others."""
+
+
+_DEPTHWISE = DepthwiseCosts(tile=0, product=1, interleaved=0, load=0.1, weights=0, result=0, beyond=5.7)
+"""Instructions, counted: not cycles."""
 
 
 @dataclass(frozen=True)
@@ -49,6 +53,7 @@ class Neon32:
     registers: int = 16
     stored: str = "int8"
     weight_words: int = 4
+    depthwise: DepthwiseCosts = _DEPTHWISE
     words: tuple[int, ...] = (2, 1)
 
     def tvm_target(self, target: Target) -> Mapping[str, Any]:
@@ -66,7 +71,7 @@ class Neon32:
             return 1, 8 if vectors % 8 == 0 else 4
         return even_width(columns, 4), 2
 
-    def dot(self, sums: Expr, activations: Halves, weights: Halves, *, lowest: bool = True) -> Expr:
+    def dot(self, sums: Expr, activations: Halves, weights: Halves, *, lowest: bool = True, used: Used = ALL) -> Expr:
         first, second = (
             intrinsic("int16x8", "llvm.arm.neon.vmulls.v8i16", *pair) for pair in zip(activations, weights, strict=True)
         )
@@ -96,6 +101,9 @@ class Neon32:
         a, b, c, d = columns
         pairs = [(arm.zipped(emitter, a, b, 1, half), arm.zipped(emitter, c, d, 1, half)) for half in (0, 1)]
         return [(_half(first, half), _half(second, half)) for first, second in pairs for half in (0, 1)]
+
+    def apart(self, emitter: Emitter, sums: Sequence[Expr], taps: Sequence[tuple[Expr, Expr]]) -> list[Expr]:
+        return arm.sums_apart(emitter, "llvm.arm.neon.vmulls.v8i16", sums, taps)
 
     def rounded(self, steps: Expr) -> Expr:
         """Steps of 2^22 and more become integers that are as far or farther, on the same side: their bits, less those

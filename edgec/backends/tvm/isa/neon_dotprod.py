@@ -10,8 +10,12 @@ import numpy as np
 
 from edgec.backends.tvm.emitter import Emitter, Expr, Pointer, intrinsic, reinterpret, shuffle
 from edgec.backends.tvm.isa import arm
-from edgec.backends.tvm.tiles import even_width
+from edgec.backends.tvm.isa.base import ALL, Used
+from edgec.backends.tvm.tiles import DepthwiseCosts, even_width
 from edgec.targets import Target
+
+_DEPTHWISE = DepthwiseCosts(tile=0, product=1, interleaved=0.8, load=0, weights=0.6, result=55, beyond=0.5)
+"""Instructions, counted: not cycles."""
 
 
 @dataclass(frozen=True)
@@ -23,6 +27,7 @@ class NeonDotprod(arm.AArch64):
     registers: int = 32
     stored: str = "int8"
     weight_words: int = 4
+    depthwise: DepthwiseCosts = _DEPTHWISE
     words: tuple[int, ...] = (4, 2, 1)
 
     def tvm_target(self, target: Target) -> Mapping[str, Any]:
@@ -38,9 +43,13 @@ class NeonDotprod(arm.AArch64):
             return 1, 8 if vectors % 8 == 0 else 4
         return even_width(columns, 5), 4
 
-    def dot(self, sums: Expr, activations: Expr, weights: Expr, *, lowest: bool = True) -> Expr:
+    def dot(self, sums: Expr, activations: Expr, weights: Expr, *, lowest: bool = True, used: Used = ALL) -> Expr:
         # Both are int8, so they may change places: only the last operand can be a lane that is taken for all.
         return intrinsic("int32x4", "llvm.aarch64.neon.sdot.v4i32.v16i8", sums, weights, activations)
+
+    @property
+    def apart(self) -> None:
+        return None
 
     def packed(self, weights: np.ndarray) -> np.ndarray:
         return np.ascontiguousarray(weights).view(np.int32)[..., 0]

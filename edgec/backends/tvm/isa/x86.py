@@ -30,7 +30,8 @@ from edgec.backends.tvm.emitter import (
     shuffle,
 )
 from edgec.backends.tvm.isa import lookups
-from edgec.backends.tvm.isa.base import Lookup, Operand, StoredGrid
+from edgec.backends.tvm.isa.base import ALL, Lookup, Operand, StoredGrid, Used
+from edgec.backends.tvm.tiles import DepthwiseCosts
 from edgec.targets import Target
 from edgec.toolchain import llvm_features
 
@@ -65,7 +66,7 @@ class Products(Protocol):
         """A vector of stored activations, 4 neighbours in each lane, for `dot`."""
         ...
 
-    def dot(self, sums: Expr, activations: Operand, weights: Operand) -> Expr:
+    def dot(self, sums: Expr, activations: Operand, weights: Operand, used: Used) -> Expr:
         """As in `InstructionSet`."""
         ...
 
@@ -94,7 +95,7 @@ class Vnni:
     def repacked(self, emitter: Emitter, words: Expr) -> list[Expr]:
         return [words]
 
-    def dot(self, sums: Expr, activations: Expr, weights: Expr) -> Expr:
+    def dot(self, sums: Expr, activations: Expr, weights: Expr, used: Used) -> Expr:
         name = f"llvm.x86.avx512.vpdpbusd.{32 * self.lanes}"  # of 256 bits it is AVX-VNNI's where AVX-512 is not there
         return intrinsic(f"int32x{self.lanes}", name, sums, activations, weights)
 
@@ -103,7 +104,7 @@ class Vnni:
 class X86:
     """An instruction set of x86-64. features: those of LLVM that it never uses, whatever the target has.
 
-    tile: its rule for `dense_tile`.
+    tile: its rule for `dense_tile`. depthwise: cycles.
     """
 
     name: str
@@ -111,6 +112,7 @@ class X86:
     registers: int
     products: Products
     tile: DenseTile
+    depthwise: DepthwiseCosts
     without: tuple[str, ...] = ()
     stored: str = "uint8"
     words: tuple[int, ...] = (1,)
@@ -136,14 +138,18 @@ class X86:
     def dense_tile(self, vectors: int, rows: int, columns: int, taps: int) -> tuple[int, int]:
         return self.tile(vectors, rows, columns, taps)
 
+    @property
+    def apart(self) -> None:
+        return None
+
     def packed(self, weights: np.ndarray) -> np.ndarray:
         return self.products.packed(weights)
 
     def weights(self, emitter: Emitter, pointer: Pointer, offset: Expr) -> Operand:
         return self.products.weights(emitter, pointer, offset)
 
-    def dot(self, sums: Expr, activations: Operand, weights: Operand, *, lowest: bool = True) -> Expr:
-        return self.products.dot(sums, activations, weights)
+    def dot(self, sums: Expr, activations: Operand, weights: Operand, *, lowest: bool = True, used: Used = ALL) -> Expr:
+        return self.products.dot(sums, activations, weights, used)
 
     def repacked(self, emitter: Emitter, words: Expr) -> list[Expr]:
         return self.products.repacked(emitter, words)

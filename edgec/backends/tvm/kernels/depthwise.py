@@ -9,14 +9,21 @@ bytes are of different channels. So 4 columns of the window are interleaved firs
 
 which costs 8 unpacking instructions for all channels of a vector, and serves every one of a few neighbouring results
 whose window has one of these columns: each of them has weights of its own, shifted, with zeros for columns outside of
-its window.
+its window. Four rows can be interleaved as well as four columns (`Form`).
 
-A vector of bytes holds that many channels, or where a pixel is shorter, some pixels that are neighbours.
+Processors without such an instruction multiply each channel by itself: two products of int8 are added up in 16 bits,
+and then widened. That needs no interleaving, and no zeros.
+
+A vector of bytes holds that many channels, or some pixels that are neighbours and begin anywhere within a vector: their
+bytes follow each other, and those of the same tap of the window do so too.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import product
+from math import gcd
+from typing import Literal
 
 import numpy as np
 
@@ -41,6 +48,10 @@ from edgec.backends.tvm.storage import Steps
 
 Taps = tuple[int, int, int, int]
 """Which column of the window each of 4 interleaved columns is; -1 for one that is none."""
+
+Form = Literal["columns", "rows", "apart"]
+"""Which 4 pixels are interleaved: neighbours in a row, or in a column; or none, and each channel is multiplied by
+itself (`InstructionSet.apart`)."""
 
 FETCHES = 16
 """Cache lines that a tile fetches ahead at most."""
@@ -68,14 +79,17 @@ class Window:
     def of(cls, taps: int, step: int, dilation: int, width: int) -> Window:
         """Of windows of `taps` columns. step: columns of x from one result to the next."""
         wanted = sorted({result * step + tap * dilation for result in range(width) for tap in range(taps)})
-        columns = wanted + [wanted[-1]] * (-len(wanted) % 4)
+        rest = wanted[len(wanted) // 4 * 4 :]
+        # The last four's others are multiplied by zeros: those that cost the least to interleave.
+        filled = {0: rest, 1: rest * 4, 2: rest * 2, 3: [*rest, *rest[-1:]]}[len(rest)]
+        columns = [*wanted[: len(wanted) - len(rest)], *filled]
         products = []
         for four in range(len(columns) // 4):
             for result in range(width):
                 seen = []
                 for place in range(4 * four, 4 * four + 4):
-                    tap, rest = divmod(columns[place] - result * step, dilation)
-                    there = place < len(wanted) and not rest and 0 <= tap < taps
+                    tap, beside = divmod(columns[place] - result * step, dilation)
+                    there = place < len(wanted) and not beside and 0 <= tap < taps
                     seen.append(tap if there else -1)
                 if any(tap >= 0 for tap in seen):
                     products.append((four, result, (seen[0], seen[1], seen[2], seen[3])))
@@ -88,13 +102,40 @@ class Window:
 
 
 @dataclass(frozen=True)
+class Axis:
+    """One direction of a tile: how many neighbouring results it has, taps of the window, and bytes of x from a result's
+    window to the next one's, and from a tap to the next."""
+
+    results: int
+    taps: int
+    step: int
+    tap: int
+
+    @property
+    def unit(self) -> int:
+        """Bytes that all positions are multiples of."""
+        return gcd(self.step, self.tap)
+
+    @property
+    def positions(self) -> list[int]:
+        """Bytes from the first tap of the first result to every one that a result sees, each once."""
+        places = product(range(self.results), range(self.taps))
+        return sorted({result * self.step + tap * self.tap for result, tap in places})
+
+    @property
+    def window(self) -> Window:
+        """How the results share what is interleaved along this direction. Positions are in units."""
+        return Window.of(self.taps, self.step // self.unit, self.tap // self.unit, self.results)
+
+
+@dataclass(frozen=True)
 class Depthwise:
     """images, rows, columns: of the result. x, y: from one of its pixels to the next, where the window starts and where
-    the result goes. tap_row: between rows of the kernel, in bytes of x.
+    the result goes. window: rows and columns of the kernel. taps: between those, in bytes of x (image is 0).
 
-    vector: bytes of a vector. pixel: bytes of a pixel, of both values. pixels: how many of the result's pixels a vector
-    holds, 1 where a pixel is as long as a vector or longer. window: of kernel_rows rows. width, height: results of a
-    tile, in vectors, and its rows: neighbouring rows share weights, and most of what is interleaved.
+    vector: bytes of a vector. pixel: bytes of a pixel, of both values. pixels: how many neighbouring pixels of the
+    result are taken for one: their bytes in a row fill vectors better (`depthwise_tiles.pixels_together`). form: see
+    `Form`. width, height: of a tile, in such pixels, and its rows.
     real: the result is float32, activation(float32(sum) * M); a pixel of it has as many elements as one of x has bytes.
     limited: an activation has narrower limits than the dtype. far: steps may be beyond int32. lowest: a weight may be
     -128. ahead: cache lines of constants that a tile fetches for a later layer, see `Fetching`.
@@ -105,13 +146,13 @@ class Depthwise:
     columns: int
     x: Steps
     y: Steps
-    tap_row: int
+    window: tuple[int, int]
+    taps: Steps
     vector: int
     pixel: int
-    pixels: int
-    kernel_rows: int
-    window: Window
-    width: int
+    pixels: int = 1
+    form: Form = "columns"
+    width: int = 1
     height: int = 1
     real: bool = False
     limited: bool = False
@@ -121,17 +162,31 @@ class Depthwise:
 
     @property
     def family(self) -> str:
-        return f"depthwise_{self.kernel_rows}_rows"
+        return f"depthwise_{self.window[0]}_rows"
 
     @property
     def blocks(self) -> int:
-        """How many vectors of channels a pixel has."""
-        return len(blocks(self.pixel, self.vector))
+        """How many vectors of channels a pixel has, or all pixels that are taken for one."""
+        return len(self.starts)
+
+    @property
+    def starts(self) -> list[int]:
+        """The first channel of each vector. The last one overlaps where they do not divide evenly."""
+        span = self.pixels * self.pixel
+        return [min(channel, max(span - self.vector, 0)) for channel in range(0, span, self.vector)]
 
     @property
     def tiles(self) -> int:
         """Of a row."""
         return -(-self.columns // (self.width * self.pixels))
+
+    @property
+    def axes(self) -> tuple[Axis, Axis]:
+        """Down and across."""
+        return (
+            Axis(self.height, self.window[0], self.x.row, self.taps.row),
+            Axis(self.width, self.window[1], self.x.column * self.pixels, self.taps.column),
+        )
 
     @property
     def units(self) -> int:
@@ -167,9 +222,7 @@ class Depthwise:
             if self.rows % self.height:
                 row = minimum(row, integer(self.rows - self.height))
             row = e.bind(row, "int32")
-            channel = (
-                minimum(block * size, integer(blocks(self.pixel, self.vector)[-1])) if self.blocks > 1 else integer(0)
-            )
+            channel = minimum(block * size, integer(self.starts[-1])) if self.blocks > 1 else integer(0)
             x_row = e.bind(image * self.x.image + row * self.x.row + channel, "int32")
             y_row = e.bind(image * self.y.image + row * self.y.row + channel, "int32")
             first = e.bind(block * size, "int32")
@@ -228,63 +281,125 @@ class Depthwise:
     @property
     def weights(self) -> int:
         """Vectors of weights of a block of channels."""
-        return self.kernel_rows * len(self.window.patterns) * 4
+        rows, columns = self.window
+        if self.form == "apart":
+            return rows * columns
+        along, over = self.directions
+        return over.taps * len(along.window.patterns) * 4
+
+    @property
+    def directions(self) -> tuple[Axis, Axis]:
+        """That which is interleaved, and the other."""
+        down, across = self.axes
+        return (down, across) if self.form == "rows" else (across, down)
 
     def _products(
         self, e: Emitter, isa: InstructionSet, operands: tuple[Pointer, Pointer], place: Expr, table: Expr,
         sums: list[list[list[Register]]],
     ) -> None:  # fmt: skip
-        """All products of a tile. Each vector of weights is read once, and each row of x interleaved once."""
+        """All products of a tile."""
+        if self.form == "apart":
+            self._apart(e, isa, operands, place, table, sums)
+        else:
+            self._interleaved(e, isa, operands, place, table, sums)
+
+    def _interleaved(
+        self, e: Emitter, isa: InstructionSet, operands: tuple[Pointer, Pointer], place: Expr, table: Expr,
+        sums: list[list[list[Register]]],
+    ) -> None:  # fmt: skip
+        """Each vector of weights is read once, and each four of x interleaved once."""
         x, constants = operands
-        patterns = self.window.patterns
+        along, over = self.directions
+        window, patterns = along.window, along.window.patterns
         mixed: dict[tuple[int, int], list[Operand]] = {}
 
-        def interleaved(row: int, four: int) -> list[Operand]:
-            """Of the row so many bytes behind the tile's first one."""
-            if (row, four) not in mixed:
-                positions = self.window.columns[4 * four : 4 * four + 4]
-                columns = {
-                    at: e.bind(e.load(x, place + (row + at * self.pixel), self.vector), f"{isa.stored}x{self.vector}")
+        def interleaved(behind: int, four: int) -> list[Operand]:
+            """At so many bytes behind the tile's first ones, in the other direction."""
+            if (behind, four) not in mixed:
+                positions = window.columns[4 * four : 4 * four + 4]
+                read = {
+                    at: e.bind(
+                        e.load(x, place + (behind + at * along.unit), self.vector), f"{isa.stored}x{self.vector}"
+                    )
                     for at in dict.fromkeys(positions)
                 }
-                mixed[row, four] = isa.interleaved(e, [columns[at] for at in positions])
-            return mixed[row, four]
+                mixed[behind, four] = isa.interleaved(e, [read[at] for at in positions])
+            return mixed[behind, four]
 
-        for i in range(self.kernel_rows):
-            for four in range(len(self.window.columns) // 4):
-                for taps in patterns:
-                    results = [item for which, item, seen in self.window.products if (which, seen) == (four, taps)]
-                    if not results:
-                        continue
-                    offset = table + (i * len(patterns) + patterns.index(taps)) * (4 * isa.weight_words)
-                    rows = [interleaved(below * self.x.row + i * self.tap_row, four) for below in range(self.height)]
-                    for v in range(4):
-                        factor = isa.weights(e, constants, offset + v * isa.weight_words)
-                        for below, row in enumerate(rows):
-                            for result in results:
-                                total = sums[below][result][v]
-                                total.set(isa.dot(total.get(), row[v], factor, lowest=self.lowest))
+        # Fours first: so fewer that are interleaved are kept for the next results.
+        for four, tap in product(range(len(window.columns) // 4), range(over.taps)):
+            for taps in patterns:
+                results = [item for which, item, seen in window.products if (which, seen) == (four, taps)]
+                if not results:
+                    continue
+                offset = table + (tap * len(patterns) + patterns.index(taps)) * (4 * isa.weight_words)
+                used = tuple(column >= 0 for column in taps)
+                seen = [interleaved(other * over.step + tap * over.tap, four) for other in range(over.results)]
+                for v in range(4):
+                    factor = isa.weights(e, constants, offset + v * isa.weight_words)
+                    for other, activations in enumerate(seen):
+                        for result in results:
+                            total = (sums[result][other] if self.form == "rows" else sums[other][result])[v]
+                            total.set(isa.dot(total.get(), activations[v], factor, lowest=self.lowest, used=used))
 
+    def _apart(
+        self, e: Emitter, isa: InstructionSet, operands: tuple[Pointer, Pointer], place: Expr, table: Expr,
+        sums: list[list[list[Register]]],
+    ) -> None:  # fmt: skip
+        """Channel by channel, two taps at once."""
+        x, constants = operands
+        assert isa.apart is not None
+        down, across = self.axes
+        dtype, words = f"{isa.stored}x{self.vector}", self.vector // 4
+        read: dict[int, Expr] = {}
 
-def blocks(pixel: int, size: int) -> list[int]:
-    """The first channel of each vector of `size` channels. The last one overlaps where they do not divide evenly."""
-    return [min(channel, max(pixel - size, 0)) for channel in range(0, pixel, size)]
+        def activations(behind: int) -> Expr:
+            if behind not in read:
+                read[behind] = e.bind(e.load(x, place + behind, self.vector), dtype)
+            return read[behind]
+
+        taps = [(row, column) for row in range(down.taps) for column in range(across.taps)]
+        together = 1 if self.lowest else 2
+        for first in range(0, len(taps), together):
+            chosen = taps[first : first + together]
+            factors = [
+                e.bind(reinterpret(dtype, e.load(constants, table + (first + at) * words, words)), dtype)
+                for at in range(len(chosen))
+            ]
+            for below, row_of_sums in enumerate(sums):
+                for result, group in enumerate(row_of_sums):
+                    pairs = [
+                        (
+                            activations(
+                                below * down.step + row * down.tap + result * across.step + column * across.tap
+                            ),
+                            w,
+                        )
+                        for (row, column), w in zip(chosen, factors, strict=True)
+                    ]
+                    for total, value in zip(group, isa.apart(e, [item.get() for item in group], pairs), strict=True):
+                        total.set(value)
 
 
 def packed(weights: np.ndarray, kernel: Depthwise, isa: InstructionSet) -> tuple[np.ndarray, np.ndarray]:
     """Weights int8 [C, KH, KW] as the kernel reads them, and the channel in each lane.
 
-    Weights: [block][KH][pattern][vector][weight_words]; channels: int64, -1 where there is none.
+    Weights: [block][tap of the other direction][pattern][vector][weight_words], or where they are apart
+    [block][KH][KW][lane]; channels: int64, -1 where there is none.
     """
-    starts = np.array(blocks(kernel.pixel, kernel.vector))
-    lanes = starts[:, None] + isa.order(4).reshape(-1)
+    lanes = np.array(kernel.starts)[:, None] + isa.order(4).reshape(-1)
     if kernel.pixels > 1:
         lanes = lanes % kernel.pixel
     channels = np.where(lanes < len(weights), lanes, -1)
     # A column and a channel of zeros, for taps and channels that are none: both are found at -1.
-    wide = np.pad(weights, ((0, 1), (0, 0), (0, 1)))
-    taps = np.array(kernel.window.patterns)
-    made = wide[channels][:, :, :, taps]  # [block, lane, KH, pattern, 4]
+    if kernel.form == "apart":
+        made = np.pad(weights, ((0, 1), (0, 0), (0, 0)))[channels]  # [block, lane, KH, KW]
+        return np.ascontiguousarray(made.transpose(0, 2, 3, 1)).reshape(-1).view(np.int32), channels.reshape(-1)
+    along, _ = kernel.directions
+    turned = weights.swapaxes(1, 2) if kernel.form == "rows" else weights
+    wide = np.pad(turned, ((0, 1), (0, 0), (0, 1)))
+    taps = np.array(along.window.patterns)
+    made = wide[channels][:, :, :, taps]  # [block, lane, other direction, pattern, 4]
     made = made.transpose(0, 2, 3, 1, 4)
     vectors = made.reshape(*made.shape[:3], 4, isa.lanes, 4)
     return isa.packed(vectors).reshape(-1), channels.reshape(-1)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from edgec.backends.tvm.constants import header, is_stored_by_grid, product_block, result_words
-from edgec.backends.tvm.kernels import dense, depthwise
+from edgec.backends.tvm.kernels import dense, depthwise, depthwise_tiles
 from edgec.backends.tvm.kernels.base import Word
 from edgec.backends.tvm.lowering import convolutions
 from edgec.backends.tvm.lowering.elementwise import sum_reaches_far, words_of_operands
@@ -14,7 +14,7 @@ from edgec.backends.tvm.lowering.program_writer import ProgramWriter, write_inte
 from edgec.backends.tvm.program import Place
 from edgec.backends.tvm.storage import Steps, Storage
 from edgec.backends.tvm.support.products import is_depthwise
-from edgec.backends.tvm.tiles import depthwise_tile, is_upright, pixels_of_vector
+from edgec.backends.tvm.tiles import is_upright
 from edgec.backends.tvm.tuning.tiles import searched
 from edgec.ir import kinds
 from edgec.ir.graph import Graph, Operation
@@ -139,8 +139,6 @@ def _write_depthwise(kind: kinds.Conv2D, writer: ProgramWriter, operation: Opera
     assert x.pixel == y.pixel, operation
     images, rows, columns, _ = y.shape
     height, width = numbers.weights.shape[1:3]
-    pixels = pixels_of_vector(x.pixel, 4 * writer.isa.lanes, kind.stride[1], columns)
-    tile_rows, results = depthwise_tile(width, kind.stride[1], rows, columns, pixels, writer.isa.registers)
     numbers_of_result, limited = convolutions.words_of_result(writer, name, kind.activation)
     kernel = depthwise.Depthwise(
         images,
@@ -148,19 +146,16 @@ def _write_depthwise(kind: kinds.Conv2D, writer: ProgramWriter, operation: Opera
         columns,
         x=Steps(x.steps.image, x.steps.row * kind.stride[0], x.pixel * kind.stride[1]),
         y=y.steps,
-        tap_row=x.steps.row * kind.dilation[0],
+        window=(height, width),
+        taps=Steps(0, x.steps.row * kind.dilation[0], x.pixel * kind.dilation[1]),
         vector=4 * writer.isa.lanes,
         pixel=x.pixel,
-        pixels=pixels,
-        kernel_rows=height,
-        window=depthwise.Window.of(width, max(pixels, kind.stride[1]), kind.dilation[1], results),
-        width=results,
-        height=tile_rows,
         real=real,
         limited=limited,
         far=numbers.far and not real,
         lowest=numbers.lowest,
     )
+    kernel = depthwise_tiles.cheapest(kernel, writer.isa)
     packed, order = depthwise.packed(numbers.weights[..., 0], kernel, writer.isa)
     words = header(numbers_of_result)
     block = writer.block(product_block(words, numbers.bias, numbers.factors, order, packed))
