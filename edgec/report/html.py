@@ -115,6 +115,7 @@ def _view(inputs: ReportInputs) -> dict[str, Any]:
     weakest = evidence.worst_layers(inputs)
     records = inputs.build.get("stages") or ()
     every = layers.layers(inputs)
+    tried_titles, tried = _filled(backends.TITLES, [(row, backends.cells(row)) for row in backends.tried(inputs)])
     return {
         "version": __version__,
         "style": style(),
@@ -132,10 +133,9 @@ def _view(inputs: ReportInputs) -> dict[str, Any]:
         "speed_ratio": _speed(latency.get("ratio_of_medians")),
         "latency_note": story.latency_note(inputs),
         "not_measured": story.not_measured(inputs),
-        "tried": backends.tried(inputs),
-        "tried_titles": backends.TITLES[1:],
+        "tried": tried,
+        "tried_titles": tried_titles,
         "tried_why": backends.why(inputs),
-        "tried_cells": backends.cells,
         "outputs": outputs,
         "outputs_note": story.outputs_note(inputs),
         "table_note": story.TABLE_NOTE,
@@ -190,6 +190,14 @@ def _view(inputs: ReportInputs) -> dict[str, Any]:
         "provenance": evidence.provenance(inputs),
         "verify": f"python3 {formats.clean(artifact['path']).rsplit('/', 1)[-1]} selftest" if artifact else "",
     }
+
+
+def _filled(
+    titles: tuple[str, ...], rows: list[tuple[backends.Tried, tuple[str, ...]]]
+) -> tuple[tuple[str, ...], list[tuple[backends.Tried, tuple[str, ...]]]]:
+    """A table without the columns in which every row has a dash."""
+    kept = [column for column in range(len(titles)) if any(cells[column] != "–" for _, cells in rows)]
+    return tuple(titles[column] for column in kept), [(row, tuple(cells[c] for c in kept)) for row, cells in rows]
 
 
 def _ratio(before: float, after: float, word: str) -> str:
