@@ -10,8 +10,10 @@ from typing import Any, Literal
 
 import numpy as np
 
+from edgec.benchmark.on_board import BoardArtifact, BoardProcess
 from edgec.benchmark.subject_process import SubjectProcess
-from edgec.benchmark.subjects import Artifact, Subject
+from edgec.benchmark.subjects import OnnxModel
+from edgec.benchmark.subjects import Subject as SubjectHere
 from edgec.errors import EdgecError, LimitNotMet
 from edgec.events import Listener, Note, Progress, StageFinished, StageStarted, ignore
 from edgec.runtime import soak
@@ -20,6 +22,9 @@ from edgec.runtime.latencies import CONFIDENCE, ratio_interval, verdict
 from edgec.runtime.turns import MLPERF_QUERIES, MLPERF_SECONDS, Turn, in_turns
 
 NOT_ASKED = "not asked for"
+
+Subject = SubjectHere | BoardArtifact
+Process = SubjectProcess | BoardProcess
 
 
 @dataclass(frozen=True)
@@ -128,11 +133,11 @@ def check_ratio(documents: Sequence[Mapping[str, Any]], limit: float) -> None:
 
 
 @contextmanager
-def _processes(subjects: Sequence[Subject]) -> Iterator[list[SubjectProcess]]:
-    running: list[SubjectProcess] = []
+def _processes(subjects: Sequence[Subject]) -> Iterator[list[Process]]:
+    running: list[Process] = []
     try:
         for subject in subjects:
-            running.append(SubjectProcess(subject))
+            running.append(subject.process() if isinstance(subject, BoardArtifact) else SubjectProcess(subject))
         yield running
     finally:
         for process in running:
@@ -140,7 +145,7 @@ def _processes(subjects: Sequence[Subject]) -> Iterator[list[SubjectProcess]]:
 
 
 def _measure(
-    measured: Sequence[Measured], processes: Sequence[SubjectProcess], protocol: Protocol, listener: Listener
+    measured: Sequence[Measured], processes: Sequence[Process], protocol: Protocol, listener: Listener
 ) -> bool:
     """Fill in the turns; returns whether Ctrl-C ended it."""
     try:
@@ -152,9 +157,7 @@ def _measure(
     return False
 
 
-def _turns(
-    measured: Sequence[Measured], processes: Sequence[SubjectProcess], protocol: Protocol, listener: Listener
-) -> None:
+def _turns(measured: Sequence[Measured], processes: Sequence[Process], protocol: Protocol, listener: Listener) -> None:
     soaks = protocol.kind == "soak"
     total = protocol.seconds * (1 if soaks else len(measured))
     with _stage(listener, "soak" if soaks else "measure"):
@@ -174,7 +177,7 @@ def _turns(
 
 
 def _streams(
-    measured: Sequence[Measured], processes: Sequence[SubjectProcess], protocol: Protocol, listener: Listener
+    measured: Sequence[Measured], processes: Sequence[Process], protocol: Protocol, listener: Listener
 ) -> bool:
     """MLPerf's single stream of each subject, one subject after the other: nothing else may run beside it."""
     for each, process in zip(measured, processes, strict=True):
@@ -215,7 +218,7 @@ def _guarded(each: Measured, turn: Callable[[int], Turn]) -> Callable[[int], Tur
     return side
 
 
-def _finish(each: Measured, process: SubjectProcess, protocol: Protocol, interrupted: bool, listener: Listener) -> None:
+def _finish(each: Measured, process: Process, protocol: Protocol, interrupted: bool, listener: Listener) -> None:
     """Peak memory, and then the profile, which needs more of it."""
     if each.failure is not None or not each.turns:
         return
@@ -249,7 +252,7 @@ def _document(each: Measured, protocol: Protocol) -> dict[str, Any]:
     start = Start(opened["load_ms"], opened["first_ms"], opened["start_bytes"])
     document = {
         "path": each.subject.label,
-        "baseline": not isinstance(each.subject, Artifact),
+        "baseline": isinstance(each.subject, OnnxModel),
         **opened["document"],
         **figures(each.turns, start, protocol.batch, each.peak),
         "ratio": None,

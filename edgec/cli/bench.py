@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,8 +15,7 @@ from edgec.errors import INTERRUPTED, EdgecError, UsageError
 from edgec.version import __version__
 
 if TYPE_CHECKING:
-    from edgec.benchmark.comparison import Comparison, Protocol
-    from edgec.benchmark.subjects import Subject
+    from edgec.benchmark.comparison import Comparison, Protocol, Subject
 
 _OF_COUNTING = ("target", "runs")
 _OF_BOTH = ("artifacts", "emulate", "as_json")
@@ -51,18 +52,20 @@ _OF_BOTH = ("artifacts", "emulate", "as_json")
     help="Exit with 7 unless each is shown to take at most so much of the time of what it is compared to.",
 )
 @click.option("--csv", type=click.Path(path_type=Path), metavar="FILE", help="Write the time of each query there.")
+@click.option("--on", "host", metavar="[USER@]HOST", help="Measure on this board, over ssh (docs/devices.md).")
 @click.option("--emulate", is_flag=True, help="Count instructions on the target's emulated core; no times.")
 @click.option("--target", "-t", metavar="NAME", help="With --emulate: the device.  [that which it was built for]")
 @click.option("--runs", type=click.IntRange(1, 1000), default=3, help="With --emulate: inferences that count.  [3]")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 @click.pass_context
 def command(ctx: click.Context, /, artifacts: tuple[Path, ...], emulate: bool, as_json: bool, **options: Any) -> int:
-    """Measure artifacts on this machine, in turns with each other and with the original model.
+    """Measure artifacts on this machine, or on a board, in turns with each other and with the original model.
 
     \b
     edgec bench model-host.edgec --baseline model.onnx
     edgec bench tvm/model-host.edgec openvino/model-host.edgec --threads 4 --profile
     edgec bench model-host.edgec --soak 8h
+    edgec bench model-rpi4.edgec --on pi@board
     edgec bench --emulate model-rpi4.edgec
 
     Each runs in a process of its own. On a device without edgec, the artifact does the same for itself:
@@ -93,6 +96,13 @@ def _check_options(ctx: click.Context, emulate: bool) -> None:
             else "Artifacts are measured on this machine, for the time that --duration says.",
             f"Leave out {flag}{' or --emulate' if emulate else ', or add --emulate'}.",
         )
+    if ctx.params["host"] is not None and (here := given & {"baseline", "inputs"}):
+        flag = "--baseline" if "baseline" in here else "--input"
+        raise UsageError(
+            f"{flag} does not go with --on",
+            "On a board, artifacts are measured beside each other on their golden samples; ONNX Runtime is not there.",
+            f"Leave out {flag}, and name several artifacts to compare them.",
+        )
     if ctx.params["mlperf"] and given & {"soak", "duration", "limit"}:
         raise UsageError(
             "--mlperf goes with neither --soak nor --duration nor --fail-if-slower-than",
@@ -105,21 +115,16 @@ def _check_options(ctx: click.Context, emulate: bool) -> None:
 
 def _measure(artifacts: tuple[Path, ...], options: dict[str, Any], as_json: bool) -> int:
     from edgec.benchmark.comparison import check_ratio, compare
-    from edgec.benchmark.subjects import Artifact, OnnxModel
     from edgec.cli.progress import listening
 
     protocol = _protocol(options)
-    first = Artifact(artifacts[0], options["inputs"])
-    subjects: list[Subject] = [first, *(Artifact(path, options["inputs"]) for path in artifacts[1:])]
-    if options["baseline"] is not None:
-        subjects.append(OnnxModel(options["baseline"], first))
-    elif options["limit"] is not None and len(subjects) == 1:
+    if options["limit"] is not None and options["baseline"] is None and len(artifacts) == 1:
         raise UsageError(
             "--fail-if-slower-than needs something to compare with",
             "One artifact alone is measured.",
             "Add --baseline MODEL.onnx, or the artifact to compare with as the first.",
         )
-    with listening(quiet=as_json, verbose=False) as listener:
+    with _subjects(artifacts, options) as subjects, listening(quiet=as_json, verbose=False) as listener:
         found = compare(subjects, protocol, len(subjects) - 1 if options["baseline"] else 0, listener)
     if options["csv"] is not None:
         _write_csv(options["csv"], found)
@@ -141,6 +146,25 @@ def _measure(artifacts: tuple[Path, ...], options: dict[str, Any], as_json: bool
             raise error
         return error.exit_code
     return INTERRUPTED if found.interrupted else 0
+
+
+@contextmanager
+def _subjects(artifacts: Sequence[Path], options: dict[str, Any]) -> Iterator[list[Subject]]:
+    """What is to be measured, the baseline last; on a board, as long as there is a session on it."""
+    if options["host"] is not None:
+        from edgec.benchmark.on_board import BoardArtifact, room_for
+        from edgec.runners import ssh
+
+        with ssh.connect(options["host"], room_for(artifacts)) as board:
+            yield [BoardArtifact(path, board, f"artifact-{number}.edgec") for number, path in enumerate(artifacts)]
+        return
+    from edgec.benchmark.subjects import Artifact, OnnxModel
+
+    first = Artifact(artifacts[0], options["inputs"])
+    subjects: list[Subject] = [first, *(Artifact(path, options["inputs"]) for path in artifacts[1:])]
+    if options["baseline"] is not None:
+        subjects.append(OnnxModel(options["baseline"], first))
+    yield subjects
 
 
 def _protocol(options: dict[str, Any]) -> Protocol:

@@ -111,7 +111,7 @@ cd {folder} || exit {gone}
 echo $$ >{name}.pid
 echo
 echo {mark}
-{command} </dev/null
+{command}
 status=$?
 rm -f {name}.pid
 [ $status -gt {highest} ] && status={highest}
@@ -184,13 +184,13 @@ class TooLate(DeviceError):
 class Board:
     """An open session. Everything it does is in one folder on the board, which is gone afterwards.
 
-    host: as the user named it. folder: on the board. free: bytes there when the session began.
+    host: as the user named it. folder: on the board. free: bytes there when the session began. facts: of the board.
     """
 
     def __init__(
-        self, host: str, options: Sequence[str], keeper: subprocess.Popen[bytes], folder: str, free: int
+        self, host: str, options: Sequence[str], keeper: subprocess.Popen[bytes], folder: str, free: int, facts: Facts
     ) -> None:
-        self.host, self.folder, self.free = host, folder, free
+        self.host, self.folder, self.free, self.facts = host, folder, free, facts
         self._options = options
         self._keeper = keeper
         self._runs = 0
@@ -245,7 +245,7 @@ class Board:
             folder=self.folder,
             name=name,
             mark=_MARK,
-            command=shlex.join(words),
+            command=f"{shlex.join(words)} </dev/null",
             gone=_FOLDER_GONE,
             highest=_HIGHEST,
         )
@@ -268,6 +268,16 @@ class Board:
         if process.returncode in (_SSH_FAILED, _FOLDER_GONE):
             raise self._lost(said)
         return Done(process.returncode, output.partition(f"\n{_MARK}\n".encode())[2], said)
+
+    def talk(self, words: Sequence[str]) -> Talk:
+        """Start a program in the folder that reads lines and answers with lines. Raises ConnectionLost."""
+        self._runs += 1
+        name = f"run-{self._runs}"
+        script = _RUN.format(
+            folder=self.folder, name=name, mark=_MARK, command=shlex.join(words), gone=_FOLDER_GONE, highest=_HIGHEST
+        )
+        self.put({f"{name}.sh": script.encode()})
+        return Talk(self, name, self._start(f"exec sh {self.folder}/{name}.sh", stdout=subprocess.PIPE))
 
     def get(self, name: str) -> bytes:
         """A file of the folder. Raises DeviceError where there is none, ConnectionLost."""
@@ -306,6 +316,61 @@ class Board:
         )
 
 
+class Talk:
+    """A program on a board that answers line by line."""
+
+    def __init__(self, board: Board, name: str, process: subprocess.Popen[bytes]) -> None:
+        self._board, self._name, self._process = board, name, process
+        self._lines: queue.SimpleQueue[bytes] = queue.SimpleQueue()
+        self._said: list[bytes] = []
+        assert process.stdout is not None and process.stderr is not None
+        out, error = process.stdout, process.stderr
+
+        def hear() -> None:
+            for line in out:
+                self._lines.put(line)
+            self._lines.put(b"")
+
+        self._errors = threading.Thread(target=lambda: self._said.append(error.read()), daemon=True)
+        self._errors.start()
+        threading.Thread(target=hear, daemon=True).start()
+        self._begun = False
+
+    def send(self, line: str) -> None:
+        """Give it a line. One that has ended is noticed by `receive`."""
+        assert self._process.stdin is not None
+        with contextlib.suppress(BrokenPipeError):
+            self._process.stdin.write(line.encode() + b"\n")
+            self._process.stdin.flush()
+
+    def receive(self, seconds: float) -> str | None:
+        """The next line that it printed; None where it has ended, or did not answer in time. Raises ConnectionLost."""
+        deadline = time.monotonic() + seconds
+        try:
+            while line := _next(self._lines, deadline):
+                if self._begun:
+                    return line.decode(errors="replace")
+                self._begun = line.strip() == _MARK.encode()
+        except subprocess.TimeoutExpired:
+            return None
+        code, said = self.ended()
+        if code in (_SSH_FAILED, _FOLDER_GONE):
+            raise self._board._lost(said)
+        return None
+
+    def ended(self) -> tuple[int, str]:
+        """The exit code of one that has ended, and its standard error."""
+        self._errors.join()
+        return self._process.wait(), b"".join(self._said).decode(errors="replace")
+
+    def close(self) -> None:
+        """End it."""
+        if self._process.poll() is None:
+            self._board._end(self._name)
+        self._process.kill()
+        self._process.wait()
+
+
 @contextlib.contextmanager
 def connect(host: str, room: int = 0) -> Iterator[Board]:
     """Open a session on `host`: "[user@]host", a name in ~/.ssh/config, or "ssh://[user@]host:port".
@@ -315,19 +380,6 @@ def connect(host: str, room: int = 0) -> Iterator[Board]:
     Raises UsageError for what can't be a host, ToolMissing without ssh, DeviceError for a board that can't be reached,
     refuses, or has no place for a folder.
     """
-    with _opened(host, room) as (board, _):
-        yield board
-
-
-@cache
-def facts_of(host: str) -> Facts:
-    """What a board tells of itself; asked once. Raises what `connect` does."""
-    with _opened(host, 0) as (_, facts):
-        return facts
-
-
-@contextlib.contextmanager
-def _opened(host: str, room: int) -> Iterator[tuple[Board, Facts]]:
     check_host(host)
     if shutil.which("ssh") is None:
         raise ToolMissing(
@@ -350,10 +402,16 @@ def _opened(host: str, room: int) -> Iterator[tuple[Board, Facts]]:
     )
     try:
         told = _asked(host, keeper, _KEEPER % {"kib": -(-(room + _SLACK) // 1024), "mark": _MARK})
-        board = Board(host, shared, keeper, told["folder"], int(told["free"]) * 1024)
-        yield board, _facts(told)
+        yield Board(host, shared, keeper, told["folder"], int(told["free"]) * 1024, _facts(told))
     finally:
         _close(keeper)
+
+
+@cache
+def facts_of(host: str) -> Facts:
+    """What a board tells of itself; asked once. Raises what `connect` does."""
+    with connect(host) as board:
+        return board.facts
 
 
 def check_host(host: str) -> None:
