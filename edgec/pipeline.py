@@ -620,7 +620,7 @@ def _against(
 ) -> str:
     """Why this way of a search is not worth building; "" where it may be. siblings: with fewer threads."""
     if isinstance(way.where, EdgecError):
-        return " ".join(filter(None, (way.where.what, way.where.why)))
+        return f"{way.where.what}. {way.where.why}".strip()
     if siblings and siblings[-1].not_tried:
         return siblings[-1].not_tried
     if reason := reason_before(way.spec, analysis, way.spec.limits):

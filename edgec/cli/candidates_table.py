@@ -39,7 +39,7 @@ def print_candidates(choice: Mapping[str, Any], console: Console) -> None:
         name = label(item["backend"], item["asked"], item["profile"] or "", None, item["tuned"])
         table.add_row(f"{mark} {escape(name)}", threads, *_figures(item), *_extra(item, joules, counted))
     console.print(table)
-    meanings = ["✓ kept", "◆ on the Pareto front", "speed: times that of the original in ONNX Runtime"]
+    meanings = ["✓ kept", "◆ on the Pareto front", "speed: against ONNX Runtime on as many threads"]
     if any(item["status"] == "over" for item in built):
         meanings.insert(1, "> over a limit")
     if any(item["error"] for item in built):
