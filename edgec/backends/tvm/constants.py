@@ -88,6 +88,14 @@ def folded_bias(weights: np.ndarray, bias: np.ndarray, zero_point: int) -> np.nd
     return np.asarray(bias.astype(np.int64) - zero_point * sums).astype(np.int32)
 
 
+def may_be_far(factor: np.float32, count: int = 1) -> bool:
+    """Whether a sum of differences of 8-bit integers, in steps of the result, can come near the limits of int32.
+
+    factor: steps of the result in one of theirs. count: how many are added up.
+    """
+    return 255 * float(factor) * count >= SAFE_STEPS
+
+
 def reaches_far(weights: np.ndarray, bias: np.ndarray, x: StoredType, factors: np.ndarray) -> bool:
     """Whether a sum, in steps of the result, can come near the limits of int32."""
     low, high = x.limits()

@@ -94,12 +94,10 @@ class Storage:
         """Whether all pixels lie one after the other."""
         return not self.border.any
 
-    def strides(self, rank: int) -> tuple[int, ...]:
-        """Elements from one index to the next along the last dimensions of a value of that rank, at most 4 of them."""
+    def strides(self, shape: tuple[int, ...]) -> tuple[int, ...]:
+        """Elements from one index to the next along every dimension of the value, whose own shape that is."""
         steps = self.steps
-        if rank == 2:
-            return steps.image, 1
-        return (steps.image, steps.row, steps.column, 1)[max(0, 4 - rank) :]
+        return element_strides(shape, (steps.image, steps.row, steps.column, 1))
 
 
 def element_strides(shape: tuple[int, ...], image: tuple[int, int, int, int]) -> tuple[int, ...]:

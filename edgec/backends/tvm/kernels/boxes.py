@@ -51,9 +51,19 @@ class Box:
         made = made or [(1, (1,) * len(strides), False)]
         return cls(tuple(item[0] for item in made), tuple(zip(*(item[1] for item in made), strict=True)))
 
+    @classmethod
+    def as_is(cls, shape: Sequence[int], *strides: Sequence[int]) -> Box:
+        """Dimensions of one element are left out, and none are made one: where sums are made of lines."""
+        kept = [axis for axis, size in enumerate(shape) if size != 1]
+        return cls(tuple(shape[axis] for axis in kept), tuple(tuple(steps[axis] for axis in kept) for steps in strides))
+
     @property
     def rank(self) -> int:
         return len(self.shape)
+
+    @property
+    def count(self) -> int:
+        return math.prod(self.shape)
 
     def last(self, axis: int) -> Box:
         """The same box with a dimension moved to the end."""
@@ -90,16 +100,19 @@ class Box:
         at = offset or (lambda operand, axis, index: index * self.strides[operand][axis])
         shared = self.shared(inner)
         with ExitStack() as loops:
-            left = loops.enter_context(e.loop(begin, end))
-            indices = []
-            for axis in reversed(range(shared)):
-                indices.append((axis, remainder(left, self.shape[axis]) if axis else left))
-                left = divided(left, self.shape[axis])
-            places = self._added(e, [integer(0) for _ in self.strides], indices, at)
+            unit = loops.enter_context(e.loop(begin, end))
+            places = self._added(e, [integer(0) for _ in self.strides], indices(unit, self.shape[:shared]), at)
             for axis in range(shared, self.rank - inner):
                 index = loops.enter_context(e.loop(0, self.shape[axis]))
                 places = self._added(e, places, [(axis, index)], at)
             yield places
+
+    def at(self, e: Emitter, number: Expr) -> list[Expr]:
+        """The offset of each operand at the element with that number."""
+        places = [integer(0) for _ in self.strides]
+        for axis, index in indices(number, self.shape):
+            places = [place + index * steps[axis] for place, steps in zip(places, self.strides, strict=True)]
+        return [e.bind(place, "int32") for place in places]
 
     def _added(self, e: Emitter, places: list[Expr], indices: list[tuple[int, Expr]], at: Offset) -> list[Expr]:
         made = []
@@ -109,6 +122,15 @@ class Box:
                     place = place + at(operand, axis, index)
             made.append(e.bind(place, "int32") if indices else place)
         return made
+
+
+def indices(number: Expr, shape: Sequence[int]) -> list[tuple[int, Expr]]:
+    """(dimension, index along it) of the element with that number, the last dimension first."""
+    found = []
+    for axis in reversed(range(len(shape))):
+        found.append((axis, remainder(number, shape[axis]) if axis else number))
+        number = divided(number, shape[axis])
+    return found
 
 
 @contextmanager

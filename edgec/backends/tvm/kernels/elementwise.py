@@ -20,7 +20,6 @@ from edgec.backends.tvm.emitter import (
 from edgec.backends.tvm.isa.base import InstructionSet
 from edgec.backends.tvm.kernels.base import Word, number, real_number, real_of, result_grid, split, steps_rounded
 from edgec.backends.tvm.kernels.boxes import Box
-from edgec.backends.tvm.kernels.float_math import FloatMath
 
 FUNCTIONS = ("add", "sub", "mul", "div", "maximum", "minimum", "squared_difference", "prelu")
 
@@ -56,13 +55,11 @@ class Arithmetic:
         size, length = 4 * isa.lanes, self.box.shape[-1]
         grid = result_grid(e, constants, self.limited)
         scale = broadcast(real_number(e, constants, Word.SCALE), isa.lanes)
-        undefined = broadcast(real_number(e, constants, Word.FACTOR), isa.lanes)
         grids = (
             (number(e, constants, Word.A_ZERO_POINT), real_number(e, constants, Word.A_SCALE)),
             (number(e, constants, Word.B_ZERO_POINT), real_number(e, constants, Word.B_SCALE)),
         )
         spread = [steps[-1] == 0 for steps in self.box.strides[:2]]
-        functions = FloatMath(e, isa.lanes)
 
         def reals(which: int, pointer: Pointer, place: Expr, group: int) -> list[Expr]:
             """A group of an operand's real numbers."""
@@ -84,9 +81,6 @@ class Arithmetic:
                 left = once[0] or reals(0, a, first + at, group)
                 right = once[1] or reals(1, b, second + at, group)
                 steps = [self._of(one, other, isa.lanes) / scale for one, other in zip(left, right, strict=False)]
-                if self.function == "div":  # 0 / 0 is nothing: the reference makes the integer 0 of it
-                    named = [e.bind(item, vector("float32", isa.lanes)) for item in steps]
-                    steps = [select(functions.is_nan(item), undefined, item) for item in named]
                 rounded = [steps_rounded(e, isa, item, self.far) for item in steps[:group]]
                 isa.narrowed(e, rounded, grid, y, goes + at)
 

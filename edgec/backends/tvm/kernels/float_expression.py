@@ -172,10 +172,10 @@ def _cast(at: _Context, x: Expr) -> Expr:
         return _differ(at, x, at.number(0))
     if (at.of, to) == ("int64", "float32"):
         return at.math.from_long(x)
-    if (at.of, to) == ("float32", "int64"):
-        return at.math.to_long(x)
-    if at.is_real and to in ("int8", "uint8", "int16", "uint16"):
-        x = at.math.as_type(x, "int32")
+    if at.of == "float32" and not to.startswith("float"):
+        if to == "int64":
+            return at.math.to_long(x)
+        x = at.math.to_integer(x)
     return at.math.as_type(x, to)
 
 

@@ -1,22 +1,10 @@
-"""Loops over lines of elements that lie one after the other, as vectors: exactly their elements count."""
+"""Lines of elements that lie one after the other, read as vectors: exactly their elements count."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable
 
-from edgec.backends.tvm.emitter import (
-    Emitter,
-    Expr,
-    broadcast,
-    divided,
-    integer,
-    minimum,
-    ramp,
-    remainder,
-    select,
-    shuffle,
-)
+from edgec.backends.tvm.emitter import Expr, broadcast, integer, ramp, select, shuffle
 from edgec.backends.tvm.isa.base import InstructionSet
 from edgec.backends.tvm.kernels.float_math import FloatMath
 from edgec.backends.tvm.storage import SLACK
@@ -40,14 +28,6 @@ def reading_lanes(isa: InstructionSet, size: int, itemsize: int = 4) -> int:
     while lanes < min(size, most):
         lanes *= 2
     return min(lanes, most)
-
-
-def writing_lanes(isa: InstructionSet, size: int) -> int:
-    """Lanes of the longest vector that a line of `size` elements has place for."""
-    lanes = isa.lanes
-    while lanes > size:
-        lanes //= 2
-    return lanes
 
 
 def reduced(
@@ -87,43 +67,3 @@ def across(functions: FloatMath, value: Expr, combine: Combine, dtype: str = "fl
         high = half.bind(shuffle([value], range(lanes, 2 * lanes)), dtype)
         value = half.bind(combine(half, low, high), dtype)
     return value
-
-
-def written(emitter: Emitter, lanes: int, size: int, store: Callable[[Expr], None]) -> None:
-    """Call `store` with the offset of every vector of a line; the last one overlaps the one before where it has to."""
-    with emitter.loop(0, -(-size // lanes)) as part:
-        at = part * lanes
-        if size % lanes:
-            at = minimum(at, integer(size - lanes))
-        store(emitter.bind(at, "int32"))
-
-
-@dataclass(frozen=True)
-class Box:
-    """Dimensions that are looped over: sizes, and strides of each value that moves along."""
-
-    sizes: tuple[int, ...]
-    strides: tuple[tuple[int, ...], ...]
-
-    @classmethod
-    def of(cls, sizes: Sequence[int], strides: Sequence[Sequence[int]]) -> Box:
-        """Without dimensions of one element. strides: of each value, along each dimension."""
-        kept = [axis for axis, size in enumerate(sizes) if size != 1]
-        return cls(tuple(sizes[axis] for axis in kept), tuple(tuple(one[axis] for axis in kept) for one in strides))
-
-    @property
-    def count(self) -> int:
-        made = 1
-        for size in self.sizes:
-            made *= size
-        return made
-
-    def places(self, emitter: Emitter, number: Expr) -> list[Expr]:
-        """Where each value is at the element with that number."""
-        found: list[Expr] = [integer(0)] * len(self.strides)
-        left = number
-        for axis in reversed(range(len(self.sizes))):
-            at = remainder(left, self.sizes[axis]) if axis else left
-            left = divided(left, self.sizes[axis])
-            found = [place + at * steps[axis] for place, steps in zip(found, self.strides, strict=True)]
-        return [emitter.bind(place, "int32") for place in found]

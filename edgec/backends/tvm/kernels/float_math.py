@@ -127,14 +127,20 @@ class FloatMath:
         return self.as_type(high * self.number(2.0**32, wide) + low, "float32")
 
     def to_long(self, x: Expr) -> Expr:
-        """float32 to int64, toward zero."""
+        """float32 to int64, toward zero; of what an int64 does not hold, the lowest one, see
+        `edgec.ir.reference.grid.whole`."""
         wide, long = "float64", "int64"
         size = self.bind(self.as_type(self.absolute(x), wide), wide)
         high = self.bind(self.as_type(size * self.number(2.0**-32, wide), "uint32"), "uint32")
         low = self.as_type(size - self.as_type(high, wide) * self.number(2.0**32, wide), "uint32")
         whole = (self.as_type(high, long) << self.number(32, long)) + self.as_type(low, long)
         whole = self.bind(whole, long)
-        return select(x < self.number(0.0), self.number(0, long) - whole, whole)
+        signed = select(x < self.number(0.0), self.number(0, long) - whole, whole)
+        return select(self.absolute(x) < self.number(2.0**63), signed, self.number(-(2**63), long))
+
+    def to_integer(self, x: Expr) -> Expr:
+        """float32 to int32, toward zero; of what an int32 does not hold, the lowest one."""
+        return select(self.absolute(x) < self.number(2.0**31), self.as_type(x, "int32"), self.number(-(2**31), "int32"))
 
     # --- simple ones ---
 

@@ -10,8 +10,8 @@ from dataclasses import dataclass
 
 from edgec.backends.tvm.emitter import Emitter, broadcast, constant, divided, integer, minimum, remainder, vector
 from edgec.backends.tvm.isa.base import InstructionSet
+from edgec.backends.tvm.kernels.boxes import Box
 from edgec.backends.tvm.kernels.float_dense import Channels
-from edgec.backends.tvm.kernels.float_lines import Box
 
 
 @dataclass(frozen=True)
@@ -47,7 +47,7 @@ class FloatMatMul:
         a, b, y = (e.pointer(name, "float32") for name in ("a", "b", "y"))
         begin, end = e.scalar("begin"), e.scalar("end")
         with e.loop(begin, end) as unit:
-            places = self.batch.places(e, e.bind(divided(unit, self._tiles), "int32"))
+            places = self.batch.at(e, e.bind(divided(unit, self._tiles), "int32"))
             row = remainder(unit, self._tiles) * self.width
             row = e.bind(minimum(row, integer(self.rows - self.width)), "int32")
             source, goes = e.bind(places[0] + row * self.a[0], "int32"), e.bind(places[2] + row * self.y, "int32")

@@ -11,7 +11,8 @@ from dataclasses import dataclass
 
 from edgec.backends.tvm.emitter import Emitter, Expr, Pointer, broadcast
 from edgec.backends.tvm.isa.base import InstructionSet
-from edgec.backends.tvm.kernels.float_lines import Box, reading_lanes, reduced, writing_lanes, written
+from edgec.backends.tvm.kernels.boxes import Box, line, power_below
+from edgec.backends.tvm.kernels.float_lines import reading_lanes, reduced
 from edgec.backends.tvm.kernels.float_math import FloatMath
 
 
@@ -39,10 +40,10 @@ class FloatSoftmax:
         x, y = e.pointer("x", "float32"), e.pointer("y", "float32")
         begin, end = e.scalar("begin"), e.scalar("end")
         many, one = FloatMath(e, reading_lanes(isa, self.size)), FloatMath(e, 1)
-        lanes = writing_lanes(isa, self.room)
+        lanes = power_below(self.room, isa.lanes)
         some = FloatMath(e, lanes)
         with e.loop(begin, end) as unit:
-            source, goes = self.lines.places(e, unit)
+            source, goes = self.lines.at(e, unit)
             most = reduced(
                 many,
                 self.size,
@@ -58,12 +59,10 @@ class FloatSoftmax:
             total = reduced(many, self.size, many.number(0.0), _sum, lambda at: many.exp(centred(many, at)))
             last = one.log(total) if self.logarithm else one.bind(one.number(1.0) / total)
 
-            def store(at: Expr) -> None:
+            with line(e, self.room, lanes) as at:
                 value = centred(some, at)
                 spread = broadcast(last, lanes)
                 e.store(y, goes + at, value - spread if self.logarithm else some.exp(value) * spread, lanes)
-
-            written(e, lanes, self.room, store)
 
 
 @dataclass(frozen=True)
@@ -96,29 +95,26 @@ class FloatLayerNorm:
         many, one = FloatMath(e, reading_lanes(isa, self.size)), FloatMath(e, 1)
         count = one.number(float(self.size * self.lines.count))
         with e.loop(begin, end) as unit:
-            source, goes = self.groups.places(e, unit)
+            source, goes = self.groups.at(e, unit)
             mean = one.bind(self._total(e, many, x, source, None) / count)
             squares = self._total(e, many, x, source, mean)
             factor = one.bind(one.number(1.0) / one.square_root(squares / count + one.number(self.epsilon)))
-            lanes = writing_lanes(isa, self.room)
+            lanes = power_below(self.room, isa.lanes)
             with e.loop(0, self.lines.count) as number:
-                places = self.lines.places(e, number)
-
-                def store(at: Expr, places: list[Expr] = places) -> None:
+                places = self.lines.at(e, number)
+                with line(e, self.room, lanes) as at:
                     value = e.load(x, source + places[0] + at, lanes) - broadcast(mean, lanes)
                     value = value * broadcast(factor, lanes) * e.load(gain, places[2] + at, lanes)
                     if offset is not None:
                         value = value + e.load(offset, places[2] + at, lanes)
                     e.store(y, goes + places[1] + at, value, lanes)
 
-                written(e, lanes, self.room, store)
-
     def _total(self, e: Emitter, many: FloatMath, x: Pointer, source: Expr, mean: Expr | None) -> Expr:
         """Of all elements of a group; with a mean, of the squares of their distances from it."""
         one = FloatMath(e, 1)
         total = e.register(1, "float32", one.number(0.0))
         with e.loop(0, self.lines.count) as number:
-            place = e.bind(source + self.lines.places(e, number)[0], "int32")
+            place = e.bind(source + self.lines.at(e, number)[0], "int32")
 
             def element(at: Expr) -> Expr:
                 seen = e.load(x, place + at, many.lanes)

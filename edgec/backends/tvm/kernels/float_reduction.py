@@ -13,8 +13,9 @@ import numpy as np
 
 from edgec.backends.tvm.emitter import Emitter, Expr, Pointer, divided, integer, maximum, minimum, remainder
 from edgec.backends.tvm.isa.base import InstructionSet
+from edgec.backends.tvm.kernels.boxes import Box
 from edgec.backends.tvm.kernels.float_expression import in_memory
-from edgec.backends.tvm.kernels.float_lines import ACCUMULATORS, Box, Combine, reduced
+from edgec.backends.tvm.kernels.float_lines import ACCUMULATORS, Combine, reduced
 from edgec.backends.tvm.kernels.float_math import FloatMath
 
 Function = Literal["mean", "sum", "max", "min", "product", "any", "all"]
@@ -56,7 +57,7 @@ class FloatReduction:
         x, y = e.pointer("x", in_memory(self.dtype)), e.pointer("y", in_memory(self.dtype))
         begin, end = e.scalar("begin"), e.scalar("end")
         with e.loop(begin, end) as unit:
-            source, goes = self.outer.places(e, e.bind(divided(unit, self._parts), "int32"))
+            source, goes = self.outer.at(e, e.bind(divided(unit, self._parts), "int32"))
             if self.channels:
                 e.store(y, goes, self._of_lines(e, x, source))
             else:
@@ -70,7 +71,7 @@ class FloatReduction:
         one, many, dtype = FloatMath(e, 1), FloatMath(e, self.lanes), in_memory(self.dtype)
         total = e.register(1, dtype, self._neutral(one))
         with e.loop(0, self.inner.count) as number:
-            (line,) = self.inner.places(e, number)
+            (line,) = self.inner.at(e, number)
             place = e.bind(source + line, "int32")
             found = reduced(
                 many,
@@ -87,11 +88,11 @@ class FloatReduction:
         """One vector of channels, of all pixels."""
         functions, dtype, lanes = FloatMath(e, self.lanes), in_memory(self.dtype), self.lanes
         combine = self._combine()
-        rows = Box(self.inner.sizes[:-1], tuple(steps[:-1] for steps in self.inner.strides))
-        columns, step = (self.inner.sizes[-1], self.inner.strides[0][-1]) if self.inner.sizes else (1, 0)
+        rows = Box(self.inner.shape[:-1], tuple(steps[:-1] for steps in self.inner.strides))
+        columns, step = (self.inner.shape[-1], self.inner.strides[0][-1]) if self.inner.shape else (1, 0)
         total = e.register(lanes, dtype, self._neutral(functions))
         with e.loop(0, rows.count) as row:
-            (line,) = rows.places(e, row)
+            (line,) = rows.at(e, row)
             place = e.bind(source + line, "int32")
             whole = columns // ACCUMULATORS
             parts = [e.register(lanes, dtype, self._neutral(functions)) for _ in range(ACCUMULATORS if whole else 1)]

@@ -21,7 +21,7 @@ from edgec.backends.tvm.emitter import (
     vector,
 )
 from edgec.backends.tvm.isa.base import InstructionSet
-from edgec.backends.tvm.kernels.float_lines import Box
+from edgec.backends.tvm.kernels.boxes import Box
 from edgec.backends.tvm.kernels.float_math import FloatMath
 
 
@@ -47,7 +47,7 @@ class Along:
     def places(self, emitter: Emitter, unit: Expr) -> tuple[Expr, Expr]:
         """Where a unit's first vector is in x and y."""
         parts = -(-self.size // self.lanes)
-        source, goes = self.outer.places(emitter, emitter.bind(divided(unit, parts), "int32"))
+        source, goes = self.outer.at(emitter, emitter.bind(divided(unit, parts), "int32"))
         first = minimum(remainder(unit, parts) * self.lanes, integer(self.size - self.lanes))
         first = emitter.bind(first, "int32")
         return emitter.bind(source + first, "int32"), emitter.bind(goes + first, "int32")

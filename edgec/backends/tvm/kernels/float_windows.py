@@ -18,7 +18,7 @@ from edgec.backends.tvm.emitter import (
     remainder,
 )
 from edgec.backends.tvm.isa.base import InstructionSet
-from edgec.backends.tvm.kernels.float_lines import writing_lanes
+from edgec.backends.tvm.kernels.boxes import power_below
 from edgec.backends.tvm.kernels.float_math import FloatMath
 from edgec.backends.tvm.storage import Steps
 
@@ -78,7 +78,7 @@ class FloatPool:
         return self.images * self.rows.results
 
     def emit(self, emitter: Emitter, isa: InstructionSet) -> None:
-        e, lanes = emitter, writing_lanes(isa, self.pixel)
+        e, lanes = emitter, power_below(self.pixel, isa.lanes)
         x, y = e.pointer("x", "float32"), e.pointer("y", "float32")
         begin, end = e.scalar("begin"), e.scalar("end")
         vectors = -(-self.pixel // lanes)
@@ -158,7 +158,7 @@ class FloatBilinear:
         return self.images * self.rows
 
     def emit(self, emitter: Emitter, isa: InstructionSet) -> None:
-        e, lanes = emitter, writing_lanes(isa, self.pixel)
+        e, lanes = emitter, power_below(self.pixel, isa.lanes)
         functions = FloatMath(e, lanes)
         x, constants, y = e.pointer("x", "float32"), e.pointer("constants", "int32"), e.pointer("y", "float32")
         begin, end = e.scalar("begin"), e.scalar("end")

@@ -12,7 +12,6 @@ bits, in any order.
 
 from __future__ import annotations
 
-import math
 from contextlib import nullcontext
 from dataclasses import dataclass
 
@@ -32,6 +31,7 @@ from edgec.backends.tvm.emitter import (
 )
 from edgec.backends.tvm.isa.base import InstructionSet
 from edgec.backends.tvm.kernels.base import HEADER, Word, number
+from edgec.backends.tvm.kernels.boxes import Box
 from edgec.backends.tvm.kernels.dense import Tile
 from edgec.backends.tvm.kernels.lanes import channel_sum
 
@@ -39,9 +39,6 @@ _SIGNS = -0x7F7F7F80
 """Of 4 bytes: uint8 less 128 is int8 with the other sign."""
 
 _PLACES = 2  # words that say where a vector's weights go: the first one, and from one step of k to the next
-
-Leading = tuple[tuple[int, int], ...]
-"""(size, elements from one to the next) of each leading dimension."""
 
 
 @dataclass(frozen=True)
@@ -54,7 +51,7 @@ class Pack:
         constants: [header][multiplier of each lane][row of b for each lane, in bytes][place of each vector's weights]
     """
 
-    leading: Leading
+    leading: Box
     depth: int
     tiles: tuple[Tile, ...]
     real: bool = False
@@ -69,7 +66,7 @@ class Pack:
 
     @property
     def blocks(self) -> int:
-        return math.prod(size for size, _ in self.leading)
+        return self.leading.count
 
     @property
     def units(self) -> int:
@@ -92,10 +89,7 @@ class Pack:
         with e.loop(begin, end) as unit:
             number_of_block, vector = divided(unit, self.vectors), e.bind(remainder(unit, self.vectors), "int32")
             block = e.bind(number_of_block * self.block(isa), "int32")
-            source, left = integer(0), number_of_block
-            for size, step in reversed(self.leading):
-                source, left = source + remainder(left, size) * step, divided(left, size)
-            source = e.bind(source, "int32")
+            (source,) = self.leading.at(e, number_of_block)
             with e.loop(minimum(vector, integer(1)), 1), e.loop(0, HEADER) as word:  # by the block's first unit
                 e.store(y, block + word, e.load(constants, word))
             lane = e.bind(vector * lanes, "int32")
@@ -161,7 +155,7 @@ def tables(kernel: Pack, isa: InstructionSet, outputs: int, row: int) -> np.ndar
 class RowSums:
     """y[...] = -zb * sum over the channels of a[...], int32, one after the other. leading: of a, all but channels."""
 
-    leading: Leading
+    leading: Box
     channels: int
 
     @property
@@ -171,7 +165,7 @@ class RowSums:
     @property
     def units(self) -> int:
         """A unit is a row."""
-        return math.prod(size for size, _ in self.leading)
+        return self.leading.count
 
     def emit(self, emitter: Emitter, isa: InstructionSet) -> None:
         e = emitter
@@ -179,8 +173,6 @@ class RowSums:
         begin, end = e.scalar("begin"), e.scalar("end")
         factor = integer(0) - number(e, constants, Word.B_ZERO_POINT)
         with e.loop(begin, end) as unit:
-            source, left = integer(0), unit
-            for size, step in reversed(self.leading):
-                source, left = source + remainder(left, size) * step, divided(left, size)
-            total = channel_sum(e, isa, a, nullcontext(e.bind(source, "int32")), self.channels)
+            (source,) = self.leading.at(e, unit)
+            total = channel_sum(e, isa, a, nullcontext(source), self.channels)
             e.store(y, unit, total * factor)

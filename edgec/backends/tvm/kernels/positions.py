@@ -11,7 +11,6 @@ below the largest int32, which is where looking for the k largest begins.
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 from typing import Literal
 
@@ -22,57 +21,42 @@ from edgec.backends.tvm.emitter import (
     Register,
     broadcast,
     cast,
-    divided,
     integer,
     maximum,
     ramp,
-    remainder,
     select,
     shuffle,
     vector,
 )
 from edgec.backends.tvm.isa.base import InstructionSet
-from edgec.backends.tvm.kernels.boxes import line
+from edgec.backends.tvm.kernels.boxes import Box, line
 from edgec.backends.tvm.kernels.lanes import over_lanes
-
-MOST = 2**22
-"""Positions that there may be."""
+from edgec.backends.tvm.support.windows import MOST_POSITIONS
 
 _LEAST = -(2**31)
-
-Dimensions = tuple[tuple[int, int, int], ...]
-"""(size, elements of x from one index to the next, elements of y) of each dimension that stays."""
-
-
-def _place(unit: Expr, kept: Dimensions) -> tuple[Expr, Expr]:
-    """Where a unit begins in x and in y."""
-    source, goes = integer(0), integer(0)
-    for size, x_step, y_step in reversed(kept):
-        index, unit = remainder(unit, size), divided(unit, size)
-        source, goes = source + index * x_step, goes + index * y_step
-    return source, goes
 
 
 def _keys(values: Expr, positions: Expr, lanes: int, *, smallest: bool) -> Expr:
     """values, positions: int32."""
     if smallest:
         values = broadcast(integer(0), lanes) - values
-    return values * broadcast(integer(MOST), lanes) + (broadcast(integer(MOST - 1), lanes) - positions)
+    most, last = (broadcast(integer(number), lanes) for number in (MOST_POSITIONS, MOST_POSITIONS - 1))
+    return values * most + (last - positions)
 
 
 def _position(key: Expr, lanes: int = 1) -> Expr:
-    mask = broadcast(integer(MOST - 1), lanes)
+    mask = broadcast(integer(MOST_POSITIONS - 1), lanes)
     return mask - (key & mask)
 
 
 @dataclass(frozen=True)
 class ArgReduce:
-    """kept: but for the channels, and for what vanishes. count, step: of the dimension that vanishes; step is 0 where
+    """kept: what stays of x and y, but for the channels. count, step: of the dimension that vanishes; step is 0 where
     that is the channels. channels: how many there are. dtype: of the result."""
 
     function: Literal["max", "min"]
     dtype: str
-    kept: Dimensions
+    kept: Box
     count: int
     step: int
     channels: int
@@ -84,7 +68,7 @@ class ArgReduce:
     @property
     def units(self) -> int:
         """A unit is a pixel."""
-        return math.prod(size for size, _, _ in self.kept)
+        return self.kept.count
 
     def emit(self, emitter: Emitter, isa: InstructionSet) -> None:
         e = emitter
@@ -92,7 +76,7 @@ class ArgReduce:
         begin, end = e.scalar("begin"), e.scalar("end")
         smallest = self.function == "min"
         with e.loop(begin, end) as unit:
-            source, goes = (e.bind(item, "int32") for item in _place(unit, self.kept))
+            source, goes = self.kept.at(e, unit)
             if not self.step:
                 best = _best(e, isa, x, source, self.channels, smallest=smallest)
                 e.store(y, goes, cast(self.dtype, _position(best)))
@@ -114,12 +98,11 @@ class ArgReduce:
 
 @dataclass(frozen=True)
 class TopK:
-    """The k largest of all channels, in falling order, and their positions. kept: but for the channels; positions:
-    elements from one index to the next in those, along each of `kept`."""
+    """The k largest of all channels, in falling order, and their positions. kept: of x, y and the positions, but
+    for the channels."""
 
     k: int
-    kept: Dimensions
-    positions: tuple[int, ...]
+    kept: Box
     channels: int
 
     @property
@@ -129,20 +112,18 @@ class TopK:
     @property
     def units(self) -> int:
         """A unit is a pixel."""
-        return math.prod(size for size, _, _ in self.kept)
+        return self.kept.count
 
     def emit(self, emitter: Emitter, isa: InstructionSet) -> None:
         e = emitter
         x, y, found = e.pointer("x", isa.stored), e.pointer("y", isa.stored), e.pointer("positions", "int32")
         begin, end = e.scalar("begin"), e.scalar("end")
-        elsewhere = tuple((size, 0, step) for (size, _, _), step in zip(self.kept, self.positions, strict=True))
         with e.loop(begin, end) as unit:
-            source, goes = (e.bind(item, "int32") for item in _place(unit, self.kept))
-            there = e.bind(_place(unit, elsewhere)[1], "int32")
+            source, goes, there = self.kept.at(e, unit)
             before = e.register(1, "int32", integer(2**31 - 1))
             with e.loop(0, self.k) as i:
                 best = e.bind(_best(e, isa, x, source, self.channels, below=before), "int32")
-                e.store(y, goes + i, cast(isa.stored, best >> integer(MOST.bit_length() - 1)))
+                e.store(y, goes + i, cast(isa.stored, best >> integer(MOST_POSITIONS.bit_length() - 1)))
                 e.store(found, there + i, _position(best))
                 before.set(best)
 

@@ -30,6 +30,7 @@ from edgec.backends.tvm.emitter import (
 )
 from edgec.backends.tvm.isa.base import InstructionSet
 from edgec.backends.tvm.kernels.base import Word, number, real_number, result_grid, steps_rounded
+from edgec.backends.tvm.kernels.boxes import Box
 from edgec.backends.tvm.kernels.lanes import channel_sum, extreme, over_lanes, store_one
 
 Function = Literal["mean", "sum", "max", "min"]
@@ -37,13 +38,13 @@ Function = Literal["mean", "sum", "max", "min"]
 
 @dataclass(frozen=True)
 class Reduce:
-    """kept: (size, step of x, step of y) of each dimension that stays, but for the channels; taken: (size, step of x)
-    of each that vanishes, likewise. channels: how many there are. pixel: bytes of a pixel, where channels stay, and
+    """kept: of x and y, what stays, but for the channels; taken: (size, step of x) of each dimension that vanishes,
+    likewise. channels: how many there are. pixel: bytes of a pixel, where channels stay, and
     each is reduced for itself; None where they vanish too.
     """
 
     function: Function
-    kept: tuple[tuple[int, int, int], ...]
+    kept: Box
     taken: tuple[tuple[int, int], ...]
     channels: int
     pixel: int | None
@@ -56,7 +57,7 @@ class Reduce:
     @property
     def places(self) -> int:
         """How many results there are, or pixels of them."""
-        return math.prod(size for size, _, _ in self.kept)
+        return self.kept.count
 
     @property
     def count(self) -> int:
@@ -74,10 +75,7 @@ class Reduce:
         begin, end = e.scalar("begin"), e.scalar("end")
         blocks = self.pixel // _UNIT if self.pixel else 1
         with e.loop(begin, end) as unit:
-            place, source, goes = divided(unit, blocks), integer(0), integer(0)
-            for size, x_step, y_step in reversed(self.kept):
-                index, place = remainder(place, size), divided(place, size)
-                source, goes = source + index * x_step, goes + index * y_step
+            source, goes = self.kept.at(e, divided(unit, blocks))
             channel = remainder(unit, blocks) * _UNIT
             source, goes = e.bind(source + channel, "int32"), e.bind(goes + channel, "int32")
             write = self._channels if self.pixel else self._whole

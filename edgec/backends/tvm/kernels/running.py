@@ -5,24 +5,24 @@ y = clamp(round(float32(sum of (x - zx)) * (sx / sy)) + zy), each operation in f
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 
-from edgec.backends.tvm.emitter import Emitter, broadcast, cast, divided, integer, remainder
+from edgec.backends.tvm.emitter import Emitter, broadcast, cast, integer
 from edgec.backends.tvm.isa.base import InstructionSet
 from edgec.backends.tvm.kernels.base import Word, number, real_number, result_grid, split, steps_rounded
+from edgec.backends.tvm.kernels.boxes import Box
 from edgec.backends.tvm.kernels.lanes import store_one
 
 
 @dataclass(frozen=True)
 class CumSum:
-    """kept: (size, step of x, step of y) of each dimension but the channels and that which is summed along. along: the
-    same of that one; the steps are negative where it is summed from the end, and both operands begin there then.
+    """kept: of x and y, each dimension but the channels and that which is summed along. along: (size, step of x, step
+    of y) of that one; the steps are negative where it is summed from the end, and both operands begin there then.
     pixel: bytes of a pixel, each channel for itself; None where the sums run along the channels. exclusive: a sum is
     without the element at its place. far: steps may be beyond int32.
     """
 
-    kept: tuple[tuple[int, int, int], ...]
+    kept: Box
     along: tuple[int, int, int]
     pixel: int | None
     exclusive: bool
@@ -35,7 +35,7 @@ class CumSum:
     @property
     def units(self) -> int:
         """A unit is all sums of a pixel's channels."""
-        return math.prod(size for size, _, _ in self.kept)
+        return self.kept.count
 
     def emit(self, emitter: Emitter, isa: InstructionSet) -> None:
         e = emitter
@@ -44,11 +44,7 @@ class CumSum:
         size, x_step, y_step = self.along
         groups = split(self.pixel, isa.lanes) if self.pixel else [0]
         with e.loop(begin, end) as unit:
-            place, source, goes = unit, integer(0), integer(0)
-            for count, from_x, from_y in reversed(self.kept):
-                index, place = remainder(place, count), divided(place, count)
-                source, goes = source + index * from_x, goes + index * from_y
-            source, goes = e.bind(source, "int32"), e.bind(goes, "int32")
+            source, goes = self.kept.at(e, unit)
             done = 0
             for group in groups:
                 lanes = isa.lanes if group else 1

@@ -53,7 +53,6 @@ def _write_arithmetic(writer: ProgramWriter, operation: Operation, function: str
     result = writer.stored(operation.outputs[0])
     operands, target, box = _operands(writer, operation)
     words = result_words(result, activation) | words_of_operands(writer, a, b, result)
-    words[Word.FACTOR] = np.float32(result.shift - result.zero_point)  # the steps of the integer 0
     far = _reaches_far(writer.type(a), writer.type(b), result, function)
     kernel = Arithmetic(function, box, result.is_limited(activation), far)
     writer.step(kernel, [*operands, writer.words(words), target], operation)

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from edgec.backends.tvm.kernels.boxes import Box
 from edgec.backends.tvm.kernels.float_elementwise import Elementwise
 from edgec.backends.tvm.lowering.float_fusion import expression_of, is_pointwise
 from edgec.backends.tvm.lowering.program_writer import ProgramWriter, unsupported, write_float
-from edgec.backends.tvm.lowering.views import View, read, written
-from edgec.backends.tvm.storage import element_strides
+from edgec.backends.tvm.lowering.views import View, in_arena, read, room, written
 from edgec.ir import kinds
 from edgec.ir.graph import Operation
 from edgec.ir.kinds import Kind
@@ -34,7 +34,9 @@ def write_expression(writer: ProgramWriter, operations: Sequence[Operation]) -> 
     shape = writer.type(last.outputs[0]).shape
     views = [spread_view(writer, name, shape) for name in operands]
     y = written_view(writer, last)
-    kernel = Elementwise.of(expression, _padded(shape, [*views, y]), [view.strides for view in (*views, y)])
+    if shape:
+        shape = (*shape[:-1], room(shape, *views, y))
+    kernel = Elementwise(expression, Box.of(shape, *(view.strides for view in (*views, y))))
     writer.step(kernel, [*(view.place for view in views), y.place], *operations)
 
 
@@ -55,20 +57,3 @@ def written_view(writer: ProgramWriter, operation: Operation) -> View:
         return written(writer, operation)
     writer.declare(operation)
     return in_arena(writer, name)
-
-
-def in_arena(writer: ProgramWriter, name: str) -> View:
-    """A value where it lies in the arena or among the constants: its last dimension's elements are neighbours."""
-    storage, shape = writer.storage(name), writer.type(name).shape
-    steps = storage.steps
-    strides = element_strides(shape, (steps.image, steps.row, steps.column, 1))
-    return View(writer.corner(name), writer.stored_dtype(name), shape, strides, storage.pixel)
-
-
-def _padded(shape: tuple[int, ...], views: Sequence[View]) -> tuple[int, ...]:
-    """The shape with as much of the pixels' padding as all values have: it is computed along, since whole pixels lie
-    one after the other, and nobody reads it."""
-    if not shape:
-        return shape
-    sizes = {view.pixel for view in views if view.strides[-1]}
-    return (*shape[:-1], max(shape[-1], min(sizes)))

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import numpy as np
 
+from edgec.backends.tvm.kernels.boxes import Box
 from edgec.backends.tvm.kernels.float_dense import tile_of
-from edgec.backends.tvm.kernels.float_lines import Box
 from edgec.backends.tvm.kernels.float_matmul import FloatMatMul
-from edgec.backends.tvm.lowering.float_elementwise import in_arena, written_view
+from edgec.backends.tvm.lowering.float_elementwise import written_view
 from edgec.backends.tvm.lowering.program_writer import ProgramWriter, unsupported, write_float
-from edgec.backends.tvm.lowering.views import View, copy, packed_strides, scratch
+from edgec.backends.tvm.lowering.views import View, copy, in_arena, packed_strides, scratch
 from edgec.backends.tvm.storage import SLACK, vector_pixel
 from edgec.ir import kinds
 from edgec.ir.graph import Operation
@@ -26,7 +26,7 @@ def _(kind: kinds.BatchMatMul, writer: ProgramWriter, operation: Operation) -> N
     y = written_view(writer, operation)
     leading = shape[:-2]
     of_a, of_b = a.spread((*leading, *a.shape[-2:])), b.spread((*leading, *b.shape[-2:]))
-    batch = Box.of(leading, [view.strides[:-2] for view in (of_a, of_b, y)])
+    batch = Box.as_is(leading, *(view.strides[:-2] for view in (of_a, of_b, y)))
     along_m, along_k = reversed(of_a.strides[-2:]) if kind.transpose_a else of_a.strides[-2:]
     columns, width = tile_of(
         writer.isa, min(vector_pixel(shape[-1], "float32"), max(y.pixel, shape[-1])), shape[-2], shape[-2]

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import math
 
-from edgec.backends.tvm.kernels.float_lines import Box, reading_lanes, writing_lanes
+from edgec.backends.tvm.kernels.boxes import Box, power_below
+from edgec.backends.tvm.kernels.float_lines import reading_lanes
 from edgec.backends.tvm.kernels.float_reduction import FloatReduction
-from edgec.backends.tvm.lowering.float_elementwise import in_arena, written_view
+from edgec.backends.tvm.lowering.float_elementwise import written_view
 from edgec.backends.tvm.lowering.program_writer import ProgramWriter, unsupported, write_float
+from edgec.backends.tvm.lowering.views import in_arena, room
 from edgec.ir import kinds
 from edgec.ir.graph import Operation
 
@@ -28,11 +30,11 @@ def _(kind: kinds.Reduce, writer: ProgramWriter, operation: Operation) -> None:
     to = [next(left) if axis not in kind.axes or kind.keepdims else 0 for axis in range(of.rank)]
     staying = [axis for axis in range(last) if axis not in kind.axes]
     going = [axis for axis in range(last) if axis in kind.axes]
-    outer = Box.of(
-        [of.shape[axis] for axis in staying], [[x.strides[axis] for axis in staying], [to[axis] for axis in staying]]
+    outer = Box.as_is(
+        [of.shape[axis] for axis in staying], [x.strides[axis] for axis in staying], [to[axis] for axis in staying]
     )
-    inner = Box.of([of.shape[axis] for axis in going], [[x.strides[axis] for axis in going]])
-    size = of.shape[last] if channels else max(of.shape[last], min(x.pixel, y.pixel))
+    inner = Box.as_is([of.shape[axis] for axis in going], [x.strides[axis] for axis in going])
+    size = of.shape[last] if channels else room(of.shape, x, y)
     kernel = FloatReduction(
         kind.function,
         of.dtype,
@@ -41,6 +43,6 @@ def _(kind: kinds.Reduce, writer: ProgramWriter, operation: Operation) -> None:
         size,
         channels,
         count=math.prod(of.shape[axis] for axis in kind.axes),
-        lanes=reading_lanes(writer.isa, size, x.itemsize) if channels else writing_lanes(writer.isa, size),
+        lanes=reading_lanes(writer.isa, size, x.itemsize) if channels else power_below(size, writer.isa.lanes),
     )
     writer.step(kernel, [x.place, y.place], operation, result=name)

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from edgec.backends.tvm.kernels.float_lines import Box, writing_lanes
+from edgec.backends.tvm.kernels.boxes import Box, power_below
 from edgec.backends.tvm.kernels.float_scans import Along, FloatArgReduction, FloatCumSum
-from edgec.backends.tvm.lowering.float_elementwise import in_arena, written_view
+from edgec.backends.tvm.lowering.float_elementwise import written_view
 from edgec.backends.tvm.lowering.program_writer import ProgramWriter, unsupported, write_float
-from edgec.backends.tvm.lowering.views import View
+from edgec.backends.tvm.lowering.views import View, in_arena, room
 from edgec.ir import kinds
 from edgec.ir.graph import Operation
 
@@ -34,11 +34,11 @@ def _along(writer: ProgramWriter, axis: int, x: View, y: View, to: tuple[int, ..
     """to: strides of y along the dimensions of x."""
     last = len(x.shape) - 1
     others = [other for other in range(last) if other != axis]
-    outer = Box.of(
-        [x.shape[other] for other in others], [[x.strides[other] for other in others], [to[other] for other in others]]
+    outer = Box.as_is(
+        [x.shape[other] for other in others], [x.strides[other] for other in others], [to[other] for other in others]
     )
-    size = 1 if axis == last else max(x.shape[last], min(x.pixel, y.pixel))
-    return Along(outer, x.shape[axis], x.strides[axis], to[axis], size, writing_lanes(writer.isa, size), x.dtype)
+    size = 1 if axis == last else room(x.shape, x, y)
+    return Along(outer, x.shape[axis], x.strides[axis], to[axis], size, power_below(size, writer.isa.lanes), x.dtype)
 
 
 def _check(writer: ProgramWriter, operation: Operation) -> None:

@@ -9,11 +9,12 @@ import numpy as np
 from edgec.backends.tvm.constants import SAFE_STEPS, header
 from edgec.backends.tvm.kernels import dense, packing
 from edgec.backends.tvm.kernels.base import Word
+from edgec.backends.tvm.kernels.boxes import Box
 from edgec.backends.tvm.lowering import convolutions, views
 from edgec.backends.tvm.lowering.program_writer import ProgramWriter, write_integer
-from edgec.backends.tvm.lowering.views import View
+from edgec.backends.tvm.lowering.views import View, in_arena
 from edgec.backends.tvm.program import Place
-from edgec.backends.tvm.storage import Steps, Storage, element_strides
+from edgec.backends.tvm.storage import Steps, Storage
 from edgec.ir import kinds
 from edgec.ir.graph import Operation
 from edgec.ir.reference.products import multipliers
@@ -29,7 +30,7 @@ def _(kind: kinds.BatchMatMul, writer: ProgramWriter, operation: Operation) -> N
     a = _deep(writer, first, kind.transpose_a, operation)
     b = _deep(writer, second, not kind.transpose_b, operation)
     writer.declare(operation)
-    y = _laid(writer, name)
+    y = in_arena(writer, name)
     shape, depth = y.shape, a.shape[-1]
     a, b_spread = _regular(writer, a, shape[:-2], operation), b.spread((*shape[:-2], *b.shape[-2:]))
     words, _ = convolutions.words_of_result(writer, name, "none")
@@ -42,7 +43,7 @@ def _(kind: kinds.BatchMatMul, writer: ProgramWriter, operation: Operation) -> N
     width, most = isa.dense_tile(dense.vectors_of(shape[-1], isa.lanes), images * rows, shape[-2], 1)
     tiles = dense.channel_tiles(shape[-1], isa.lanes, most)
     shared = all(size == 1 for size in b.shape[:-2])
-    leading = () if shared else tuple(zip(shape[:-2], b_spread.strides[:-2], strict=True))
+    leading = Box((), ((),)) if shared else Box.as_is(shape[:-2], b_spread.strides[:-2])
     pack = packing.Pack(leading, depth, tiles, real)
     factors = multipliers(writer.type(first), writer.type(second), writer.type(name), _last(kind, b))
     factors = np.broadcast_to(factors, shape[-1:]).astype(np.float32)
@@ -50,7 +51,7 @@ def _(kind: kinds.BatchMatMul, writer: ProgramWriter, operation: Operation) -> N
 
     starts = []
     if zero_points[1]:
-        sums = packing.RowSums(tuple(zip((*shape[:-2], shape[-2]), a.strides[:-1], strict=True)), depth)
+        sums = packing.RowSums(Box.as_is(shape[:-1], a.strides[:-1]), depth)
         starts = [writer.scratch(name, Storage((1, 1, 1, sums.units), "int32", -(-sums.units // 4) * 4))]
         writer.step(sums, [a.place, writer.words(words), *starts], operation, result=name)
     largest = 255.0 * 255 * depth * float(np.abs(factors).max())
@@ -91,18 +92,10 @@ def _packed(
     return place
 
 
-def _laid(writer: ProgramWriter, name: str) -> View:
-    """A value where it lies in the arena, or among the constants."""
-    storage, shape = writer.storage(name), writer.type(name).shape
-    steps = storage.steps
-    strides = element_strides(shape, (steps.image, steps.row, steps.column, 1))
-    return View(writer.corner(name), writer.stored_dtype(name), shape, strides, storage.pixel)
-
-
 def _deep(writer: ProgramWriter, name: str, turned: bool, operation: Operation) -> View:
     """An operand with what is summed over as its last dimension, fours of it in reach. turned: it is the last but one
     now, and has to be moved."""
-    found = _laid(writer, name)
+    found = in_arena(writer, name)
     if not turned:
         return found
     order = (*found.shape[:-2], found.shape[-1], found.shape[-2])

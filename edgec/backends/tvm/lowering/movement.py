@@ -14,7 +14,7 @@ from edgec.backends.tvm.kernels.choice import Choice
 from edgec.backends.tvm.kernels.movement import Component, Indexed
 from edgec.backends.tvm.lowering.program_writer import ProgramWriter, write_float, write_moved
 from edgec.backends.tvm.lowering.views import View, copy, only_seen, pick, read, scratch, whole_pixels, written
-from edgec.backends.tvm.storage import SLACK, element_strides, image_shape
+from edgec.backends.tvm.storage import SLACK, image_shape
 from edgec.ir import kinds
 from edgec.ir.graph import Operation
 from edgec.ir.reference.grid import stored
@@ -96,8 +96,7 @@ def _seen(writer: ProgramWriter, operation: Operation, part: View, index: int = 
     if writer.storage(operation.inputs[0]).border.any:
         return False
     storage = writer.plain(name)
-    steps = storage.steps
-    wanted = element_strides(part.shape, (steps.image, steps.row, steps.column, 1))
+    wanted = storage.strides(part.shape)
     if any(size > 1 and a != b for size, a, b in zip(part.shape, part.strides, wanted, strict=True)):
         return False
     offset = part.place.offset - writer.corner(operation.inputs[0]).offset

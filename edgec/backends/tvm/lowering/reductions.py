@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
-from edgec.backends.tvm.constants import SAFE_STEPS, header, result_words
+from edgec.backends.tvm.constants import SAFE_STEPS, header, may_be_far, result_words
 from edgec.backends.tvm.kernels import positions, reductions, running, softmax
 from edgec.backends.tvm.kernels.base import Word
+from edgec.backends.tvm.kernels.boxes import Box
 from edgec.backends.tvm.lowering.program_writer import ProgramWriter, write_integer
-from edgec.backends.tvm.storage import Storage, element_strides
 from edgec.ir import kinds
 from edgec.ir.graph import Operation
 from edgec.ir.reference.grid import ratio
@@ -21,19 +22,18 @@ def _(kind: kinds.Reduce, writer: ProgramWriter, operation: Operation) -> None:
     x, y = writer.storage(source), writer.declare(operation)
     shape = writer.type(source).shape
     kept_axes = [axis for axis in range(len(shape)) if kind.keepdims or axis not in kind.axes]
-    from_x, from_y = strides(shape, x), dict(zip(kept_axes, strides(writer.type(name).shape, y), strict=True))
+    from_x, from_y = x.strides(shape), dict(zip(kept_axes, y.strides(writer.type(name).shape), strict=True))
     last = len(shape) - 1
     factor = ratio(writer.type(source), writer.type(name))
     assert kind.function in ("mean", "sum", "max", "min")
     kernel = reductions.Reduce(
         kind.function,
-        tuple((shape[axis], from_x[axis], from_y[axis]) for axis in range(last) if axis not in kind.axes),
+        _box(shape, [axis for axis in range(last) if axis not in kind.axes], from_x, from_y),
         tuple((shape[axis], from_x[axis]) for axis in range(last) if axis in kind.axes),
         shape[last],
         None if last in kind.axes else y.pixel,
     )
-    most = 255 * float(factor) * (kernel.count if kind.function == "sum" else 1)
-    kernel = replace(kernel, far=most >= SAFE_STEPS)
+    kernel = replace(kernel, far=may_be_far(factor, kernel.count if kind.function == "sum" else 1))
     words = result_words(writer.stored(name))
     words |= {Word.A_ZERO_POINT: writer.stored(source).zero_point, Word.FACTOR: factor}
     writer.step(kernel, [writer.corner(source), writer.words(words), writer.corner(name)], operation)
@@ -57,13 +57,13 @@ def _(kind: kinds.ArgReduce, writer: ProgramWriter, operation: Operation) -> Non
     source, name = operation.inputs[0], operation.outputs[0]
     x, y = writer.storage(source), writer.declare(operation)
     shape = writer.type(source).shape
-    last, from_x = len(shape) - 1, strides(shape, x)
+    last, from_x = len(shape) - 1, x.strides(shape)
     left = [axis for axis in range(len(shape)) if axis != kind.axis]
-    from_y = dict(zip(left, strides(writer.type(name).shape, y), strict=True))
+    from_y = dict(zip(left, y.strides(writer.type(name).shape), strict=True))
     kernel = positions.ArgReduce(
         kind.function,
         kind.dtype,
-        tuple((shape[axis], from_x[axis], from_y[axis]) for axis in left if axis != last),
+        _box(shape, [axis for axis in left if axis != last], from_x, from_y),
         shape[kind.axis],
         0 if kind.axis == last else from_x[kind.axis],
         shape[last],
@@ -76,9 +76,8 @@ def _(kind: kinds.TopK, writer: ProgramWriter, operation: Operation) -> None:
     source, (values, found) = operation.inputs[0], operation.outputs
     shape, results = writer.type(source).shape, writer.type(values).shape
     x, y, there = writer.storage(source), writer.declare(operation), writer.declare(operation, 1)
-    steps = [strides(*item)[:-1] for item in ((shape, x), (results, y), (results, there))]
-    kept = tuple(zip(shape[:-1], steps[0], steps[1], strict=True))
-    kernel = positions.TopK(kind.k, kept, steps[2], shape[-1])
+    steps = [item.strides(of)[:-1] for of, item in ((shape, x), (results, y), (results, there))]
+    kernel = positions.TopK(kind.k, Box.as_is(shape[:-1], *steps), shape[-1])
     writer.step(kernel, [writer.corner(name) for name in (source, values, found)], operation, result=values, written=2)
 
 
@@ -87,26 +86,25 @@ def _(kind: kinds.CumSum, writer: ProgramWriter, operation: Operation) -> None:
     source, name = operation.inputs[0], operation.outputs[0]
     x, y = writer.storage(source), writer.declare(operation)
     shape = writer.type(source).shape
-    steps = tuple(zip(shape, strides(shape, x), strides(shape, y), strict=True))
-    last, (count, from_x, from_y) = len(shape) - 1, steps[kind.axis]
+    from_x, from_y, last = x.strides(shape), y.strides(shape), len(shape) - 1
+    count, x_step, y_step = shape[kind.axis], from_x[kind.axis], from_y[kind.axis]
     factor = ratio(writer.type(source), writer.type(name))
     kernel = running.CumSum(
-        tuple(item for axis, item in enumerate(steps) if axis not in (kind.axis, last)),
-        (count, -from_x, -from_y) if kind.reverse else steps[kind.axis],
+        _box(shape, [axis for axis in range(last) if axis != kind.axis], from_x, from_y),
+        (count, -x_step, -y_step) if kind.reverse else (count, x_step, y_step),
         None if kind.axis == last else y.pixel,
         kind.exclusive,
-        far=255 * float(factor) * count >= SAFE_STEPS,
+        far=may_be_far(factor, count),
     )
     words = result_words(writer.stored(name))
     words |= {Word.A_ZERO_POINT: writer.stored(source).zero_point, Word.FACTOR: factor}
     places = [writer.corner(source), writer.corner(name)]
     if kind.reverse:
-        ends = zip(places, (from_x, from_y), strict=True)
+        ends = zip(places, (x_step, y_step), strict=True)
         places = [replace(place, offset=place.offset + (count - 1) * step) for place, step in ends]
     writer.step(kernel, [places[0], writer.words(words), places[1]], operation)
 
 
-def strides(shape: tuple[int, ...], storage: Storage) -> tuple[int, ...]:
-    """Elements from one index to the next along every dimension of a value, where it lies."""
-    steps = storage.steps
-    return element_strides(shape, (steps.image, steps.row, steps.column, 1))
+def _box(shape: Sequence[int], axes: Sequence[int], *strides: Sequence[int] | Mapping[int, int]) -> Box:
+    """Some dimensions of a value. strides: of each operand, by dimension."""
+    return Box.as_is([shape[axis] for axis in axes], *([steps[axis] for axis in axes] for steps in strides))

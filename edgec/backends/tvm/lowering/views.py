@@ -113,6 +113,21 @@ def here(writer: ProgramWriter, name: str) -> View:
     return read(writer, name)
 
 
+def in_arena(writer: ProgramWriter, name: str) -> View:
+    """A value where it lies in the arena or among the constants: its last dimension's elements are neighbours."""
+    storage, shape = writer.storage(name), writer.type(name).shape
+    return View(writer.corner(name), writer.stored_dtype(name), shape, storage.strides(shape), storage.pixel)
+
+
+def room(shape: Sequence[int], *views: View) -> int:
+    """How many elements of the last dimension can be computed, padding and all: what all pixels of these views have.
+
+    Whole pixels lie one after the other, and nobody reads their padding. Views that are broadcast along the last
+    dimension have any number of elements there.
+    """
+    return max(shape[-1], min(view.pixel for view in views if view.strides[-1]))
+
+
 def made(writer: ProgramWriter, operation: Operation, index: int = 0) -> View:
     """A result of an operation, which gets its place in the arena, where pixels may be written in whole vectors."""
     writer.declare(operation, index)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from edgec.backends.tvm.constants import SAFE_STEPS, header, result_words
+from edgec.backends.tvm.constants import header, may_be_far, result_words
 from edgec.backends.tvm.kernels import resizing
 from edgec.backends.tvm.kernels.base import Word
 from edgec.backends.tvm.kernels.pooling import AveragePool, MaxPool
@@ -55,7 +55,7 @@ def _(kind: kinds.AveragePool2D, writer: ProgramWriter, operation: Operation) ->
         top=kind.padding.top,
         left=kind.padding.left,
         pixel=y.pixel,
-        far=255 * float(factor) >= SAFE_STEPS,
+        far=may_be_far(factor),
     )
     words = result_words(writer.stored(name))
     words |= {Word.A_ZERO_POINT: writer.stored(source).zero_point, Word.FACTOR: factor}
@@ -68,8 +68,7 @@ def _(kind: kinds.ResizeBilinear, writer: ProgramWriter, operation: Operation) -
     x, y = writer.storage(source), writer.declare(operation)
     images, rows, columns, _ = y.shape
     factor = ratio(writer.type(source), writer.type(name))
-    far = 255 * float(factor) >= SAFE_STEPS
-    kernel = resizing.Bilinear(images, rows, columns, x.steps.image, y.steps, y.pixel, far)
+    kernel = resizing.Bilinear(images, rows, columns, x.steps.image, y.steps, y.pixel, may_be_far(factor))
     words = result_words(writer.stored(name))
     words |= {Word.A_ZERO_POINT: writer.stored(source).zero_point, Word.FACTOR: factor}
     tables = resizing.tables(between(x.shape[1], rows, kind), between(x.shape[2], columns, kind), x.steps)

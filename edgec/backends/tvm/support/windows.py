@@ -12,7 +12,7 @@ _MOST = 2**31 // 255
 """Elements whose sum is surely within int32."""
 
 MOST_POSITIONS = 2**22
-"""As `kernels.positions.MOST`, which can't be asked here: kernels import TVM."""
+"""What a key has bits for (`kernels/positions.py`). It is said here, where TVM is not imported."""
 
 _SAME_GRID = "its result is on another grid than what it is chosen from"
 
