@@ -19,7 +19,7 @@ from edgec.runtime.bench_text import (
     threads,
 )
 
-_WIDEST_NAME = 25  # so that lines have 80 columns
+_FIGURES = 55  # columns that five of them take
 
 
 def lines(documents: Sequence[Mapping[str, Any]], *, interrupted: bool = False) -> list[str]:
@@ -75,7 +75,7 @@ def _alone(document: Mapping[str, Any]) -> list[str]:
 
 
 def _beside(documents: Sequence[Mapping[str, Any]], names: Sequence[str]) -> list[str]:
-    wide = max(min(max(map(len, names)), _WIDEST_NAME), 10)
+    wide = max(min(max(map(len, names)), _columns() - _FIGURES), 10)
     columns = ("p50", "p90", "p95", "p99", "max")
     batch = documents[0]["batch"]
     what = "ms a query" if batch > 1 else "ms"
@@ -104,7 +104,7 @@ def _beside(documents: Sequence[Mapping[str, Any]], names: Sequence[str]) -> lis
     for name, document in zip(names, documents, strict=True):
         shown += _wrapped(
             f"{name}: {document['precision']} in {document['engine']} {document['engine_version']}, "
-            f"{threads(document['threads'])}, {document['runs']} runs in {document['turns']} turns"
+            f"{threads(document['threads'])}, {document['runs']} runs{_in_turns(document['turns'])}"
         )
     start = documents[0]["start_bytes"]
     if start is not None:
@@ -129,10 +129,17 @@ def _rows(items: Sequence[tuple[str, str]]) -> list[str]:
 
 
 def _wrapped(text: str, first: str = "", later: str = "  ") -> list[str]:
-    width = max(60, min(shutil.get_terminal_size((100, 24)).columns, 120))
     return textwrap.wrap(
-        text, width, initial_indent=first, subsequent_indent=later, break_long_words=False, break_on_hyphens=False
+        text, _columns(), initial_indent=first, subsequent_indent=later, break_long_words=False, break_on_hyphens=False
     )
+
+
+def _in_turns(count: int) -> str:
+    return f" in {count} turns" if count > 1 else ""
+
+
+def _columns() -> int:
+    return max(80, min(shutil.get_terminal_size((100, 24)).columns, 120))
 
 
 def _number(value: float) -> str:

@@ -22,6 +22,7 @@ class MadeUp:
     milliseconds: float = 1.0
     runs: int = 1 << 30
     then: str = ""
+    leaks: int = 0  # bytes of each inference
 
     def check(self):
         if self.then == "refuse":
@@ -29,10 +30,12 @@ class MadeUp:
 
     def open(self, threads):
         done = 0
+        kept = []
 
         def run(feeds):
             nonlocal done
             done += 1
+            kept.append(b"x" * self.leaks)
             time.sleep(self.milliseconds / 1e3)
             if done > self.runs and self.then == "die":
                 os.kill(os.getpid(), signal.SIGKILL)

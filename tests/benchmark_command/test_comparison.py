@@ -142,6 +142,11 @@ def test_a_soak_watches_each_subject():
         assert document["latency_ms"]["p50"] >= 1
 
 
+def test_a_subject_that_leaks_is_told_from_one_that_does_not():
+    found = compare([MadeUp("tight"), MadeUp("leaks", leaks=50_000)], Protocol("soak", 3.0))
+    assert [document["soak"]["memory"]["verdict"] for document in found.documents] == ["steady", "leak"]
+
+
 def test_a_recurrent_artifact_is_fed_its_golden_sequence(lstm):
     (document,) = compare([Artifact(lstm.path)], Protocol(seconds=0.05)).documents
     assert document["runs"] >= 12
