@@ -24,6 +24,7 @@ from edgec.objectives import NO_LIMITS, Limits, Objective
 Status = Literal["kept", "ok", "over", "refused", "failed", "not tried"]
 
 _NAMED = 3  # candidates that a refusal names
+_CHANCE = " Their confidence intervals overlap: it may be chance."
 _SAME_DB = 0.1  # SQNR that differs by less is called the same
 _SAME_BYTES = 1024  # names of threads and passes are part of an artifact, and say nothing about its size
 
@@ -258,12 +259,25 @@ def _fastest(
     ):
         known = {number: figure for number, figure in figures.items() if figure is not None}
         if len(known) == len(fitting):
-            kept = min(known, key=lambda number: known[number])
-            second = min((figure for number, figure in known.items() if number != kept), default=known[kept])
-            return kept, word.format(second / known[kept])
+            order = sorted(known, key=lambda number: known[number])
+            kept, second = order[0], order[min(1, len(order) - 1)]
+            doubt = _CHANCE if figures is times and _overlap(candidates, times, kept, second) else ""
+            return kept, word.format(known[second] / known[kept]) + doubt
     return fitting[
         0
     ], "It is the first in the target's order: not all could be measured here, and none is called faster."
+
+
+def _overlap(candidates: Sequence[Candidate], times: Mapping[int, float | None], kept: int, second: int) -> bool:
+    """Whether the confidence intervals of two times have anything in common; no where one has none."""
+    intervals = []
+    for number in (kept, second):
+        latency, ratio, time = candidates[number].latency, candidates[number].ratio, times[number]
+        interval = (latency or {}).get("ratio_interval")
+        if interval is None or not ratio or time is None or kept == second:
+            return False
+        intervals.append([bound * time / ratio for bound in interval])
+    return bool(intervals[1][0] <= intervals[0][1])
 
 
 def _not_met(closest: Sequence[Candidate], limits: Limits) -> LimitNotMet:

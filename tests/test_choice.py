@@ -151,3 +151,14 @@ def test_what_was_not_tried_is_neither_kept_nor_on_the_front():
     assert (choice.kept, choice.front) == (0, (0,))
     assert choice.to_json()["candidates"][1]["not_tried"] == "its weights alone take 2 MB"
     assert choice.to_json()["candidates"][1]["status"] == "not tried"
+
+
+@pytest.mark.parametrize(("high", "chance"), [(0.14, False), (0.21, True)])
+def test_a_lead_that_chance_explains_is_called_so(high, chance):
+    def measured(ratio, interval):
+        latency = {"artifact": {"p50": 1.0}, "baseline": {"p50": 10.0}}
+        return candidate(latency={**latency, "ratio_of_medians": ratio, "ratio_interval": interval})
+
+    choice = keep([measured(0.22, [0.2, 0.25]), measured(0.12, [0.1, high])])
+    assert choice.kept == 1
+    assert ("may be chance" in choice.why) == chance
