@@ -34,7 +34,17 @@ Input = Entry | tuple[str, Any] | None
 class StageRunner:
     """Runs stages, or finds their results, and remembers which."""
 
-    def __init__(self, store: Store, listener: Listener, *, foresee: bool = False, target: str | None = None) -> None:
+    def __init__(
+        self,
+        store: Store,
+        listener: Listener,
+        *,
+        foresee: bool = False,
+        target: str | None = None,
+        reused: worker.Worker | None = None,
+    ) -> None:
+        """reused: the process that all stages are to run in, one after the other; None: each in one of its own."""
+        self.reused = reused
         self.store = store
         self.listener = listener
         self.foresee = foresee
@@ -44,7 +54,7 @@ class StageRunner:
 
     def for_target(self, target: str) -> StageRunner:
         """A runner that starts with what this one knows, and speaks for one target."""
-        other = StageRunner(self.store, self.listener, foresee=self.foresee, target=target)
+        other = StageRunner(self.store, self.listener, foresee=self.foresee, target=target, reused=self.reused)
         other.records = list(self.records)
         other.notes = list(self.notes)
         return other
@@ -104,7 +114,8 @@ class StageRunner:
                 self.listener(event)
 
             self.listener(StageStarted(stage.name, self.target))
-            worker.call(
+            call = worker.call if self.reused is None else self.reused.call
+            call(
                 _run_stage,
                 {
                     "run": stage.run,

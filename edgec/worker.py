@@ -1,7 +1,7 @@
-"""Run one function in a child process, so that native code may crash, hang or leak without harm.
+"""Run functions in child processes, so that native code may crash, hang or leak without harm.
 
-The child is a fresh interpreter. It gets a pickled call on standard input and answers with pickled frames on a pipe of
-its own: events while it works, then one result or one error. What native code prints is kept aside and shown only when
+A child is a fresh interpreter. It gets pickled calls on standard input and answers with pickled frames on a pipe of its
+own: events while it works, then one result or one error. What native code prints is kept aside and shown only when
 the child dies. A child does not outlive its parent.
 """
 
@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import io
 import os
 import pickle
 import selectors
@@ -21,7 +22,8 @@ import threading
 import time
 import traceback
 from collections.abc import Callable, Iterator, Mapping
-from typing import Any, BinaryIO
+from dataclasses import dataclass
+from typing import Any, BinaryIO, cast
 
 from edgec.errors import EdgecError, WorkerCrashed, WorkerTimedOut, from_system_error, unexpected
 from edgec.events import Listener, ignore
@@ -52,40 +54,99 @@ def call(
     Raises the EdgecError that the function raised; WorkerCrashed when the child died; WorkerTimedOut; InternalError for
     any other exception, with its traceback in the details.
     """
-    if _interrupted.is_set():
-        raise KeyboardInterrupt
-    job = pickle.dumps((function, dict(kwargs), emit_as))
-    where = f"{function.__module__}.{function.__qualname__}"
-    read_end, write_end = os.pipe()
-    with tempfile.TemporaryFile() as output, os.fdopen(read_end, "rb") as frames:
-        child = subprocess.Popen(
-            [sys.executable, "-P", "-m", "edgec.worker", str(write_end), str(os.getpid())],
-            stdin=subprocess.PIPE,
-            stdout=output,
-            stderr=subprocess.STDOUT,
-            pass_fds=[write_end],
-            start_new_session=True,  # Ctrl-C reaches the parent only, which then ends the whole group
-            env={**os.environ, **_ONE_THREAD, "PYTHONPATH": os.pathsep.join(path for path in sys.path if path)},
-        )
-        os.close(write_end)
-        _running.add(child.pid)
+    with Worker() as worker:
+        return worker.call(function, kwargs, listener=listener, emit_as=emit_as, timeout=timeout)
+
+
+@dataclass(frozen=True)
+class _Child:
+    """A living child: where its frames come from, and what it prints."""
+
+    process: subprocess.Popen[bytes]
+    frames: BinaryIO
+    output: BinaryIO
+
+
+class Worker:
+    """A child process that can be called several times, for steps in a row that load the same libraries.
+
+    A call that ends in a crash, a time-out or an interruption ends the process; the next call gets a fresh one.
+    """
+
+    def __init__(self) -> None:
+        self._child: _Child | None = None
+
+    def __enter__(self) -> Worker:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._end()
+
+    def call(
+        self,
+        function: Callable[..., Any],
+        kwargs: Mapping[str, Any],
+        *,
+        listener: Listener = ignore,
+        emit_as: str | None = None,
+        timeout: float | None = None,
+    ) -> Any:
+        """As `call` below a module: what the function returns, or what it raised."""
+        if _interrupted.is_set():
+            raise KeyboardInterrupt
+        job = pickle.dumps((function, dict(kwargs), emit_as))
+        child = self._child = self._child or _started()
         try:
-            assert child.stdin is not None
-            with contextlib.suppress(BrokenPipeError), child.stdin:
-                child.stdin.write(job)
-            answer = _answer(frames, listener, timeout)
-        finally:
-            _end(child.pid)  # before it is waited for: until then, nobody else can get its number
-            child.wait()
-            _running.discard(child.pid)
-        if answer is None:
-            if _interrupted.is_set():
-                raise KeyboardInterrupt
-            raise _crashed(where, child.returncode, output)
-    kind, value = answer
-    if kind == _FAILURE:
-        raise value
-    return value
+            assert child.process.stdin is not None
+            with contextlib.suppress(BrokenPipeError):
+                child.process.stdin.write(job)
+                child.process.stdin.flush()
+            answer = _answer(child.frames, listener, timeout)
+            if answer is None:
+                code = self._end(keep=child.output)
+                if _interrupted.is_set():
+                    raise KeyboardInterrupt
+                raise _crashed(f"{function.__module__}.{function.__qualname__}", code, child.output)
+        except BaseException:
+            self._end()
+            child.output.close()
+            raise
+        kind, value = answer
+        if kind == _FAILURE:
+            raise value
+        return value
+
+    def _end(self, keep: BinaryIO | None = None) -> int:
+        """End the child, if there is one; its exit code. keep: what is to stay open."""
+        child, self._child = self._child, None
+        if child is None:
+            return 0
+        _end(child.process.pid)  # before it is waited for: until then, nobody else can get its number
+        code = child.process.wait()
+        _running.discard(child.process.pid)
+        for stream in (child.process.stdin, child.frames, child.output):
+            if stream is not None and stream is not keep:
+                with contextlib.suppress(BrokenPipeError):  # of a job that it did not live to read
+                    stream.close()
+        return code
+
+
+def _started() -> _Child:
+    read_end, write_end = os.pipe()
+    output = tempfile.TemporaryFile()  # noqa: SIM115  # closed with its child
+    frames = os.fdopen(read_end, "rb")
+    process = subprocess.Popen(
+        [sys.executable, "-P", "-m", "edgec.worker", str(write_end), str(os.getpid())],
+        stdin=subprocess.PIPE,
+        stdout=output,
+        stderr=subprocess.STDOUT,
+        pass_fds=[write_end],
+        start_new_session=True,  # Ctrl-C reaches the parent only, which then ends the whole group
+        env={**os.environ, **_ONE_THREAD, "PYTHONPATH": os.pathsep.join(path for path in sys.path if path)},
+    )
+    os.close(write_end)
+    _running.add(process.pid)
+    return _Child(process, frames, output)
 
 
 @contextlib.contextmanager
@@ -166,19 +227,21 @@ def _failure(error: BaseException) -> EdgecError:
 
 
 def _serve(pipe_fd: int, parent: int) -> None:
-    """The child's side: read the job, run it, answer."""
+    """The child's side: read a job, run it, answer, until there is none left."""
     ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
     if os.getppid() != parent:  # the parent was gone before the line above
         os._exit(1)
     with os.fdopen(pipe_fd, "wb") as pipe:
-        try:
-            function, kwargs, emit_as = pickle.load(sys.stdin.buffer)
-            if emit_as is not None:
-                kwargs[emit_as] = lambda event: _send(pipe, _EVENT, event)
-            result = function(**kwargs)
-            _send(pipe, _RESULT, result)
-        except Exception as error:
-            _send(pipe, _FAILURE, _failure(error))
+        jobs = cast("io.BufferedReader", sys.stdin.buffer)
+        while jobs.peek(1):
+            try:
+                function, kwargs, emit_as = pickle.load(jobs)
+                if emit_as is not None:
+                    kwargs[emit_as] = lambda event: _send(pipe, _EVENT, event)
+                result = function(**kwargs)
+                _send(pipe, _RESULT, result)
+            except Exception as error:
+                _send(pipe, _FAILURE, _failure(error))
     os._exit(0)  # destructors of native libraries are a well-known place to crash
 
 

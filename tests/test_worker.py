@@ -147,3 +147,28 @@ def report_and_hang(pid_file):
     part.write_text(str(os.getpid()))
     part.rename(pid_file)
     hang()
+
+
+def test_one_worker_takes_several_calls():
+    with worker.Worker() as one:
+        first = one.call(process_id, {})
+        assert one.call(add, {"a": 2, "b": 3}) == 5
+        assert one.call(process_id, {}) == first
+    assert ends(first)
+
+
+def test_an_error_leaves_the_worker_alive_and_a_crash_gets_a_fresh_one():
+    with worker.Worker() as one:
+        first = one.call(process_id, {})
+        with pytest.raises(ModelRefused):
+            one.call(refuse, {})
+        assert one.call(process_id, {}) == first
+        with pytest.raises(WorkerCrashed) as caught:
+            one.call(segfault, {})
+        assert "last words" in caught.value.why
+        second = one.call(process_id, {})
+        assert second != first
+        with pytest.raises(WorkerTimedOut):
+            one.call(hang, {}, timeout=1)
+        assert one.call(add, {"a": 2, "b": 3}) == 5
+    assert ends(first) and ends(second)

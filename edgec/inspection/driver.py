@@ -18,6 +18,7 @@ from edgec.stages import inspect as stage
 from edgec.store import Store
 from edgec.targets import Target, load_target
 from edgec.version import __version__
+from edgec.worker import Worker
 
 _SLOW = frozenset({"machine_code"})
 """Questions that take seconds, and are put only where someone asked for the answer."""
@@ -127,8 +128,8 @@ def inspect(
                 "Leave --machine-code out, or choose another --target: `edgec targets` lists them.",
             )
         store = store or Store.default()
-        with store.in_use(), store.scratch() as scratch:
-            runner = StageRunner(store, listener)
+        with store.in_use(), store.scratch() as scratch, Worker() as worker:
+            runner = StageRunner(store, listener, reused=worker)  # its stages load the same libraries, one by one
             front, opened = _front(spec, runner, scratch)
             found = tuple(_one(target, front, interface, machine_code) for target in targets)
             return Inspection(front.facts, opened, found)
