@@ -75,8 +75,8 @@ class Artifact:
     def _elsewhere(self, unfit: DeviceUnfit, manifest: Mapping[str, Any]) -> EdgecError:
         name = self.path.name
         lines = [
-            f"Measure it on its device: copy the file there (scp {self.path} USER@DEVICE:), then "
-            f"ssh USER@DEVICE python3 {name} bench"
+            f"Measure it on its device, over ssh: edgec bench {self.path} --on USER@DEVICE",
+            f"Or copy it there, and on the device: python3 {name} bench",
         ]
         if architecture() != manifest["arch"]:
             lines.append(f"Without the device, count what it executes: edgec bench --emulate {self.path}")

@@ -15,7 +15,8 @@ from typing import Any
 import numpy as np
 
 from edgec.contract import Contract
-from edgec.runtime.latencies import LEAST_TURNS, histogram, noisy, percentiles, ratio_interval
+from edgec.runtime.latencies import LEAST_TURNS, MOST_WAITING, histogram, noisy, percentiles, ratio_interval
+from edgec.runtime.machine import waited_seconds
 
 _WARM_UP = 0.2  # of the time
 _LEAST_WARM_UPS = 3
@@ -56,15 +57,29 @@ def in_turns(candidate: Callable[[], Any], baseline: Callable[[], Any], seconds:
     size = max(_LEAST_BLOCK, min(_BLOCK, int(seconds / 20 / max(each, 1e-9))))
     ours: list[list[float]] = []
     theirs: list[list[float]] = []
+    waited, spent = waited_seconds(), time.process_time()
     while len(ours) < _LEAST_BLOCKS or (time.perf_counter() - started < seconds and len(ours) * size < _MOST_RUNS):
         sides = [(candidate, ours), (baseline, theirs)]
         for work, times in reversed(sides) if len(ours) % 2 else sides:
             times.append(_block(work, size))
-    return summary(ours, theirs)
+    return summary(ours, theirs, _waiting(waited, spent))
 
 
-def summary(ours: Sequence[Sequence[float]], theirs: Sequence[Sequence[float]]) -> Timing:
-    """What blocks of times (milliseconds of candidate and baseline, as many of each) amount to."""
+def _waiting(waited: float | None, spent: float) -> float:
+    """The share of the time in which this process could run that it waited for a processor which others had, since it
+    had waited and spent so many seconds; 0 where the system does not tell."""
+    now = waited_seconds()
+    if now is None or waited is None:
+        return 0.0
+    lost = max(now - waited, 0.0)
+    return lost / max(lost + time.process_time() - spent, 1e-9)
+
+
+def summary(ours: Sequence[Sequence[float]], theirs: Sequence[Sequence[float]], waiting: float = 0.0) -> Timing:
+    """What blocks of times (milliseconds of candidate and baseline, as many of each) amount to.
+
+    waiting: share of the time that was spent waiting for a processor; more than a tenth is noise.
+    """
     fast, slow = [np.asarray(block) for block in ours], [np.asarray(block) for block in theirs]
     candidate, baseline = np.concatenate(fast), np.concatenate(slow)
     ratios = [np.median(a) / np.median(b) for a, b in zip(fast, slow, strict=True)]
@@ -76,7 +91,7 @@ def summary(ours: Sequence[Sequence[float]], theirs: Sequence[Sequence[float]]) 
         ratio_quartiles=(low, high),
         ratio_interval=ratio_interval(fast, slow),
         runs=len(candidate),
-        noisy=noisy(candidate) or noisy(baseline),
+        noisy=noisy(candidate) or noisy(baseline) or waiting > MOST_WAITING,
     )
 
 

@@ -119,6 +119,9 @@ def test_ctrl_c_shows_what_was_measured(cnn):
         (("--fail-if-slower-than", "1"), "something to compare with"),
         (("--batch", "0"), "0"),
         (("--baseline", "none.onnx"), "no baseline none.onnx"),
+        (("--on", "board", "--baseline", "a.onnx"), "does not go with --on"),
+        (("--on", "board", "--emulate"), "--on does not go with --emulate"),
+        (("--on", "-oProxyCommand=x"), "can't be a host"),
     ],
 )
 def test_what_makes_no_sense_is_refused(cnn, arguments, why):
@@ -153,7 +156,8 @@ def test_an_artifact_of_another_architecture_comes_with_the_commands_for_its_dev
     result = edgec("bench", other)
     assert result.returncode == 10
     assert "is for aarch64" in result.stderr
-    assert "ssh USER@DEVICE python3 m-rpi4.edgec bench" in result.stderr
+    assert f"edgec bench {other} --on USER@DEVICE" in result.stderr
+    assert "python3 m-rpi4.edgec bench" in result.stderr
     assert f"edgec bench --emulate {other}" in result.stderr
 
 

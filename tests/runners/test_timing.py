@@ -43,6 +43,11 @@ def test_wide_quartiles_are_called_noisy():
     assert summary(rng.uniform(1, 5, (5, 10)), rng.uniform(1, 5, (5, 10))).noisy
 
 
+def test_waiting_for_others_is_noise_too():
+    assert summary([[2.0] * 5] * 6, [[8.0] * 5] * 6, waiting=0.2).noisy
+    assert not summary([[2.0] * 5] * 6, [[8.0] * 5] * 6, waiting=0.05).noisy
+
+
 def test_both_run_equally_often_in_blocks_that_take_turns():
     calls = []
     timing = in_turns(lambda: calls.append("a"), lambda: calls.append("b"), seconds=0.0)
