@@ -296,7 +296,8 @@ def provenance(inputs: ReportInputs) -> list[tuple[str, str]]:
     if where := story.executed(inputs):
         rows.append(("Executed", where))
     if version := (inputs.parity or {}).get("engine_version"):
-        rows.append(("Engine that executed it", formats.clean(version)))
+        engine = formats.clean((inputs.lower or {}).get("engine") or "")
+        rows.append(("Engine that executed it", f"{engine} {formats.clean(version)}".strip()))
     if emulator := (inputs.parity or {}).get("emulator"):
         rows.append(("Emulated device's files, SHA-256", formats.clean(emulator["root"])))
     return rows
@@ -331,7 +332,9 @@ def _fact(key: str, value: object) -> tuple[str, str]:
         if key in _COUNTS:
             return _COUNTS[key], f"{value}"
         if key.endswith("_bytes"):
-            what = {"weight_bytes": "Weights"}.get(key) or _words(key.removesuffix("_bytes"))
+            what = {"weight_bytes": "Weights", "constant_bytes": "Constants"}.get(key) or _words(
+                key.removesuffix("_bytes")
+            )
             return what, formats.size(value)
     if key == "minimum_runtime":
         return "Oldest runtime", f"that of TensorFlow {formats.clean(value)}"

@@ -48,7 +48,6 @@ _MARKS = {
 
 
 _CONTENTS = (
-    ("why", "Why", ("failure",)),
     ("backends", "Tried", ("tried",)),
     ("warnings", "Worth knowing", ("warnings",)),
     ("outputs", "Outputs", ("outputs",)),

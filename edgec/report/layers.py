@@ -128,7 +128,7 @@ def figure(inputs: ReportInputs, rows: Sequence[Layer]) -> Markup | None:
     times = [row.milliseconds for row in rows if row.milliseconds is not None]
     if times and (longest := max(times)) > 0:
         heights = [None if row.milliseconds is None else row.milliseconds / longest for row in rows]
-        panels.append(Panel("Time of the original, in float", formats.milliseconds(longest), heights, styles))
+        panels.append(Panel("Time in float, where it was built", formats.milliseconds(longest), heights, styles))
     words = ". ".join([f"{len(rows)} layers in the order of the graph", *[item.text for item in legend(rows)]])
     return layer_figures.along_layers(
         panels, styles, [_tooltip(row) for row in rows], f"{words}. {' '.join(captions(rows))}", "Precision"
@@ -171,7 +171,7 @@ def captions(rows: Sequence[Layer]) -> list[str]:
     if spent:
         slowest = max(timed, key=lambda row: row.milliseconds or 0.0)
         share = formats.percent((slowest.milliseconds or 0.0) / spent)
-        said.append(f"In float, {slowest.node} takes longest: {share} of the time.")
+        said.append(f"In float, on the machine that built it, {slowest.node} takes longest: {share} of the time.")
     return said
 
 
