@@ -21,7 +21,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -154,10 +154,15 @@ def _each(work: Callable[[Target], TargetBuild], targets: Sequence[Target], jobs
 
 @dataclass(frozen=True)
 class Plan:
-    """stages: what is to be done, and what is there. missing: targets that can't be built as things are, and why."""
+    """stages: what is to be done, and what is there. missing: targets that can't be built as things are, and why.
+
+    candidates: of a search, by target: what would be tried, each with the reason if it can't be. What need not be
+    built after all is only known from the figures of those before it.
+    """
 
     stages: list[StageRecord]
     missing: dict[str, ToolMissing]
+    candidates: dict[str, list[tuple[str, str]]] = field(default_factory=dict)
 
 
 def plan(spec: BuildSpec, *, store: Store | None = None) -> Plan:
@@ -192,7 +197,12 @@ def plan(spec: BuildSpec, *, store: Store | None = None) -> Plan:
                             path.count()
                 for record in runner.records:
                     records.setdefault(f"{record.key} {record.name} {record.detail}", record)
-        return Plan(list(records.values()), missing)
+        candidates = {
+            target.name: [(way.name, _impossible(way)) for way in found[target.name]]
+            for target in targets
+            if spec.search
+        }
+        return Plan(list(records.values()), missing, candidates)
 
 
 @dataclass(frozen=True)
@@ -619,13 +629,18 @@ def _against(
     way: Attempt, analysis: Mapping[str, Any] | None, siblings: Sequence[Candidate], others: Sequence[Candidate]
 ) -> str:
     """Why this way of a search is not worth building; "" where it may be. siblings: with fewer threads."""
-    if isinstance(way.where, EdgecError):
-        return f"{way.where.what}. {way.where.why}".strip()
+    if reason := _impossible(way):
+        return reason
     if siblings and siblings[-1].not_tried:
         return siblings[-1].not_tried
     if reason := reason_before(way.spec, analysis, way.spec.limits):
         return reason
     return reason_among(way.spec.threads or 1, siblings, others, way.spec.limits) if siblings else ""
+
+
+def _impossible(way: Attempt) -> str:
+    """Why this way can't be followed at all; "" where it can."""
+    return f"{way.where.what}. {way.where.why}".strip() if isinstance(way.where, EdgecError) else ""
 
 
 def _left_out(way: Attempt, reason: str) -> Candidate:

@@ -172,3 +172,7 @@ def test_a_plan_of_a_search_finds_what_is_there(searched):
     stages = [(record.name, record.detail) for record in planned.stages]
     assert {("measure", "1 thread"), ("measure", "2 threads")} <= set(stages)
     assert all(record.cached for record in planned.stages)
+    assert [name for name, reason in planned.candidates["host"] if not reason] == [
+        *("openvino int8 strict, 1 thread", "openvino int8 strict, 2 threads"),
+        *("openvino float, 1 thread", "openvino float, 2 threads"),
+    ]

@@ -361,7 +361,7 @@ def _show_plans(specs: list[BuildSpec], as_json: bool) -> int:
     from edgec.cli.summary import print_plan
 
     for spec, planned in plans:
-        print_plan(spec, planned.stages)
+        print_plan(spec, planned.stages, planned.candidates)
         for target, error in planned.missing.items():
             report_error(error, prefix=f"{target}: ")
     return status
@@ -375,6 +375,10 @@ def _planned(spec: BuildSpec, planned: Plan) -> dict[str, Any]:
         "model": {"path": str(spec.model)},
         "targets": list(spec.targets),
         "stages": [{"name": each.name, "cached": each.cached, "detail": each.detail} for each in planned.stages],
+        "candidates": {
+            target: [{"name": name, "not_tried": reason or None} for name, reason in found]
+            for target, found in planned.candidates.items()
+        },
         "missing": {target: error.to_json() for target, error in planned.missing.items()},
     }
 

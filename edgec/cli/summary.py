@@ -185,8 +185,12 @@ def _tried(choice: Mapping[str, Any]) -> str:
     return escape(f"{', '.join(map(one, choice['candidates']))}. {choice['why']}")
 
 
-def print_plan(spec: BuildSpec, records: Sequence[StageRecord]) -> None:
-    """What `--dry-run` shows."""
+def print_plan(
+    spec: BuildSpec,
+    records: Sequence[StageRecord],
+    candidates: Mapping[str, Sequence[tuple[str, str]]] | None = None,
+) -> None:
+    """What `--dry-run` shows. candidates: of a search, by target, as in `pipeline.Plan`."""
     console = Console(highlight=False, soft_wrap=True)
     console.print(f"[bold]{escape(str(spec.model))}[/] for {', '.join(spec.targets)}, into {escape(str(spec.output))}/")
     table = Table(box=None, pad_edge=False, header_style="bold")
@@ -196,3 +200,9 @@ def print_plan(spec: BuildSpec, records: Sequence[StageRecord]) -> None:
         now = f"in the store (took {record.seconds:.1f} s)" if record.cached else "to be done"
         table.add_row(record.name, record.detail or "", now)
     console.print(table)
+    for target, found in (candidates or {}).items():
+        able = [escape(name) for name, reason in found if not reason]
+        console.print(f"[bold]{len(able)} candidates[/] for {escape(target)}: {'; '.join(able)}")
+        for name, reason in found:
+            if reason:
+                console.print(f"  left out: {escape(name)}: {escape(reason)}", style="dim")

@@ -22,7 +22,7 @@ from typing import Any
 from edgec.candidates import Candidate, known_columns, pareto
 from edgec.comparison.accuracy import SQNR, accuracy_of
 from edgec.comparison.subjects import Subject, models_of
-from edgec.cost import CostFigures, cost_document, figures_of, missing
+from edgec.cost import KEYS, CostFigures, cost_document, figures_of, missing
 from edgec.errors import EdgecError
 from edgec.targets import load_target
 
@@ -156,7 +156,7 @@ def _notes(
         without = ", ".join(
             subject.path.name for subject, row in zip(subjects, rows, strict=True) if not row["machine"]
         )
-        notes.append(f"No time is known of {without}: they have a front of their own, without times.")
+        notes.append(f"No time is known of {without}: judged without, in a front apart.")
     if machines and not anew:
         recorded = [row for row in rows if row["latency_from"] == RECORDED]
         if len({row["threads"] for row in recorded}) > 1:
@@ -173,9 +173,18 @@ def _notes(
         twins.setdefault(subject.sha256, []).append(subject.path.name)
     notes += [f"{' and '.join(names)} are the same, byte for byte." for names in twins.values() if len(names) > 1]
     notes += [note for subject in subjects for note in subject.notes]
-    targets = dict.fromkeys(row["target"] for row in rows if row["cost"] is None)
-    notes += [f"No cost for {target}: {_where_to_add(target)}" for target in targets]
-    return notes
+    targets = list(dict.fromkeys(row["target"] for row in rows if row["cost"] is None))
+    return [*notes, *_without_cost(targets)]
+
+
+def _without_cost(targets: Sequence[str]) -> list[str]:
+    """Where prices are to be added. One sentence, however many targets have none."""
+    if len(targets) > 1:
+        return [
+            f"No costs for {', '.join(targets)}: they follow from a table [cost] in ./targets/NAME.toml (a built-in "
+            f"target is copied there first), or in a file named with --target: {KEYS} (docs/targets.md)."
+        ]
+    return [f"No cost for {target}: {_where_to_add(target)}" for target in targets]
 
 
 def _where_to_add(target: str) -> str:
