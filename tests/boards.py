@@ -9,6 +9,7 @@ import os
 import shutil
 import socket
 import subprocess
+import sys
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -23,6 +24,7 @@ HOST = "board"
 _SSHD = "/usr/sbin/sshd"  # it wants to be called by its whole path
 _SEPARATION = Path("/run/sshd")  # where it wants an empty folder, when it is root's
 _PATIENCE = 20  # seconds
+_PATH = "/usr/local/bin:/usr/bin:/bin"
 
 
 @dataclass(frozen=True)
@@ -129,12 +131,22 @@ def use(monkeypatch: pytest.MonkeyPatch, folder: Path, programs: Path, before: S
 
 
 @pytest.fixture
-def board(tmp_path_factory, monkeypatch):
-    """A host called `board` that ssh reaches, where files go to a folder of its own."""
+def another_board(tmp_path_factory, monkeypatch):
+    """A function that starts an sshd with more lines in its configuration, and variables in its sessions."""
     require_sshd()
-    folder = tmp_path_factory.mktemp("sshd")
-    place = tmp_path_factory.mktemp("place")
-    with started(folder, TMPDIR=place) as pid:
-        use(monkeypatch, folder, folder / "bin")
-        yield TestBoard(folder, place, pid)
+    with contextlib.ExitStack() as running:
+
+        def start(*lines: str, **environment: object) -> TestBoard:
+            folder, place = tmp_path_factory.mktemp("sshd"), tmp_path_factory.mktemp("place")
+            pid = running.enter_context(started(folder, *lines, TMPDIR=place, **environment))
+            use(monkeypatch, folder, folder / "bin")
+            return TestBoard(folder, place, pid)
+
+        yield start
     ssh.facts_of.cache_clear()
+
+
+@pytest.fixture
+def board(another_board):
+    """A host called `board` that ssh reaches, where files go to a folder of its own; with the tests' own python3."""
+    return another_board(PATH=f"{Path(sys.executable).parent}:{_PATH}")

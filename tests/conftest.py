@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 import edgec
-from tests.boards import board  # noqa: F401
+from tests.boards import another_board, board  # noqa: F401
 from tests.emulated_devices import (  # noqa: F401
     aarch64_roots,
     armv7l_roots,

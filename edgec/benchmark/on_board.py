@@ -23,7 +23,6 @@ from edgec.runtime.errors import ArtifactFailure, EngineMissing
 from edgec.runtime.turns import Turn
 
 _PATIENCE = 600.0  # seconds for one answer, beyond what the command itself takes
-_GUEST = "measure.zip"
 
 
 @dataclass(frozen=True)
@@ -77,10 +76,11 @@ class BoardProcess:
     def __init__(self, subject: BoardArtifact) -> None:
         self.subject = subject
         self._board = subject.board
-        self._board.put({subject.name: subject.path, _GUEST: _guest()})
+        guest = f"{subject.name}.zip"
+        self._board.put({subject.name: subject.path, guest: _guest()})
         self._asked = 0
         self._process = 0
-        words = ["env", f"PYTHONPATH={_GUEST}", "python3", "-m", "edgec_measure", subject.name]
+        words = ["env", f"PYTHONPATH={guest}", "python3", "-m", "edgec_measure", subject.name]
         self._talk = self._board.talk(words)
 
     def open(self, threads: int | None, batch: int) -> dict[str, Any]:

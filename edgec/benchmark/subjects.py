@@ -119,8 +119,13 @@ class OnnxModel:
         return str(self.path)
 
     def check(self) -> dict[str, Any]:
-        """Nothing but that it is there: what it is, ONNX Runtime says. Raises UsageError, ToolMissing."""
+        """That it is a model which names no files beyond its folder, before native code reads it.
+
+        Raises UsageError where there is none, ModelRefused, and ToolMissing without ONNX Runtime.
+        """
         from importlib.util import find_spec
+
+        from edgec.onnx_graph.untrusted import open_model
 
         if not self.path.is_file():
             raise UsageError(
@@ -134,6 +139,8 @@ class OnnxModel:
                 "The baseline runs in it.",
                 "Install it: pip install onnxruntime, or leave out --baseline.",
             )
+        with open_model(self.path):
+            pass
         return {}
 
     def open(self, threads: int | None) -> Opened:
@@ -158,7 +165,17 @@ class OnnxModel:
             "threads": threads or 0,
             "machine": platform.machine(),
         }
+        notes = [*notes, *self._another_model()]
         return Opened(document, lambda fed: session.run(outputs, fed), feeds, self._profiler(threads), notes)
+
+    def _another_model(self) -> Sequence[str]:
+        """What to say where the artifact was built from other bytes than these."""
+        from edgec.onnx_graph.untrusted import scan
+
+        built_from = Bundle.open(self.like.path).manifest.get("model_sha256")
+        if not built_from or scan(self.path).digest == built_from:
+            return ()
+        return (f"{self.like.path} was not built from this model: its SHA-256 is another one.",)
 
     def _session(self, threads: int | None, profile: str | None) -> Any:
         import onnxruntime as ort

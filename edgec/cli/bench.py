@@ -141,6 +141,8 @@ def _measure(artifacts: tuple[Path, ...], options: dict[str, Any], as_json: bool
 
         for line in lines(found.documents, interrupted=found.interrupted):
             click.echo(line)
+        if options["host"] is not None:
+            click.echo(f"\nMeasured on {options['host']}.")
     if error is not None:
         if not as_json:
             raise error

@@ -84,28 +84,8 @@ def test_what_the_user_configured_for_a_terminal_does_not_disturb(board):
         assert there.run(["echo", "a"]).output == b"a\n"
 
 
-@pytest.fixture
-def another(tmp_path_factory, monkeypatch):
-    """A function that starts an sshd with more lines in its configuration, and variables in its sessions."""
-    boards.require_sshd()
-    running = []
-
-    def start(*lines, **environment):
-        folder, place = tmp_path_factory.mktemp("sshd"), tmp_path_factory.mktemp("place")
-        server = boards.started(folder, *lines, TMPDIR=place, **environment)
-        pid = server.__enter__()
-        running.append(server)
-        boards.use(monkeypatch, folder, folder / "bin")
-        return boards.TestBoard(folder, place, pid)
-
-    yield start
-    for server in running:
-        server.__exit__(None, None, None)
-    ssh.facts_of.cache_clear()
-
-
-def test_a_login_shell_that_talks_and_a_board_that_grants_one_session_only(another):
-    board = another(
+def test_a_login_shell_that_talks_and_a_board_that_grants_one_session_only(another_board):
+    board = another_board(
         "SetEnv TMPDIR={place}",
         "MaxSessions 1",
         """ForceCommand sh -c 'echo; echo hello; eval "$SSH_ORIGINAL_COMMAND"'""",
@@ -128,8 +108,8 @@ def programs(folder: Path, *names: str) -> Path:
 _LEAST = ("sh", "bash", "mktemp", "df", "tail", "tar", "cat", "rm", "chmod", "uname", "readlink")
 
 
-def test_a_board_with_little_installed(another, tmp_path):
-    board = another(PATH=programs(tmp_path / "bin", *_LEAST))
+def test_a_board_with_little_installed(another_board, tmp_path):
+    board = another_board(PATH=programs(tmp_path / "bin", *_LEAST))
     facts = ssh.facts_of(HOST)
     assert (facts.python, facts.glibc) == (False, "")
     with ssh.connect(HOST) as there:
@@ -246,12 +226,12 @@ def test_files_that_do_not_fit(board):
 
 
 @pytest.mark.parametrize("said", ["No space left on device", "Disk quota exceeded", "what?"])
-def test_a_disk_that_becomes_full(another, tmp_path, said):
+def test_a_disk_that_becomes_full(another_board, tmp_path, said):
     folder = programs(tmp_path / "bin", *(name for name in _LEAST if name != "tar"))
     (folder / "tar").write_text(f"#!/bin/sh\nhead -c 100000 >/dev/null\necho 'tar: a: {said}' >&2\nexit 2\n")
     (folder / "tar").chmod(0o755)
     (folder / "head").symlink_to(shutil.which("head"))
-    board = another(PATH=folder)
+    board = another_board(PATH=folder)
     with ssh.connect(HOST) as there, pytest.raises(DeviceError) as caught:
         there.put({"a": bytes(5_000_000)})
     assert ("is full" in caught.value.what) == (said != "what?") and said in caught.value.why
