@@ -31,8 +31,8 @@ if TYPE_CHECKING:
 
     from edgec.onnx_graph.graph import Graph
 
-_SECONDS = 0.4
-_LEAST_RUNS = 3
+_SECONDS = 0.25
+_LEAST_RUNS = 4
 _MOST_RUNS = 40
 _LARGEST_REWRITTEN = 512 << 20
 """Bytes of a model that ONNX Runtime is asked to write as it runs it; names alone have to do for larger ones."""
@@ -71,7 +71,7 @@ class Profile:
 def profile(
     model: Path, graph: Graph, feeds: Mapping[str, np.ndarray], cost: Mapping[str, int], threads: int = 1
 ) -> Profile:
-    """Run the model at `model`, which `graph` is, for about half a second. cost: multiply-accumulates by node.
+    """Run the model at `model`, which `graph` is, for about a quarter of a second. cost: multiply-accumulates by node.
 
     Raises what ONNX Runtime raises.
     """

@@ -11,6 +11,7 @@ import contextlib
 import os
 import shutil
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
 
 import onnx
@@ -77,8 +78,8 @@ def _simplified(ingested: Path, params: SimplifyParams, contract: Contract, cont
     with tempfile.TemporaryDirectory(dir=context.out) as folder:
         raw, final = Path(folder) / "raw.onnx", Path(folder) / "model.onnx"
         try:
-            worker.call(run_onnxsim, {"source": source, "result": raw}, timeout=params.timeout)
-            worker.call(finish, {"result": raw, "folder": Path(folder), "original": source}, timeout=params.timeout)
+            job = {"simplifier": run_onnxsim, "source": source, "result": raw, "folder": Path(folder)}
+            worker.call(simplified_form, job, timeout=params.timeout)
             found: Agreement = worker.call(
                 compare_models,
                 {"first": source, "second": final, "inputs": contract.inputs},
@@ -96,8 +97,14 @@ def _simplified(ingested: Path, params: SimplifyParams, contract: Contract, cont
     return found.largest
 
 
+def simplified_form(simplifier: Callable[[Path, Path], None], source: Path, result: Path, folder: Path) -> None:
+    """Simplify `source` into `result`, and that into the model of `folder`. Runs in a worker."""
+    simplifier(source, result)
+    finish(result, folder, source)
+
+
 def run_onnxsim(source: Path, result: Path) -> None:
-    """Simplify one file into another. Runs in a worker: it may crash, hang, or raise anything."""
+    """Simplify one file into another. It may crash, hang, or raise anything."""
     import onnxsim
 
     try:
@@ -110,7 +117,7 @@ def run_onnxsim(source: Path, result: Path) -> None:
 
 
 def finish(result: Path, folder: Path, original: Path) -> None:
-    """Bring the simplifier's result into the form that ingest gives models, and check it. Runs in a worker."""
+    """Bring the simplifier's result into the form that ingest gives models, and check it."""
     model, before = onnx.load(str(result)), onnx.load(str(original), load_external_data=False)
     foreign = sorted({node.domain for graph in graphs(model) for node in graph.node} - {*STANDARD})
     if foreign or model.functions:
