@@ -16,7 +16,7 @@ from edgec.ir import kinds
 from edgec.ir.graph import TensorType
 from edgec.ir.kinds.elementwise import COMPARISONS
 from edgec.ir.reference.dispatch import Tensor, compute
-from edgec.ir.reference.grid import limits, real, requantized, stored
+from edgec.ir.reference.grid import limits, real, requantized, stored, whole
 from edgec.ir.reference.products import activated
 
 Function = Callable[[np.ndarray], np.ndarray]
@@ -168,5 +168,7 @@ def _(kind: kinds.Select, operands: Sequence[Tensor], results: Sequence[TensorTy
 
 @compute.register
 def _(kind: kinds.Cast, operands: Sequence[Tensor], results: Sequence[TensorType]) -> list[np.ndarray]:
-    with np.errstate(invalid="ignore"):
-        return [operands[0].data.astype(kind.dtype)]
+    x = operands[0].data
+    if np.issubdtype(x.dtype, np.floating) and np.issubdtype(kind.dtype, np.integer):
+        return [whole(x, kind.dtype)]
+    return [x.astype(kind.dtype)]

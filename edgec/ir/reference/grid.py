@@ -54,13 +54,25 @@ def stored(values: np.ndarray, of: TensorType) -> np.ndarray:
 
 
 def rounded(steps: np.ndarray, of: TensorType) -> np.ndarray:
-    """Numbers of quantization steps (float32) as integers: rounded half to even, + zero point, saturated."""
+    """Numbers of quantization steps (float32) as integers: rounded half to even, + zero point, saturated. NaN becomes
+    the lowest integer, as in ONNX Runtime."""
     quantization = of.quantization
     assert quantization is not None
     low, high = limits(of.dtype)
     zero_point = spread(quantization.zero_point, quantization, of.rank, "float64")
     with np.errstate(invalid="ignore"):
-        return np.asarray(np.clip(np.rint(steps).astype(np.float64) + zero_point, low, high).astype(of.dtype))
+        integers = np.clip(np.rint(steps).astype(np.float64) + zero_point, low, high)
+    return np.asarray(np.where(np.isnan(integers), low, integers).astype(of.dtype))
+
+
+def whole(numbers: np.ndarray, dtype: str) -> np.ndarray:
+    """Floats as integers, toward zero. ONNX does not define what becomes of NaN and of what is out of range; this is,
+    on any machine, what ONNX Runtime and numpy do on x86: int32 and int64 are then their lowest integer, and narrower
+    or unsigned integers the low bits of the next wider signed one."""
+    wide = np.int64 if np.dtype(dtype).itemsize == 8 or dtype == "uint32" else np.int32
+    lowest = np.iinfo(wide).min
+    inside = np.abs(numbers) < -float(lowest)
+    return np.where(inside, np.where(inside, numbers, 0).astype(wide), lowest).astype(dtype)
 
 
 def requantized(tensor: Tensor, of: TensorType) -> np.ndarray:

@@ -111,7 +111,7 @@ def steps_beyond_32_bits_saturate(cases: Cases) -> None:
 
 
 def nothing_divided_by_nothing(cases: Cases) -> None:
-    """The reference makes the integer 0 of it."""
+    """The reference makes the lowest integer of it, as of any NaN."""
     x = cases.activations((1, 8, 8, 40))
     divisors = np.where(np.arange(40) % 2, 7, -3).astype(np.int8)
     c = cases.builder.constant("c", divisors, Quantization.per_tensor(0.1, 7))

@@ -129,6 +129,15 @@ DENORMAL = 1e-40
 SPECIAL = np.array(
     [np.nan, np.inf, -np.inf, 0.0, -0.0, DENORMAL, -DENORMAL, 1e38, -1e38, 1.0, -1.0, 0.5, 2.5], np.float32
 )
+OUT_OF_RANGE = np.array(
+    [
+        *(np.nan, np.inf, -np.inf, 1e30, -1e30, 3e9, -3e9, 300.7, -300.7, 7e4, 2.0**31, -(2.0**31), 5e9, -5e9),
+        *(2.0**63, -(2.0**63), 1.5 * 2.0**63, 2.0**64),
+    ],
+    np.float32,
+)
+"""For integers."""
+
 EXACT = (
     "abs", "ceil", "floor", "neg", "reciprocal", "relu", "relu6", "round", "sign", "sqrt", "square",
 )  # fmt: skip
@@ -202,8 +211,9 @@ def integers_that_stand_for_themselves(cases: FloatCases) -> None:
     cases.case(kinds.Unary("logical_not"), p)
     cases.case(kinds.Reduce("any", (1,), False), p)
     cases.case(kinds.Reduce("all", (2,), False), p)
-    x = cases.computed(rng.uniform(-100, 100, (4, 9)).astype(np.float32))
-    for dtype in ("int32", "int64", "int8", "bool"):
+    numbers = rng.uniform(-100, 100, (4, 9)).astype(np.float32)
+    x = cases.computed(np.concatenate([numbers, OUT_OF_RANGE.reshape(2, 9)]))
+    for dtype in ("int8", "uint8", "int16", "uint16", "int32", "int64", "bool"):
         cases.case(kinds.Cast(dtype), x, label=f"{dtype} of float32")
 
 

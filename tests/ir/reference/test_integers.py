@@ -19,7 +19,7 @@ from edgec.ir.kinds import Kind, Padding2D
 from edgec.ir.reference import execute
 from edgec.ir.reference.dispatch import Tensor
 from edgec.ir.reference.elementwise import UNARY
-from edgec.ir.reference.grid import limits
+from edgec.ir.reference.grid import limits, whole
 from edgec.ir.reference.products import accumulated
 from edgec.ir.verifier import verify
 from tests.ir.reference.onnx_form import oracle
@@ -39,6 +39,28 @@ def zero_point(dtype: str) -> st.SearchStrategy[int]:
 @st.composite
 def grids(draw, dtype: str = "int8", low: float = 0.001, high: float = 0.2) -> tuple[str, Quantization]:
     return dtype, Quantization.per_tensor(draw(step(low, high)), draw(zero_point(dtype)))
+
+
+@pytest.mark.parametrize("dtype", ["int8", "uint8"])
+def test_what_is_no_number_becomes_the_lowest_integer(dtype):
+    builder = GraphBuilder()
+    x = builder.input("x", TensorType((4,), "float32"))
+    of = TensorType((4,), dtype, Quantization.per_tensor(0.5, 10))
+    graph = builder.finish([builder.add(kinds.Quantize(), [x], "y", types=[of])])
+    (found,) = execute(graph, {"x": np.array([np.nan, np.inf, -np.inf, 1.0], np.float32)}).values()
+    low, high = limits(dtype)
+    assert found.tolist() == [low, high, low, 12]
+
+
+@pytest.mark.parametrize("dtype", ["int8", "uint8", "int16", "uint16", "int32", "int64"])
+def test_floats_out_of_range_become_the_integers_that_onnx_runtime_makes_of_them_on_x86(dtype):
+    numbers = [np.nan, np.inf, -np.inf, 1e30, 3e9, -3e9, 300.7, -300.7, 2.0**31, -(2.0**31), 2.0**63, -(2.0**63)]
+    lowest = -(2**63) if dtype == "int64" else -(2**31)
+    inside = (-(2**63), 2**63) if dtype == "int64" else (-(2**31), 2**31)
+    found = whole(np.array(numbers, np.float32), dtype)
+    assert found.dtype == dtype
+    expected = [int(np.float32(x)) if inside[0] <= x < inside[1] else lowest for x in numbers]
+    assert found.tolist() == np.array(expected, np.int64).astype(dtype).tolist()
 
 
 def integers(rng: np.random.Generator, shape: tuple[int, ...], dtype: str) -> np.ndarray:
