@@ -24,6 +24,9 @@ DISTRIBUTION = ""
 
 _VERSION = "1"
 
+_FORBIDDEN = "failed to map segment"
+"""What glibc says of a file on a file system that is mounted noexec."""
+
 
 class _Tensor(ctypes.Structure):
     """struct edgec_tensor."""
@@ -134,16 +137,31 @@ def load(files: Mapping[str, bytes], options: Mapping[str, Any], threads: int) -
         raise BundleError(
             "The artifact's payload is incomplete", "It should be one shared library.", "Build the artifact again."
         )
-    with _in_a_file(libraries[0]) as path:
-        try:
-            library = ctypes.CDLL(path)
-        except OSError as error:
-            raise EngineMissing(
-                "The compiled model can't be loaded here",
-                f"{error}.",
-                "Build the artifact for this device: another architecture, or a C library that is as old.",
-            ) from error
-    return TVMEngine(_declared(library), threads or len(os.sched_getaffinity(0)))
+    return TVMEngine(_declared(_opened(libraries[0])), threads or len(os.sched_getaffinity(0)))
+
+
+def _opened(content: bytes) -> ctypes.CDLL:
+    """The library, from a temporary file; from memory where there is no folder for such files, or one that forbids
+    code (mounted noexec).
+
+    Raises EngineMissing with what the linker said.
+    """
+    try:
+        with _in_a_file(content) as path:
+            return ctypes.CDLL(path)
+    except OSError as error:
+        failure = error
+    try:
+        return ctypes.CDLL(_in_memory(content))
+    except (OSError, AttributeError):  # as above; Python was built without memfd_create
+        forbidden = _FORBIDDEN in str(failure)
+    raise EngineMissing(
+        "The compiled model can't be loaded here",
+        f"{failure}." + (" The folder for temporary files forbids code (noexec)." if forbidden else ""),
+        "Name a folder that allows it in the variable TMPDIR."
+        if forbidden
+        else "Build the artifact for this device: another architecture, or a C library that is as old.",
+    ) from failure
 
 
 def _declared(library: ctypes.CDLL) -> ctypes.CDLL:
@@ -184,6 +202,15 @@ def _address(array: np.ndarray) -> int:
         return ctypes.addressof(ctypes.c_char.from_buffer(array))  # type: ignore[arg-type]  # told from Python 3.12 on
     address: int = array.__array_interface__["data"][0]
     return address
+
+
+def _in_memory(content: bytes) -> str:
+    """The path of a file without a place. It stays open: the linker takes a path that it has seen before for the same
+    library, and the number of a closed file is soon another one's."""
+    descriptor = os.memfd_create("model.so")
+    with open(descriptor, "wb", closefd=False) as file:
+        file.write(content)
+    return f"/proc/self/fd/{descriptor}"
 
 
 @contextmanager
