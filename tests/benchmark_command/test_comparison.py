@@ -11,7 +11,7 @@ import pytest
 from edgec.benchmark.comparison import Protocol, check_ratio, compare
 from edgec.benchmark.subjects import Artifact, OnnxModel, steps_of_trace
 from edgec.errors import InternalError, LimitNotMet, ModelRefused, ToolMissing, UsageError, WorkerCrashed
-from edgec.events import StageFinished
+from edgec.events import Note, StageFinished
 from tests.benchmark_command.made_up import MadeUp
 
 FIGURES = {
@@ -176,8 +176,29 @@ def test_a_baseline_with_other_inputs_is_refused(cnn, lstm):
 def test_a_baseline_that_is_no_model_is_refused(cnn, tmp_path):
     (tmp_path / "x.onnx").write_bytes(b"no model")
     artifact = Artifact(cnn.path)
-    with pytest.raises(ModelRefused, match="can't load the baseline"):
+    with pytest.raises(ModelRefused, match="is not an ONNX model"):
         compare([artifact, OnnxModel(tmp_path / "x.onnx", artifact)], Protocol(seconds=0.05), 1)
+
+
+def test_a_baseline_of_other_bytes_than_the_artifact_was_built_from_is_told_of(cnn, original):
+    heard = []
+    artifact = Artifact(cnn.path)
+    compare([artifact, OnnxModel(original, artifact)], Protocol(seconds=0.01), 1, heard.append)
+    (note,) = [event for event in heard if isinstance(event, Note)]
+    assert "was not built from this model" in note.text
+
+
+def test_a_baseline_that_names_files_elsewhere_is_refused_before_native_code_reads_it(cnn, original, tmp_path):
+    import onnx
+
+    model = onnx.load(original)
+    tensor = model.graph.initializer[0]
+    tensor.ClearField("raw_data")
+    tensor.data_location = onnx.TensorProto.EXTERNAL
+    tensor.external_data.add(key="location", value="../../etc/passwd")
+    (tmp_path / "x.onnx").write_bytes(model.SerializeToString())
+    with pytest.raises(ModelRefused, match="passwd"):
+        OnnxModel(tmp_path / "x.onnx", Artifact(cnn.path)).check()
 
 
 def test_a_baseline_with_open_dimensions_is_fed_what_the_artifact_is(cnn, original, tmp_path):
