@@ -133,8 +133,8 @@ def roofline(dots: Sequence[Dot], roofs: Sequence[Roof], memory_gb_per_s: float,
         parts.append(
             Markup(
                 '<line class="rule" x1="{0:.2f}%" x2="{0:.2f}%" y1="0" y2="{1}"/>'
-                '<text class="tick" x="{0:.2f}%" y="{2}" text-anchor="middle">{3:g}</text>'
-            ).format(x(value), _PLOT, _PLOT + 16, value)
+                '<text class="tick" x="{0:.2f}%" y="{2}" text-anchor="{4}">{3:g}</text>'
+            ).format(x(value), _PLOT, _PLOT + 16, value, _anchor(x(value)))
         )
     for value in _decades(least, most):
         parts.append(
@@ -166,6 +166,11 @@ def roofline(dots: Sequence[Dot], roofs: Sequence[Roof], memory_gb_per_s: float,
         ).format(_PLOT + 34)
     )
     return svg(parts, _PLOT + 40, alternative)
+
+
+def _anchor(x: float) -> str:
+    """How a text at `x` % of the width is set, so that it does not stand out of the figure on a phone either."""
+    return "start" if x < 4 else "end" if x > 96 else "middle"
 
 
 def _decades(low: float, high: float) -> list[float]:

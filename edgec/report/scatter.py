@@ -33,7 +33,13 @@ def scatter(marks: Sequence[Mark], x_unit: str, y_unit: str, alternative: str) -
             Markup(
                 '<line class="rule" x1="{0:.2f}%" x2="{0:.2f}%" y1="0" y2="{1}"/>'
                 '<text class="tick" x="{0:.2f}%" y="{2}" text-anchor="{3}">{4:g}</text>'
-            ).format(100 * value / right, _PLOT, _PLOT + 16, "middle" if value else "start", value)
+            ).format(
+                100 * value / right,
+                _PLOT,
+                _PLOT + 16,
+                "start" if not value else "end" if value > 0.96 * right else "middle",
+                value,
+            )
         )
     for value in ticks(top)[1:]:
         y = _PLOT - _PLOT * value / top

@@ -7,6 +7,9 @@ import re
 import pytest
 
 from edgec.report import render_html
+from edgec.report.html import style
+from edgec.report.index import render_index
+from edgec.report.layer_figures import Dot, Roof, roofline
 from tests.report.browser import CHROMIUM, browser
 from tests.report.examples import ALL
 
@@ -68,3 +71,31 @@ def test_light_and_dark_differ_and_paper_is_white(page):
     assert colours[0] != colours[1]
     dark_paper = browser().show(page, width=700, dark=True, media="print")
     assert dark_paper["background"] == "rgb(255, 255, 255)"
+
+
+@pytest.mark.parametrize("low", [0.11, 0.28, 0.97, 2.9])
+def test_ticks_of_a_roofline_stay_inside_on_a_phone(low, tmp_path):
+    """Wherever its axis begins and ends."""
+    dots = [Dot(f"layer {i}", 2 * low * 1.3**i, 2.0 + 3 * i, 0.1, "dot memory") for i in range(12)]
+    roofs = [Roof("float32 peak, 103 GMAC/s", 103.0, "floats"), Roof("INT8 peak, 431 GMAC/s", 431.0, "integers")]
+    place = tmp_path / "page.html"
+    figure = roofline(dots, roofs, 17.0, "Roofline. Made up.")
+    place.write_text(f"<meta name=viewport content='width=device-width'><style>{style()}</style><main>{figure}</main>")
+    found = browser().show(place, PHONE)
+    assert found["figures"][0]["outside"] == []
+
+
+def test_an_index_fits_a_phone_and_complains_of_nothing(tmp_path):
+    row = {"name": "a_long_name_" * 6, "status": "ok", "verdict": "Holds, with remarks", "model_sha256": "0"}
+    row |= {"target": "x86-64-avx-vnni", "backend": "openvino", "precision": "int8-weights", "artifact": "x.edgec"}
+    row |= {"report": "x.report.html", "bytes": 6_400_000, "original_bytes": 18_800_000, "error": None}
+    row |= {"ratio_of_medians": 0.3, "int8_share": 1.0, "machine": "a processor"}
+    row["accuracy"] = {"measure": "accuracy", "value": 0.82, "original": 0.84, "of_reference": False}
+    rows = [{**row, "latency_ms": 1.0 + i} for i in range(3)]
+    place = tmp_path / "index.html"
+    place.write_text(render_index({"builds": rows, "notes": ["A note."]}, place))
+    for look in LOOKS.values():
+        found = browser().show(place, **look)
+        assert browser().complaints == []
+        assert found["overflow"] <= 0, found["wide"]
+        assert len(found["figures"]) == 1 and found["figures"][0]["outside"] == []
