@@ -44,7 +44,7 @@ def analyze(folder: Path, target: Target, came_quantized: bool, peaks: Mapping[s
     floats = set(quantized.float_nodes)
     measured = milliseconds if target.here else None  # what this machine takes says nothing of another's layers
     gain = None if roofline is None or came_quantized else whole_gain(layers, roofline, measured, floats)
-    needed = weights.int8 + peak.bytes.int8
+    needed = census.weights_held(floats) + peak.bytes.int8
     return {
         **contract.to_json(),
         "totals": {

@@ -175,6 +175,9 @@ class Census:
         if name_of(node) in self._free:
             return Bytes()
         constants = dict(self._constants(node))
+        if node.op_type == "Gather" and constants:  # of a table, it reads what it picks
+            picked = self._tensor(node.output[0])
+            constants = {} if picked is None else {"": picked}
         tensors = dict.fromkeys([self._root(name) for name in reads(node)] + list(filter(None, node.output)))
         total = sum(constants.values(), Bytes())
         for name in tensors:

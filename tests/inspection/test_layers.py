@@ -98,6 +98,17 @@ def test_weights_that_two_layers_share_are_held_once():
     assert census.weights_held({"n_y"}) == 144, "the one that stays in float32 needs them in float32"
 
 
+def test_an_embedding_reads_the_rows_that_it_picks():
+    graph = graph_of(
+        [node("Gather", ["table", "ids"], "y")],
+        {"table": np.ones((1000, 8), np.float32), "ids": np.array([3, 4], np.int64)},
+        {"x": (1,)},
+        {"y": (2, 8)},
+    )
+    (layer,) = Census(graph).layers()
+    assert (layer.parameters, layer.bytes) == (8000, Bytes(2 * 64, 2 * 16))
+
+
 def test_a_quantized_model_counts_as_the_float_model_that_it_stands_for():
     float_one, quantized = (
         Census(Graph(made()), made is models.conv_int8) for made in (models.conv_float, models.conv_int8)
