@@ -18,7 +18,7 @@ from edgec.errors import EdgecError, LimitNotMet
 from edgec.events import Listener, Note, Progress, StageFinished, StageStarted, ignore
 from edgec.runtime import soak
 from edgec.runtime.bench import Start, figures, single_stream
-from edgec.runtime.latencies import CONFIDENCE, ratio_interval, verdict
+from edgec.runtime.latencies import CONFIDENCE, NOISY, ratio_interval, verdict
 from edgec.runtime.turns import MLPERF_QUERIES, MLPERF_SECONDS, Turn, in_turns
 
 NOT_ASKED = "not asked for"
@@ -110,17 +110,24 @@ def compare(
 
 
 def check_ratio(documents: Sequence[Mapping[str, Any]], limit: float) -> None:
-    """Raises LimitNotMet unless every ratio is shown to be at most `limit`: the upper end of its interval is."""
+    """Raises LimitNotMet unless every ratio is shown to be at most `limit`: the upper end of its interval is.
+
+    What a busy machine measured has to be a quarter below it, for the reason that `latencies.verdict` tells.
+    """
     missed = []
     for document in documents:
         ratio = document["ratio"]
-        if ratio is None or (ratio["high"] is not None and ratio["high"] <= limit):
+        if ratio is None:
+            continue
+        most = limit * (1 - NOISY) if ratio["busy"] else limit
+        if ratio["high"] is not None and ratio["high"] <= most:
             continue
         name = f"{document['path']}: {ratio['of_medians']:.3f} of the time of {ratio['to']}"
         if ratio["low"] is None:
             missed.append(f"{name}, and too few turns to be sure of it")
         else:
             shown = "shown to be more" if ratio["low"] > limit else "not shown to be at most that"
+            shown += f"; on a busy machine, at most {most:.3f} would show it" if ratio["busy"] else ""
             missed.append(f"{name} (95 % confidence: {ratio['low']:.3f} to {ratio['high']:.3f}): {shown}")
     if missed:
         raise LimitNotMet(

@@ -213,14 +213,14 @@ def test_a_baseline_with_open_dimensions_is_fed_what_the_artifact_is(cnn, origin
     )
 
 
-def ratio(low, high, of_medians=None):
+def ratio(low, high, of_medians=None, busy=False):
     """A document with a ratio."""
     middle = of_medians or (low + high) / 2
-    return {"path": "a", "ratio": {"to": "b", "of_medians": middle, "low": low, "high": high}}
+    return {"path": "a", "ratio": {"to": "b", "of_medians": middle, "low": low, "high": high, "busy": busy}}
 
 
 def test_a_ratio_that_is_shown_to_be_small_enough_passes_the_gate():
-    check_ratio([ratio(0.8, 0.95), {"path": "b", "ratio": None}], 1.0)
+    check_ratio([ratio(0.8, 0.95), ratio(0.5, 0.7, busy=True), {"path": "b", "ratio": None}], 1.0)
 
 
 @pytest.mark.parametrize(
@@ -229,6 +229,7 @@ def test_a_ratio_that_is_shown_to_be_small_enough_passes_the_gate():
         (ratio(1.1, 1.2), "shown to be more"),
         (ratio(0.9, 1.2), "not shown to be at most that"),
         (ratio(None, None, 0.5), "too few turns"),
+        (ratio(0.8, 0.9, busy=True), "on a busy machine, at most 0.750 would show it"),
     ],
 )
 def test_what_is_not_shown_does_not_pass_the_gate(document, why):
