@@ -40,6 +40,9 @@ def model_lines(analysis: Document, opened: Document | None, width: int) -> list
         )
     if totals["unknown_shapes"]:
         lines += _wrapped("but", f"{totals['unknown_shapes']} nodes have no known shape, and are not counted", width)
+    if totals["bodies"]:
+        text = f"what is inside of {totals['bodies']} If, Loop or Scan is not counted"
+        lines += _wrapped("but", text, width)
     return lines
 
 
@@ -184,14 +187,14 @@ def _flags(flags: str) -> Iterable[str]:
 
 
 def _profile(analysis: Document, width: int) -> list[str]:
-    found = analysis["profile"]
+    found, key = analysis["profile"], "time" if analysis["came_quantized"] else "float time"
     if found is None:
-        return _wrapped("float time", analysis["profile_note"], width)
+        return _wrapped(key, analysis["profile_note"], width)
     threads = "1 thread" if found["threads"] == 1 else f"{found['threads']} threads"
     where = "" if found["on_target"] else ", on this machine, not on the target"
     busy = "; the machine was busy" if found["noisy"] else ""
     text = f"{found['milliseconds']:.3g} ms in ONNX Runtime {found['version']}, {threads}{where}{busy}"
-    return _wrapped("float time", text, width)
+    return _wrapped(key, text, width)
 
 
 def _bounds(analysis: Document) -> str:

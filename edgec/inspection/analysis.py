@@ -47,6 +47,7 @@ def analyze(folder: Path, target: Target, came_quantized: bool, peaks: Mapping[s
     needed = census.weights_held(floats) + peak.bytes.int8
     return {
         **contract.to_json(),
+        "came_quantized": came_quantized,
         "totals": {
             "nodes": len(layers),
             "macs": sum(cost.values()),
@@ -60,6 +61,7 @@ def analyze(folder: Path, target: Target, came_quantized: bool, peaks: Mapping[s
                 "int8": None if came_quantized else _at_roof(layers, roofline, int8=True),
             },
             "unknown_shapes": sum(layer.bytes is None for layer in layers),
+            "bodies": census.bodies(),
         },
         "operators": by_operator(layers, milliseconds),
         "layers": [_layer(layer, profiled, roofline, came_quantized, floats) for layer in layers],

@@ -22,7 +22,7 @@ import numpy as np
 from onnx import NodeProto
 
 from edgec.onnx_graph.cost import node_macs
-from edgec.onnx_graph.dependence import reads
+from edgec.onnx_graph.dependence import captured_names, reads
 from edgec.onnx_graph.graph import MAC_OPS, Graph
 
 _VIEWS = frozenset({"Dropout", "Flatten", "Identity", "Reshape", "Squeeze", "Unsqueeze"})
@@ -154,9 +154,9 @@ class Census:
         most = alive.max(axis=0)
         return Peak(Bytes(int(most[0]), int(most[1])), name_of(nodes[int(alive[:, 1].argmax())]))
 
-    def unknown(self) -> int:
-        """Nodes some tensor of which has no known shape."""
-        return sum(layer.bytes is None for layer in self.layers())
+    def bodies(self) -> int:
+        """Nodes with branches or loops inside, of which nothing is counted."""
+        return sum(any(True for _ in captured_names([node])) for node in self._graph.nodes)
 
     def _is_part_of_the_node_before(self, node: NodeProto) -> bool:
         before = node.input[0] if node.op_type in _ACTIVATIONS else ""

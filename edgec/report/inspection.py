@@ -115,11 +115,14 @@ def _facts(model: Document, analysis: Document) -> list[tuple[str, str]]:
     if intensity["float32"] is not None and intensity["int8"] is not None:
         both = f"{formats.significant(intensity['float32'])} MACs per byte in float32, "
         facts.append(("Intensity", f"{both}{formats.significant(intensity['int8'])} in INT8"))
+    key = "Time" if analysis["came_quantized"] else "Float time"
     facts.append(("Most memory at", totals["activation_peak_bytes"]["at"]))
     if profile is not None:
-        facts.append(("Float time", _measured(profile)))
+        facts.append((key, _measured(profile)))
     else:
-        facts.append(("Float time", analysis["profile_note"]))
+        facts.append((key, analysis["profile_note"]))
+    if totals["bodies"]:
+        facts.append(("Not counted", f"what is inside of {totals['bodies']} If, Loop or Scan"))
     return [(formats.clean(key), formats.clean(text)) for key, text in facts]
 
 

@@ -43,6 +43,7 @@ def document():
     """An inspection of twenty layers for this machine."""
     layers = [layer(number) for number in range(20)]
     analysis = {
+        "came_quantized": False,
         "inputs": [{"name": "image", "dtype": "float32", "shape": [1, 3, 32, 32]}],
         "outputs": [{"name": "scores", "dtype": "float32", "shape": []}],
         "totals": {
@@ -55,6 +56,7 @@ def document():
             "int8_at_most": 3.5,
             "roof_milliseconds": {"float32": 1.0, "int8": 0.4},
             "unknown_shapes": 0,
+            "bodies": 0,
         },
         "operators": [{"operator": "Conv", "count": 20, "macs": 190_000, "parameters": 200, "milliseconds": 21.0}],
         "layers": layers,
@@ -213,6 +215,13 @@ def test_names_from_the_model_are_escaped_on_the_page(document, analysis):
     page = render(document)
     assert "<script" not in page and "<b>net" not in page
     assert "&lt;script&gt;" in page
+
+
+def test_what_is_not_counted_is_said(document, analysis):
+    analysis["totals"].update(bodies=2, unknown_shapes=3)
+    text = " ".join("\n".join(inspection_lines(document, False, 80)).split())
+    assert "3 nodes have no known shape" in text and "inside of 2 If, Loop or Scan is not counted" in text
+    assert "inside of 2 If, Loop or Scan" in render(document)
 
 
 def test_a_page_without_peaks_times_or_shapes_can_be_drawn(document, analysis):

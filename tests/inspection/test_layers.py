@@ -138,6 +138,7 @@ def test_a_tensor_of_unknown_shape_is_not_counted_but_told():
 def test_a_tensor_that_only_a_branch_reads_stays_alive_until_then():
     graph = Graph(models.branches())
     assert Census(graph).peak().bytes.float32 > 0
+    assert Census(graph).bodies() == 1
     assert all(layer.node for layer in Census(graph).layers())
 
 
