@@ -130,12 +130,12 @@ class SubjectProcess:
         if code is not None and code < 0:
             with contextlib.suppress(ValueError):
                 how = signal.Signals(-code).name
-        hint = "; that is what Linux does when memory is used up" if code == -signal.SIGKILL else ""
+        hint = " Linux ends processes so when memory is used up." if code == -signal.SIGKILL else ""
         self._output.seek(0)
         tail = self._output.read().decode(errors="replace")[-_TAIL:].strip()
         return WorkerCrashed(
             f"The process that ran {self.subject.label} died ({how})",
-            f"{tail or 'It printed nothing before it died'}{hint}.",
+            f"{tail or 'It printed nothing before it died.'}{hint}",
             "The figures of the others are not touched by it. See whether it runs alone: python3 FILE.edgec selftest",
             {"signal_or_code": how},
         )
