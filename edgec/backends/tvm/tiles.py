@@ -1,16 +1,16 @@
-"""How wide tiles are. Rules per shape, found by measuring on AVX-512."""
+"""How wide tiles are: rules for each shape, with numbers of a core that were found by measuring."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
-_STEPS = 16
-"""Of the loop over input channels, in fours: what `cheapest_tile` reckons with."""
+_WIDEST = 14
+"""Pixels. Wider tiles are slower than their neighbours, up to a third, for no reason that was found."""
 
-_WIDEST = 16
-"""Pixels: of more, LLVM keeps more words of activations than there are registers."""
+_MOST = 6
+"""Vectors of a tile."""
 
-_MOST = 4
+_TOGETHER = 4
 """Vectors that are stored together."""
 
 _NARROW = 6
@@ -34,11 +34,14 @@ def even_width(columns: int, most: int) -> int:
 
 @dataclass(frozen=True)
 class Core:
-    """What decides how fast tiles of dense products are. Cycles, found by measuring.
+    """What decides how fast tiles of dense products are. Cycles, fitted to times: what they are good for is to order
+    tiles, not to tell how long one takes.
 
-    registers: vectors that it holds. products, loads: vectors that it multiplies and loads in a cycle.
-    weights: cycles that a vector from the second-level cache takes. latency: from a product to the next one that adds
-    to it. results: what a group of 1, 2 and 4 vectors takes to be stored. tile: to begin and end a tile.
+    registers: vectors that it holds. products, loads: vectors that it multiplies and loads in a cycle. weights: cycles
+    that a vector from the second-level cache takes. latency: a step takes at least. step: to begin and end one.
+    results: what a group of 1, 2 and 4 vectors of a pixel takes to be stored. together: the same for 2 and 4 vectors of
+    several pixels. tile: to begin and end a tile. sums: for each of its sums. beyond: for each register that is
+    missing, in a step and in the end.
     """
 
     registers: int
@@ -46,8 +49,12 @@ class Core:
     loads: float
     weights: float
     latency: float
+    step: float
     results: tuple[float, float, float]
+    together: tuple[float, float]
     tile: float
+    sums: float
+    beyond: float
 
 
 @dataclass(frozen=True)
@@ -68,33 +75,45 @@ class DepthwiseCosts:
     pairs: bool = False
 
 
-def cheapest_tile(core: Core, vectors: int, columns: int, taps: int) -> tuple[int, int]:
+def cheapest_tile(core: Core, vectors: int, columns: int, steps: int) -> tuple[int, int]:
     """Pixels and most vectors of a tile of a dense product, see `InstructionSet.dense_tile`.
 
     A tile of m pixels and n vectors keeps m * n sums, n vectors of weights and a word of activations; each step loads
     m + n and multiplies m * n. At the end, n factors and the numbers of the grid have to fit beside the sums. Tiles of
     a row overlap where its width is no multiple of theirs, and the last channels may take a narrower tile.
     """
-    steps = _STEPS * taps
 
     def cost(tile: tuple[int, int]) -> float:
         width, most = tile
-        count = -(-columns // width)
-        return count * sum(_cycles(core, width, min(most, vectors - at), steps) for at in range(0, vectors, most))
+        sizes = [min(most, vectors - at) for at in range(0, vectors, most)]
+        return -(-columns // width) * sum(_cycles(core, width, size, steps, len(sizes) == 1) for size in sizes)
 
     fitting = {
         (even_width(columns, wanted), most)
         for most in range(1, min(vectors, _MOST) + 1)
         for wanted in range(1, _WIDEST + 1)
-        if wanted * most + 2 * most + _GRID <= core.registers
+        if wanted * most <= core.registers - (most + 1 if core.registers > 16 else 0)
     }
     return min(sorted(fitting), key=cost)
 
 
-def _cycles(core: Core, width: int, vectors: int, steps: int) -> float:
-    """Of one tile."""
-    products, loads = width * vectors / core.products, (width + vectors) / core.loads
-    step = max(products, loads, vectors * core.weights, core.latency)
+def _cycles(core: Core, width: int, vectors: int, steps: int, whole: bool) -> float:
+    """Of one tile. whole: it has all vectors of its pixels."""
+    sums = width * vectors
+    products, loads = sums / core.products, (width + vectors) / core.loads
+    missing = max(0, sums + vectors + 1 - core.registers)
+    step = max(products, loads, vectors * core.weights, core.latency) + core.step + core.beyond * missing
+    missing = max(0, sums + 2 * vectors + _GRID - core.registers)
+    stored = _stored(core, width, vectors, whole and vectors < _TOGETHER)
+    return core.tile + core.sums * sums + steps * step + stored + core.beyond * missing
+
+
+def _stored(core: Core, width: int, vectors: int, together: bool) -> float:
+    """Cycles to store all results of a tile. together: several pixels at once."""
     one, two, four = core.results
-    results = vectors % 2 * one + vectors // 2 % 2 * two + vectors // 4 * four
-    return core.tile + steps * step + width * results
+    if together and vectors in (1, 2):
+        several, all_four = core.together
+        rest = width * vectors % _TOGETHER
+        last = rest // 2 * two if vectors == 2 else rest // 2 * several + rest % 2 * one
+        return width * vectors // _TOGETHER * all_four + last
+    return width * (vectors % 2 * one + vectors // 2 % 2 * two + vectors // 4 * four)

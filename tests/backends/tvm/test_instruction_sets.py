@@ -50,9 +50,9 @@ _AVX512 = re.compile(r"%zmm|%k[0-7]\b|%[xy]mm(?:1[6-9]|2\d|3[01])\b|\{1to\d+\}")
 
 _VECTOR_ON_STACK = r"v\w+ .*\(%r[sb]p\)"
 
-SPILLS = {"avx512_vnni": 2, "avx_vnni": 0, "avx2": 14}
+SPILLS = {"avx512_vnni": 2, "avx_vnni": 0, "avx2": 26}
 """Instructions that read or write a spilled vector, in the loop of a dense product: one sum of 28, and of AVX2,
-which multiplies twice as many vectors of activations and weights, seven of 14."""
+which multiplies twice as many vectors of activations and weights, 13 of 16."""
 
 
 @pytest.mark.parametrize("isa", [isa for isa in X86 if isa != ISA])

@@ -7,7 +7,7 @@ from edgec.backends.tvm.isa.x86 import X86, Vnni
 from edgec.backends.tvm.tiles import even_width
 
 
-def _tile(vectors: int, rows: int, columns: int, taps: int) -> tuple[int, int]:
+def _tile(vectors: int, rows: int, columns: int, steps: int) -> tuple[int, int]:
     """There are 16 registers: 12 sums, 2 vectors of weights, a word of activations. Every larger tile spills."""
     if rows * columns == 1:
         return 1, min(vectors, 8)

@@ -73,10 +73,11 @@ class InstructionSet(Protocol):
         """Position in memory of each lane of a group: int64 [vectors, lanes]."""
         ...
 
-    def dense_tile(self, vectors: int, rows: int, columns: int, taps: int) -> tuple[int, int]:
+    def dense_tile(self, vectors: int, rows: int, columns: int, steps: int) -> tuple[int, int]:
         """Pixels and vectors of output channels of a tile of a dense product, whose sums stay in registers.
 
-        vectors: of all output channels. rows, columns: of the result. taps: of the window.
+        vectors: of all output channels. rows, columns: of the result. steps: fours of elements
+        that each result is made of, in all of the window.
         """
         ...
 

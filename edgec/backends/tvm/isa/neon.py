@@ -48,7 +48,7 @@ class Neon(arm.AArch64):
     def order(self, vectors: int) -> np.ndarray:
         return arm.natural_order(vectors)
 
-    def dense_tile(self, vectors: int, rows: int, columns: int, taps: int) -> tuple[int, int]:
+    def dense_tile(self, vectors: int, rows: int, columns: int, steps: int) -> tuple[int, int]:
         """16 sums, 4 vectors of weights, 4 of activations and 4 tables for tbl: 28 of 32 registers."""
         if rows * columns == 1:
             return 1, 8 if vectors % 8 == 0 else 4

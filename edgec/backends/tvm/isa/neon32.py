@@ -64,7 +64,7 @@ class Neon32:
     def order(self, vectors: int) -> np.ndarray:
         return arm.natural_order(vectors)
 
-    def dense_tile(self, vectors: int, rows: int, columns: int, taps: int) -> tuple[int, int]:
+    def dense_tile(self, vectors: int, rows: int, columns: int, steps: int) -> tuple[int, int]:
         """8 sums, and what is left of 16 registers for two words of activations, weights and products. Chosen by
         counting instructions, not by time: 4 x 2 executes 2 % fewer than 2 x 4, 4 to 15 % fewer than what spills."""
         if rows * columns == 1:

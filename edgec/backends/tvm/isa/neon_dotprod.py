@@ -36,7 +36,7 @@ class NeonDotprod(arm.AArch64):
     def order(self, vectors: int) -> np.ndarray:
         return arm.natural_order(vectors)
 
-    def dense_tile(self, vectors: int, rows: int, columns: int, taps: int) -> tuple[int, int]:
+    def dense_tile(self, vectors: int, rows: int, columns: int, steps: int) -> tuple[int, int]:
         """20 sums, 4 vectors of weights and 5 of activations: 29 of 32 registers. Four vectors are stored at once.
         Chosen by counting instructions, not by time: 5 x 4 executes 8 % fewer than 6 x 4, which spills."""
         if rows * columns == 1:

@@ -135,8 +135,8 @@ class X86:
         within = 4 * vectors  # what packing takes from a 128-bit part of all vectors of a group
         return np.stack([lane // 4 * within + 4 * v + lane % 4 for v in range(vectors)])
 
-    def dense_tile(self, vectors: int, rows: int, columns: int, taps: int) -> tuple[int, int]:
-        return self.tile(vectors, rows, columns, taps)
+    def dense_tile(self, vectors: int, rows: int, columns: int, steps: int) -> tuple[int, int]:
+        return self.tile(vectors, rows, columns, steps)
 
     @property
     def apart(self) -> None:

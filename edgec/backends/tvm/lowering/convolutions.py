@@ -157,7 +157,7 @@ def _cut(writer: ProgramWriter, weights: tuple[int, ...], groups: int, geometry:
     cuts: list[tuple[float, _Cut]] = []
     span = each if each % _BYTES == 0 else outputs
     for vectors in [dense.vectors_of(span, lanes)] if groups == 1 else _sizes(span, lanes):
-        pixels, most = writer.isa.dense_tile(vectors, images * rows, columns, height * width)
+        pixels, most = writer.isa.dense_tile(vectors, images * rows, columns, height * width * -(-depth // 4))
         tiles = dense.channel_tiles(span, lanes, min(most, vectors)) * (outputs // span)
         ranges = _ranges(tiles, lanes, outputs, groups, depth)
         words = max(-(-(end - begin) // 4) for begin, end in ranges)

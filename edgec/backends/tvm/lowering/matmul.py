@@ -40,7 +40,8 @@ def _(kind: kinds.BatchMatMul, writer: ProgramWriter, operation: Operation) -> N
 
     rows = shape[-3] if len(shape) > 2 else 1
     images = int(np.prod(shape[:-3], dtype=np.int64))
-    width, most = isa.dense_tile(dense.vectors_of(shape[-1], isa.lanes), images * rows, shape[-2], 1)
+    vectors, steps = dense.vectors_of(shape[-1], isa.lanes), -(-depth // 4)
+    width, most = isa.dense_tile(vectors, images * rows, shape[-2], steps)
     tiles = dense.channel_tiles(shape[-1], isa.lanes, most)
     shared = all(size == 1 for size in b.shape[:-2])
     leading = Box((), ((),)) if shared else Box.as_is(shape[:-2], b_spread.strides[:-2])

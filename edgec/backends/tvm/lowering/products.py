@@ -104,7 +104,8 @@ def _write_dense(writer: ProgramWriter, operation: Operation, addition: Operatio
     if is_upright(rows, columns):
         rows, columns, height, width, weights = columns, rows, width, height, weights.swapaxes(1, 2)
         from_x, from_y, taps, from_other = from_x.turned, from_y.turned, taps.turned, from_other and from_other.turned
-    pixels, most = writer.isa.dense_tile(dense.vectors_of(outputs, lanes), images * rows, columns, height * width)
+    steps = height * width * -(-channels // 4)
+    pixels, most = writer.isa.dense_tile(dense.vectors_of(outputs, lanes), images * rows, columns, steps)
     kernel = dense.Dense(
         images,
         rows,
