@@ -94,7 +94,7 @@ def _precisions(backend):
 
 
 @pytest.mark.slow
-def test_a_build_without_a_backend_tries_all_and_reports_each(digits, tmp_path):
+def test_a_build_without_a_backend_tries_all_and_reports_each(digits, warm_store, tmp_path):
     command = [sys.executable, "-m", "edgec", "build", str(digits.model), "--calib", str(digits.calibration)]
     command += ["--preprocess", digits.recipe, "-o", str(tmp_path), "--json"]
     done = subprocess.run(command, capture_output=True, text=True, timeout=600)

@@ -13,27 +13,30 @@ from tests.bundle.artifacts import cnn  # noqa: F401 (fixture)
 from tests.cli.test_command_line import edgec
 
 
-@pytest.fixture
-def build_digits(digits, tmp_path):
+@pytest.fixture(scope="module")
+def build_digits(digits, tmp_path_factory):
     """Build an artifact for rpi4, without executing it."""
+    folder = tmp_path_factory.mktemp("rpi4")
 
     def build(backend):
-        (built,) = package.build(
-            digits.model,
-            calibration=digits.calibration,
-            preprocess=digits.recipe,
-            targets="rpi4",
-            backend=backend,
-            emulate=False,
-            search_seconds=1.0,
-            output=tmp_path / backend,
-        ).builds
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setenv("EDGEC_CACHE_DIR", str(folder / "store"))
+            (built,) = package.build(
+                digits.model,
+                calibration=digits.calibration,
+                preprocess=digits.recipe,
+                targets="rpi4",
+                backend=backend,
+                emulate=False,
+                search_seconds=1.0,
+                output=folder / backend,
+            ).builds
         return built.artifact.path
 
     return build
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def digits_for_rpi4(build_digits):
     """An artifact that LiteRT runs."""
     return build_digits("tflite")
@@ -74,12 +77,12 @@ def test_digits_are_counted_the_same_every_time(rpi4_machine, digits_for_rpi4):
 
 
 @pytest.mark.slow
-def test_machine_code_of_tvm_has_less_to_do_than_litert(rpi4_machine, build_digits):
+def test_machine_code_of_tvm_has_less_to_do_than_litert(rpi4_machine, digits_for_rpi4, build_digits):
     pytest.importorskip("tvm")
     pytest.importorskip("ziglang")
     if qemu.find_with_plugins("qemu-aarch64") is None:
         pytest.skip("there is no qemu-aarch64 with plugins")
-    result = edgec("bench", "--emulate", build_digits("tflite"), build_digits("tvm"), "--json")
+    result = edgec("bench", "--emulate", digits_for_rpi4, build_digits("tvm"), "--json")
     assert result.returncode == 0, result.stdout
     litert, tvm = json.loads(result.stdout)["artifacts"]
     assert (litert["engine"], tvm["engine"]) == ("tflite", "tvm")
