@@ -13,7 +13,7 @@ from edgec.cli import build, completion
 from edgec.cli.inspection_text import backend_lines, layer_lines, model_lines, operator_lines, target_lines
 from edgec.cli.json_output import failure, print_json
 from edgec.cli.sizes import size
-from edgec.errors import EdgecError
+from edgec.errors import EdgecError, UsageError
 from edgec.output_folder import check_writable, write_whole
 from edgec.spec import BuildSpec, Interface
 
@@ -72,7 +72,7 @@ def command(
     \b
     edgec inspect model.onnx
     edgec inspect model.onnx --target rpi4 --target rpi5
-    edgec inspect model.onnx --target coral-usb      which operations an Edge TPU would run
+    edgec inspect model.onnx --target coral-usb   what an Edge TPU would run
     """
     from edgec.cli.progress import listening
     from edgec.inspection.driver import inspect
@@ -86,7 +86,7 @@ def command(
             precision="float",  # an INT8 build would ask for calibration data
         )
         if html is not None:
-            check_writable(html.parent)
+            _require_file(html)
         with listening(quiet=quiet or as_json, verbose=verbose) as listener:
             found = inspect(spec, interface, machine_code=machine_code, listener=listener)
         if html is not None:
@@ -95,7 +95,7 @@ def command(
             write_whole(html, render(found.to_json()).encode("utf-8", "backslashreplace"))
     except EdgecError as error:
         if as_json:
-            print_json(failure(model, error))
+            print_json({**failure(model, error), "schema": 2, "inspections": []})
             return error.exit_code
         raise
     if as_json:
@@ -112,6 +112,15 @@ def command(
 
 
 command.params += [param for param in build.command.params if param.name in _TAKEN_OVER]
+
+
+def _require_file(place: Path) -> None:
+    """Raises UsageError or OutputError where no page can be written."""
+    if place.is_dir():
+        raise UsageError(
+            f"--html {place} is a folder", "The page is one file.", f"Name it: --html {place / 'model.html'}"
+        )
+    check_writable(place.parent)
 
 
 def inspection_lines(document: Mapping[str, Any], everything: bool, width: int) -> list[str]:

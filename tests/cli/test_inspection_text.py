@@ -12,7 +12,7 @@ from onnx import helper
 
 from edgec.cli.inspect import command, inspection_lines
 from edgec.cli.inspection_text import amount, layer_lines, percent, shortened
-from edgec.errors import ModelRefused
+from edgec.errors import ModelRefused, UsageError
 from edgec.report.inspection import render
 from tests.contract import models
 from tests.onnx_graph.models import model_of
@@ -277,9 +277,19 @@ def plain_target(tmp_path):
     return str(path)
 
 
+def test_a_folder_is_no_place_for_the_page(tmp_path, digits):
+    result = CliRunner().invoke(command, [str(digits.model), "--html", str(tmp_path)], standalone_mode=False)
+    assert isinstance(result.exception, UsageError) and f"{tmp_path}/model.html" in result.exception.fix
+
+
 def test_a_file_that_is_no_model_is_refused_with_its_exit_code(tmp_path):
     path = tmp_path / "broken.onnx"
     path.write_bytes(b"not a model")
     result = CliRunner().invoke(command, [str(path), "--json"], standalone_mode=False)
     assert result.return_value == 3
-    assert json.loads(result.output)["error"]["fix"]
+    document = json.loads(result.output)
+    assert document["error"]["fix"] and (document["schema"], document["status"], document["inspections"]) == (
+        2,
+        "failed",
+        [],
+    )
