@@ -26,9 +26,12 @@ from edgec.result import TargetBuild
 BACKENDS = ("openvino", "tflite", "tvm")
 """The host's, its first one first."""
 
-FEW: Mapping[str, tuple[str, ...]] = {"tvm": ("digits_cnn", "mtcnn_onet", "silero_vad_16k")}
+FEW: Mapping[str, tuple[str, ...]] = {
+    "tvm": ("digits_cnn", "mtcnn_onet", "silero_vad_16k", "efficientnet_lite0", "ppocrv4_det", "ppocrv4_rec")
+}
 """Models that are recorded of a backend, where it is not all of them: a build spends its time on quantizing, which is
-measured with the others. These are quick, and have several outputs, a state, and layers left in float."""
+measured with the others. These have several outputs, a state, layers left in float, attention and large images; and the
+larger ones name the profile that OpenVINO's record names, so that one quantization serves both."""
 
 UNEXPLAINED = "say why"
 _HEAD = """# What every real model reached, measured by `python tests/e2e/record.py`. Written by hand: profile, force,
