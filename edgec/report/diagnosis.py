@@ -167,7 +167,11 @@ def _histograms(items: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
 def _clipped(layers: Sequence[Mapping[str, Any]]) -> Markup | None:
     cut = sorted((layer for layer in layers if layer["clipped_share"]), key=lambda layer: -layer["clipped_share"])
     rows = [
-        figures.Bar(formats.clean(layer["node"]), formats.percent(layer["clipped_share"]), layer["clipped_share"])
+        figures.Bar(
+            formats.shortened(formats.clean(layer["node"])),
+            formats.percent(layer["clipped_share"]),
+            layer["clipped_share"],
+        )
         for layer in cut[:SHOWN_CLIPPED]
     ]
     words = ", ".join(f"{row.label} {row.text}" for row in rows)

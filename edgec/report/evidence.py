@@ -64,7 +64,10 @@ def levels_figure(inputs: ReportInputs) -> Markup | None:
     else:
         quantized, total = _by_name(inputs.quantize or {}), {}
     names = [name for name in (total or quantized) if (total or quantized)[name]["kind"] != "integer"][:12]
-    rows = [figures.Levels(formats.clean(name), _level(quantized.get(name)), _level(total.get(name))) for name in names]
+    rows = [
+        figures.Levels(formats.shortened(formats.clean(name)), _level(quantized.get(name)), _level(total.get(name)))
+        for name in names
+    ]
     rows = [row for row in rows if row.quantized is not None or row.artifact is not None]
     if not rows:
         return None
@@ -119,7 +122,7 @@ def agreement(inputs: ReportInputs) -> Agreement | None:
     parity = inputs.parity or {}
     metric = parity.get("metric")
     if metric and (after := metric["reference"] if metric["artifact"] is None else metric["artifact"]) is not None:
-        before, name = float(metric["original"]), formats.clean(metric["name"])
+        before, name = float(metric["original"]), formats.shortened(formats.clean(metric["name"]), 20)
         rows = [
             figures.Bar(f"Original, {name}", formats.significant(before, 4), max(0.0, before), "bar before"),
             figures.Bar(

@@ -77,6 +77,14 @@ def counted(number: int, noun: str, plural: str | None = None) -> str:
     return f"{number} {noun if number == 1 else plural or noun + 's'}"
 
 
+def shortened(text: str, most: int = 34) -> str:
+    """`text` with its middle left out where it is longer than `most` characters; what is left fits a phone."""
+    if len(text) <= most:
+        return text
+    head = (most - 1) * 2 // 3
+    return f"{text[:head]}…{text[head + 1 - most :]}"
+
+
 def clean(text: object) -> str:
     """Text without control characters; names in models are whatever their makers wrote."""
     return re.sub(

@@ -54,6 +54,8 @@ def captions(inputs: ReportInputs) -> list[str]:
     if interval:
         low, high = (formats.times(1 / value) for value in reversed(interval))
         said.append(f"With 95 % confidence, the artifact is {low} to {high} as fast as the original.")
+    if said and (inputs.latency or {}).get("noisy"):
+        said.append("The machine was busy meanwhile: take the shapes as rough.")
     return said
 
 

@@ -62,4 +62,4 @@ def table(inputs: ReportInputs) -> list[tuple[str, ...]]:
 
 def _name(step: Mapping[str, Any]) -> str:
     name, operator = formats.clean(step["name"]), formats.clean(step["operator"])
-    return name if operator in name else f"{name} ({operator})"
+    return formats.shortened(name if operator in name else f"{name} ({operator})")

@@ -340,7 +340,12 @@ def good() -> ReportInputs:
             "ratio_of_medians": 0.3903,
             "ratio_interval": [0.384, 0.397],
             "profile": [
-                {"name": f"conv{i}", "operator": "Convolution", "milliseconds": 0.1 + i / 50, "share": (5 + i) / 165}
+                {
+                    "name": f"/backbone/stage{i}/conv/Conv, /backbone/stage{i}/relu",
+                    "operator": "Convolution",
+                    "milliseconds": 0.1 + i / 50,
+                    "share": (5 + i) / 165,
+                }
                 for i in range(15)
             ],
             "profile_note": "over 20 runs, which taking the times slows down: shares are what to read",

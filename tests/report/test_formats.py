@@ -37,3 +37,11 @@ def test_format(function, value, text):
 
 def test_control_and_direction_characters_are_replaced():
     assert formats.clean("a\x00b\u202ec") == "a\ufffdb\ufffdc"
+
+
+def test_a_long_name_loses_its_middle():
+    assert formats.shortened("short") == "short"
+    found = formats.shortened("a" * 40 + "the end", 34)
+    assert len(found) == 34
+    assert found.endswith("the end")
+    assert "…" in found
