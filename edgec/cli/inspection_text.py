@@ -109,14 +109,15 @@ def layer_lines(analysis: Document, everything: bool, width: int) -> list[str]:
     heaviest = sorted(layers, key=lambda layer: (-(layer["milliseconds"] or 0.0), -layer["macs"]))
     numbers = {layer["node"]: number for number, layer in enumerate(layers, 1)}
     shown = layers if everything or len(layers) <= SHOWN else heaviest[:SHOWN]
-    room = max(20, width - 52)
-    head = f"{'#':>4} {'Layer':<{room}} {'operator':<10}{'MACs %':>7}{'time %':>7}{'MAC/B':>7}  {'bound':<8}{'INT8':>5}"
-    lines = [head]
+    kind = 10 if width < 100 else 22
+    room = max(20, width - 42 - kind)
+    head = f"{'#':>4} {'Layer':<{room}} {'operator':<{kind}}"
+    lines = [f"{head}{'MACs %':>7}{'time %':>7}{'MAC/B':>7}  {'bound':<8}{'INT8':>5}"]
     for layer in shown:
         intensity, gain = layer["intensity"]["float32"], layer["int8_at_most"]
-        name, operator = shortened(layer["node"], room), shortened(layer["operator"], 9)
+        name, operator = shortened(layer["node"], room), shortened(layer["operator"], kind - 1)
         lines.append(
-            f"{numbers[layer['node']]:>4} {name:<{room}} {operator:<10}"
+            f"{numbers[layer['node']]:>4} {name:<{room}} {operator:<{kind}}"
             f"{_share(layer['macs'], macs):>7}{_share(layer['milliseconds'], time):>7}"
             f"{'-' if intensity is None else f'{intensity:.1f}':>7}  {layer['bound'] or '-':<8}"
             f"{'-' if gain is None else f'{gain:.1f}x':>5}"
