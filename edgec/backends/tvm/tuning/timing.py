@@ -19,6 +19,9 @@ from edgec.backends.tvm.kernels.base import Kernel
 from edgec.backends.tvm.storage import ALIGNMENT
 from edgec.targets import Target
 
+PATIENCE = 60.0
+"""Seconds for all variants of one kernel, which take a few; on a board, for compiling them, and for timing them."""
+
 _FEW, _MANY = 9, 31
 """Rounds: of all variants, and of those that are left."""
 
@@ -64,10 +67,10 @@ def fastest(
         made.write_bytes(object_file(symbols, named(isa), target))
         toolchain.find(target).link([made], made.with_suffix(".so"), target)
         library = ctypes.CDLL(str(made.with_suffix(".so")))
-    memory = _Memory(operands, arena)
+    memory = Memory(operands, arena)
     calls = {number: memory.caller(library[f"variant{number}"], kernel.units) for number, kernel in kernels.items()}
     return chosen(
-        len(variants), lambda numbers, rounds: _in_turns({number: calls[number] for number in numbers}, rounds)
+        len(variants), lambda numbers, rounds: in_turns({number: calls[number] for number in numbers}, rounds)
     )
 
 
@@ -86,7 +89,7 @@ def copies_of(operands: Sequence[Operand]) -> int:
     return min(16, -(-_BETWEEN // max(sum(len(operand.constants) for operand in operands), 1)))
 
 
-class _Memory:
+class Memory:
     """An arena, and constants as often as it takes."""
 
     def __init__(self, operands: Sequence[Operand], arena: int) -> None:
@@ -116,7 +119,7 @@ class _Memory:
         return call
 
 
-def _in_turns(calls: dict[int, Callable[[int, bool], int]], rounds: int) -> dict[int, float]:
+def in_turns(calls: dict[int, Callable[[int, bool], int]], rounds: int) -> dict[int, float]:
     """Nanoseconds of one call of each: medians, less what calling takes."""
     counts = {}
     for number, call in calls.items():
