@@ -69,7 +69,7 @@ def build(
     c_object: put in the model as an object file for C programs, too (docs/tvm.md).
     graph: write the graph with what each node costs and loses, for Netron and Model Explorer (docs/graph.md).
     threads: how many the artifact uses unless told otherwise.
-    search: build and measure candidates of these precisions (True: of all), through every backend, with several numbers
+    search: build and measure candidates of these precisions (True: of all, or of a precision other than int8), through every backend, with several numbers
         of threads, and keep the best and the Pareto front (docs/search.md).
     optimize: what the one that is kept is the best in; max_latency ("20ms", or milliseconds) and max_size ("5MB", or
         bytes): what it has to keep to, or LimitNotMet is raised.
@@ -185,7 +185,9 @@ def _specification(model: str | Path, **how: Any) -> BuildSpec:
     }
     search = how.pop("search", False)
     if search is not False:
-        how["search"] = PRECISIONS if search is True else tuple(search)
+        other = how.get("precision", "int8")
+        every = PRECISIONS if other in (None, "int8") else (other,)
+        how["search"] = every if search is True else tuple(search)
         if how.get("precision") not in how["search"]:
             how["precision"] = next(iter(how["search"]), None)
     fields = {key: convert.get(key, lambda value: value)(value) for key, value in how.items() if value is not None}

@@ -6,6 +6,7 @@ import pytest
 
 from edgec.errors import UsageError
 from edgec.project_file import read_project
+from edgec.spec import PRECISIONS
 
 FULL = """
 [[build]]
@@ -27,11 +28,17 @@ metric = "own.py:accuracy"
 labels = "labels.csv"
 evaluation = "test"
 max_drop = 0.01
+threads = 2
+search = true
+optimize = "size"
+max_latency = "20ms"
+max_size = "5MB"
 simplify = false
 
 [[build]]
 model = "b.onnx"
 precision = "float"
+search = true
 """
 
 
@@ -56,6 +63,8 @@ def test_every_key_reaches_the_specification(tmp_path):
     assert (first.max_float_macs, first.min_int8_macs, first.max_drop) == (0.2, 0.9, 0.01)
     assert first.metric == f"{tmp_path / 'own.py'}:accuracy"
     assert (first.labels, first.evaluation) == (tmp_path / "labels.csv", tmp_path / "test")
+    assert (first.threads, first.optimize, first.max_latency, first.max_size) == (2, "size", 20.0, 5_000_000)
+    assert (first.search, second.search) == (PRECISIONS, ("float",))
     assert not first.simplify
     assert second.precision == "float"
     assert second.calibration is None

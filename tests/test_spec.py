@@ -5,13 +5,14 @@ from dataclasses import fields
 from pathlib import Path
 
 import pytest
+from click.testing import CliRunner
 
 import edgec
 from edgec import api
 from edgec.cli.build import command
 from edgec.errors import UsageError
 from edgec.project_file import read_project
-from edgec.spec import BuildSpec
+from edgec.spec import PRECISIONS, BuildSpec
 
 OF_THE_CALL = {"listener", "jobs"}
 RENAMED = {"recipe": "preprocess"}
@@ -63,6 +64,36 @@ def test_paths_may_be_texts_in_python():
     spec = api._specification("a.onnx", calibration="c", metric="m.py:f", labels="l.csv", evaluation="e", output="o")
     assert (spec.calibration, spec.labels, spec.evaluation, spec.output) == tuple(map(Path, ("c", "l.csv", "e", "o")))
     assert api._specification("a.onnx", calibration="c", metric="m.py:f", labels="folders").labels == "folders"
+
+
+@pytest.mark.parametrize(
+    ("search", "precision", "meant"),
+    [
+        (False, None, ((), "int8")),
+        (True, None, (PRECISIONS, "int8")),
+        (True, "fp16", (("fp16",), "fp16")),
+        (("fp16", "float"), None, (("fp16", "float"), "fp16")),
+    ],
+)
+def test_what_is_searched_in_python(search, precision, meant):
+    spec = api._specification("a.onnx", search=search, precision=precision)
+    assert (spec.search, spec.precision) == meant
+
+
+@pytest.mark.parametrize(
+    ("arguments", "meant"),
+    [
+        ([], ()),
+        (["--search"], PRECISIONS),
+        (["--search", "--precision", "int8"], ("int8",)),
+        (["--search", "--precision", "fp16"], ("fp16",)),
+    ],
+)
+def test_what_is_searched_on_the_command_line(monkeypatch, arguments, meant):
+    asked = []
+    monkeypatch.setattr("edgec.cli.build._outcome", lambda spec, *how: asked.append(spec) or UsageError("", "", ""))
+    CliRunner().invoke(command, ["a.onnx", *arguments])
+    assert [spec.search for spec in asked] == [meant]
 
 
 @pytest.mark.parametrize(
