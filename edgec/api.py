@@ -69,8 +69,8 @@ def build(
     c_object: put in the model as an object file for C programs, too (docs/tvm.md).
     graph: write the graph with what each node costs and loses, for Netron and Model Explorer (docs/graph.md).
     threads: how many the artifact uses unless told otherwise.
-    search: build and measure candidates of these precisions (True: of all, or of a precision other than int8), through every backend, with several numbers
-        of threads, and keep the best and the Pareto front (docs/search.md).
+    search: build and measure candidates of these precisions (True: of all, or of `precision` where that is not int8),
+        through every backend, with several numbers of threads, and keep the best and the Pareto front (docs/search.md).
     optimize: what the one that is kept is the best in; max_latency ("20ms", or milliseconds) and max_size ("5MB", or
         bytes): what it has to keep to, or LimitNotMet is raised.
     tune_seconds: as --tune, seconds to search tiles of kernels for; tune_on: the board to search on; tuning: a database
