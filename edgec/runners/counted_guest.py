@@ -44,20 +44,12 @@ def marked(call: Any, mark: Any) -> Any:
     return between
 
 
-def mark_machine_code(engine: Any, mark: Any) -> None:
-    """Mark the one call of a loaded engine that leads out of Python and computes the model."""
-    if hasattr(engine, "_interpreter"):  # TFLiteEngine
-        engine._interpreter.invoke = marked(engine._interpreter.invoke, mark)
-    else:  # TVMEngine
-        engine._run = marked(engine._run, mark)
-
-
 def count(artifact: Path, mark: Any, warm_ups: int, runs: int) -> str:
     """Run an artifact on its first golden sample, and nothing `runs` times after it; the engine's version."""
     bundle = Bundle.open(artifact)
     model = Model.load(bundle, 1)
     feeds, _ = read_golden(bundle.read("golden.npz")).samples[0][0]
-    mark_machine_code(model.engine, mark)
+    model.engine.surround(lambda call: marked(call, mark))
     nothing = marked(lambda: None, mark)
     gc.collect()
     gc.disable()  # else some inferences would collect what all have left

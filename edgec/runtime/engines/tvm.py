@@ -10,7 +10,7 @@ import ctypes
 import os
 import tempfile
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
@@ -87,7 +87,7 @@ class TVMEngine:
         self._steps = model.steps if hasattr(library, "edgec_model_profile") else 0
         self._free = threading.Lock()
         # What every run needs is made once: small models take some microseconds.
-        self._run = library.edgec_model_run
+        self._run: Callable[..., Any] = library.edgec_model_run
         self._given = (ctypes.c_void_p * len(self._inputs))()
         self._made = (ctypes.c_void_p * len(self._outputs))()
         self._arguments = (ctypes.addressof(self._given), ctypes.addressof(self._made), self._arena, self._pool)
@@ -102,6 +102,10 @@ class TVMEngine:
             failure = self._run(*self._arguments)
         assert failure == 0, failure
         return made
+
+    def surround(self, wrapper: Callable[[Callable[..., Any]], Callable[..., Any]]) -> None:
+        """Let what `wrapper` makes of it take the place of the one call that leaves Python and computes the model."""
+        self._run = wrapper(self._run)
 
     def profile(self, feeds: Mapping[str, np.ndarray], runs: int) -> list[Step] | None:
         """Time each step; see `Engine.profile`.
