@@ -193,18 +193,32 @@ def test_a_connection_that_stays_broken_loses_nothing_that_was_found(model, tmp_
 
 
 @runs
-def test_a_build_searches_there_and_survives_the_loss_of_the_board(digits, board, tmp_path, monkeypatch):
-    how = {"calibration": digits.calibration, "preprocess": digits.recipe, "backend": "tvm", "output": tmp_path}
-    how |= {"targets": "x86-64-vnni", "search_seconds": 1.0, "tune_on": HOST}
-    place = tmp_path / "digits_cnn-x86-64-vnni.tuning.json"
-    facts = ssh.facts_of(HOST)
-    known = (board.folder / "authorized").read_text()
-    (board.folder / "authorized").write_text("")
-    first = edgec.build(digits.model, **how, tune_seconds=30.0)
-    assert first.builds[0].artifact and not read(place).entries
-    assert any("refuses the login" in note.text and "go on" in note.text for note in first.builds[0].notes)
-    (board.folder / "authorized").write_text(known)
-    second = edgec.build(digits.model, **how, tune_seconds=30.0)
-    assert second.builds[0].artifact and read(place).entries
-    assert {entry.cpu for entry in read(place).entries.values()} == {facts.cores[0]}
+def test_a_search_there_is_kept_under_the_name_of_its_processor(model, board, tmp_path, monkeypatch):
+    """A real one, of one kernel and two of its variants."""
+    works, variants = search.works_of, search.candidates
+    monkeypatch.setattr(search, "works_of", lambda program: works(program)[:1])
+    monkeypatch.setattr(search, "candidates", lambda *words: variants(*words)[:2])
+    (entry,) = run_stage(model, tmp_path / "a").entries.values()
+    assert entry.cpu == "a board" and 0 < entry.best <= entry.default
     assert board.left() == []
+
+
+@runs
+def test_a_build_survives_the_loss_of_the_board(digits, board, tmp_path):
+    how = {"calibration": digits.calibration, "preprocess": digits.recipe, "backend": "tvm", "output": tmp_path}
+    ssh.facts_of(HOST)
+    (board.folder / "authorized").write_text("")
+    result = edgec.build(
+        digits.model, **how, targets="x86-64-vnni", search_seconds=1.0, tune_seconds=30.0, tune_on=HOST
+    )
+    (build,) = result.builds
+    assert build.artifact and not read(tmp_path / "digits_cnn-x86-64-vnni.tuning.json").entries
+    assert any("refuses the login" in note.text and "go on" in note.text for note in build.notes)
+
+
+def test_a_board_that_is_not_there_is_told_before_any_work(digits, board, tmp_path):
+    (board.folder / "authorized").write_text("")
+    how = {"calibration": digits.calibration, "preprocess": digits.recipe, "backend": "tvm", "output": tmp_path}
+    with pytest.raises(DeviceError, match="refuses the login") as caught:
+        edgec.build(digits.model, **how, targets="x86-64-vnni", tune_seconds=30.0, tune_on=HOST)
+    assert caught.value.exit_code == 10 and not list(tmp_path.iterdir())

@@ -18,7 +18,7 @@ from edgec import toolchain, worker
 from edgec.backends.tvm.generating import object_file
 from edgec.backends.tvm.isa import named
 from edgec.backends.tvm.kernels.base import Kernel
-from edgec.backends.tvm.tuning.timing import LONG, Operand, Timed, chosen, copies_of
+from edgec.backends.tvm.tuning.timing import LONG, PATIENCE, Operand, Timed, chosen, copies_of
 from edgec.errors import ConnectionLost, DeviceError, WorkerCrashed, WorkerTimedOut
 from edgec.runners import ssh
 from edgec.targets import Target
@@ -54,12 +54,13 @@ class BoardTimer:
         self._session.close()
 
     def __call__(self, call: Mapping[str, Any], seconds: float) -> Timed:
-        """What `timing.fastest` would return there. call: its arguments. seconds: for all of it.
+        """What `timing.fastest` would return there. call: its arguments. seconds: for all of it, at most.
 
         Raises WorkerCrashed, WorkerTimedOut, and DeviceError where the board can't be had any more.
         """
         deadline = time.monotonic() + seconds
-        program: bytes = worker.call(program_of, call, timeout=seconds)
+        program: bytes = worker.call(program_of, call, timeout=min(PATIENCE, seconds))
+        deadline = min(deadline, time.monotonic() + PATIENCE)
         for pause in _PAUSES:
             try:
                 return self._run(program, len(call["variants"]), deadline)

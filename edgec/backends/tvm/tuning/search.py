@@ -15,7 +15,7 @@ from edgec.backends.tvm.kernels.dense import Dense
 from edgec.backends.tvm.program import Program
 from edgec.backends.tvm.tuning.database import BY_TIME, Database, Entry, TileSize
 from edgec.backends.tvm.tuning.tiles import candidates, fits, is_searched, shape_of, tile_of
-from edgec.backends.tvm.tuning.timing import Operand, Timed, fastest
+from edgec.backends.tvm.tuning.timing import PATIENCE, Operand, Timed, fastest
 from edgec.errors import WorkerCrashed, WorkerTimedOut
 from edgec.quantization.journal import Journal
 from edgec.targets import Target
@@ -23,13 +23,9 @@ from edgec.targets import Target
 NOISE = 0.03
 """A tile is taken where it is faster than the rule's by more than this share."""
 
-_PATIENCE = 60.0
-"""Seconds for all variants of one kernel, which take a few."""
-
-
 Timer = Callable[[Mapping[str, Any], float], Timed]
-"""What times variants: with the arguments of `timing.fastest`, and seconds for it. Raises WorkerCrashed and
-WorkerTimedOut."""
+"""What times variants: with the arguments of `timing.fastest`, and the seconds that are left of the search. Raises
+WorkerCrashed, and WorkerTimedOut when it takes longer than those, or than PATIENCE."""
 
 
 @dataclass(frozen=True)
@@ -160,7 +156,7 @@ def _timed(
         "target": target,
     }
     try:
-        timed = (timer or _here)(call, min(_PATIENCE, left))
+        timed = (timer or _here)(call, left)
     except (WorkerCrashed, WorkerTimedOut):
         if time.monotonic() >= deadline:
             raise OutOfTime from None
@@ -174,7 +170,7 @@ def _timed(
 
 def _here(call: Mapping[str, Any], seconds: float) -> Timed:
     """On this machine, in a worker."""
-    timed: Timed = worker.call(fastest, call, timeout=seconds)
+    timed: Timed = worker.call(fastest, call, timeout=min(PATIENCE, seconds))
     return timed
 
 
