@@ -194,6 +194,7 @@ class Board:
         self._options = options
         self._keeper = keeper
         self._runs = 0
+        self._sizes: dict[str, int] = {}
 
     def put(self, files: Mapping[str, Path | bytes]) -> None:
         """Write files into the folder, under plain names; contents that are bytes may be run.
@@ -202,9 +203,11 @@ class Board:
         """
         for name in files:
             _require_plain(name)
-        size = sum(len(each) if isinstance(each, bytes) else each.stat().st_size for each in files.values())
-        if size + _SLACK > self.free:
-            raise _full(self.host, self.folder, f"{_mib(size)} are to be written, and {_mib(self.free)} are free.")
+        sizes = {name: len(each) if isinstance(each, bytes) else each.stat().st_size for name, each in files.items()}
+        size = sum(sizes.values())
+        free = self.free - sum(each for name, each in self._sizes.items() if name not in sizes)
+        if size + _SLACK > free:
+            raise _full(self.host, self.folder, f"{_mib(size)} are to be written, and {_mib(free)} are free.")
         with tempfile.TemporaryFile() as said:
             process = self._start(f"exec tar -xf - -C {self.folder}", stderr=said)
             assert process.stdin is not None
@@ -227,7 +230,7 @@ class Board:
                 f"The board says: {_tail(text) or f'tar ended with {process.returncode}.'}",
                 f"Look at {self.folder.rpartition('/')[0]} there. `tar` has to be installed (BusyBox's does).",
             )
-        self.free -= size
+        self._sizes |= sizes
 
     def run(
         self, words: Sequence[str], *, seconds: float | None = None, listen: Callable[[str], None] | None = None
