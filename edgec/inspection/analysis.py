@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from edgec.contract import Contract
-from edgec.inspection.backend_support import quantized_structure, support
+from edgec.inspection.backend_support import Asked, asking, quantized_structure, support
 from edgec.inspection.expected_size import artifact_bytes
 from edgec.inspection.layers import Bytes, Census, Layer, by_operator, intensity, name_of, operator_of
 from edgec.inspection.profiling import Profile, profile
@@ -28,6 +28,13 @@ def analyze(folder: Path, target: Target, came_quantized: bool, peaks: Mapping[s
 
     came_quantized: it brings scales of its own. peaks: of this machine, where it is the target.
     """
+    with asking(folder / "model.onnx", target) as asked:
+        return _analyzed(folder, target, came_quantized, peaks, asked)
+
+
+def _analyzed(
+    folder: Path, target: Target, came_quantized: bool, peaks: Mapping[str, Any] | None, asked: Asked
+) -> dict[str, Any]:
     model = load_model(folder / "model.onnx")
     contract = Contract.read(folder)
     graph = Graph(model)
@@ -40,7 +47,7 @@ def analyze(folder: Path, target: Target, came_quantized: bool, peaks: Mapping[s
     roofline, roofline_note = _roofline(target, peaks)
     quantized = quantized_structure(model, came_quantized)
     operators = {name_of(node): operator_of(node) for node in graph.nodes}
-    backends = support(folder / "model.onnx", quantized, cost, operators, target)
+    backends = support(folder / "model.onnx", quantized, cost, operators, target, asked)
     floats = set(quantized.float_nodes)
     measured = milliseconds if target.here else None  # what this machine takes says nothing of another's layers
     gain = None if roofline is None or came_quantized else whole_gain(layers, roofline, measured, floats)

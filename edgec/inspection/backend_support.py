@@ -8,8 +8,9 @@ which only shows that once it has compiled a model, is taken to compute all prod
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -54,8 +55,29 @@ def quantized_structure(model: onnx.ModelProto, came_quantized: bool) -> Quantiz
     return Quantized(found.model, found.float_nodes)
 
 
+Asked = Mapping[str, "Future[list[OpVerdict]]"]
+
+
+@contextmanager
+def asking(path: Path, target: Target) -> Iterator[Asked]:
+    """Answers on their way, of backends that are asked in processes of their own: it takes as long as all else here."""
+    with ThreadPoolExecutor(max(1, len(_APART))) as pool:
+        yield {
+            name: pool.submit(
+                worker.call, _verdicts, {"backend": name, "path": path, "target": target}, timeout=_TIMEOUT
+            )
+            for name in target.backends
+            if name in _APART and load_backend(name).availability().installed
+        }
+
+
 def support(
-    path: Path, quantized: Quantized, cost: Mapping[str, int], operators: Mapping[str, str], target: Target
+    path: Path,
+    quantized: Quantized,
+    cost: Mapping[str, int],
+    operators: Mapping[str, str],
+    target: Target,
+    asked: Asked,
 ) -> dict[str, Any]:
     """By backend of the target, in its order: status, reason, int8_mac_fraction, nodes.
 
@@ -64,16 +86,8 @@ def support(
     refused (effect "refused"; a build through this backend fails), and those that stay in float32 in an INT8 build
     ("float").
     """
-    with ThreadPoolExecutor(max(1, len(_APART))) as pool:
-        apart = {
-            name: pool.submit(
-                worker.call, _verdicts, {"backend": name, "path": path, "target": target}, timeout=_TIMEOUT
-            )
-            for name in target.backends
-            if name in _APART and load_backend(name).availability().installed
-        }
-        early = _Imported(quantized)
-        return {name: _one(name, path, target, apart.get(name), early, cost, operators) for name in target.backends}
+    early = _Imported(quantized)
+    return {name: _one(name, path, target, asked.get(name), early, cost, operators) for name in target.backends}
 
 
 def _verdicts(backend: str, path: Path, target: Target) -> list[OpVerdict]:
