@@ -33,7 +33,8 @@ def layers(
         when that kernel alone computes in INT8; only some are measured, and in a model that was refused also some that
         stay in float.
 
-    Each entry: node, op, members (names of all nodes), fused (operators of those after the first), precision ("int8", "int16" or "float"), macs, isolated_db (or None).
+    Each entry: node, op, members (names of all nodes), fused (operators of those after the first), precision ("int8",
+        "int16" or "float"), macs, isolated_db (or None).
     """
     found = []
     for node in graph.nodes:
