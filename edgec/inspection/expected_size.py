@@ -32,9 +32,8 @@ _DOCUMENTS = 4500
 
 @dataclass(frozen=True)
 class Overhead:
-    """weights: factor on their bytes (kernels pad them). channel, product, node: bytes for each. base: of the rest."""
+    """channel, product, node: bytes for each. base: of the rest."""
 
-    weights: float = 1.0
     channel: float = 0.0
     product: float = 0.0
     node: float = 0.0
@@ -45,7 +44,7 @@ _OVERHEADS = {
     "openvino": Overhead(channel=9.5, node=480),  # an XML document, compressed
     "tflite": Overhead(channel=24, node=350),  # float32 and int64 for each weight and each bias
     "edgetpu": Overhead(channel=24, node=350),
-    "tvm": Overhead(weights=1.05, channel=31, product=3900, base=2900),  # code; the header
+    "tvm": Overhead(channel=18, product=3900, base=2900),  # code; the header
 }
 
 
@@ -54,7 +53,7 @@ def artifact_bytes(backend: str, held: int, graph: Graph, contract: Contract) ->
     overhead = _OVERHEADS[backend]
     channels = weighted_channels(graph)
     payload = (
-        overhead.weights * held
+        held
         + overhead.channel * sum(channels)
         + overhead.product * len(channels)
         + overhead.node * len(graph.nodes)
