@@ -6,8 +6,8 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from edgec.candidates.objectives import Objective, read_bytes, read_milliseconds
 from edgec.events import Listener, ignore
-from edgec.objectives import Objective, read_bytes, read_milliseconds
 from edgec.pipeline import build as build_spec
 from edgec.result import BuildResult
 from edgec.spec import MAX_FLOAT_MACS, PRECISIONS, BuildSpec, Interface, Precision, Profile, is_random

@@ -8,8 +8,9 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from edgec.attempts import is_tuned, profile_of
-from edgec.candidates import Candidate, Choice
+from edgec.candidates.asked import is_tuned, profile_of
+from edgec.candidates.candidate import Candidate
+from edgec.candidates.choice import Choice
 from edgec.cost import CostFigures, cost_document
 from edgec.errors import EdgecError
 from edgec.events import Note

@@ -16,7 +16,7 @@ import math
 from pathlib import Path
 from typing import Literal
 
-from edgec.objectives import OBJECTIVES, read_bytes, read_milliseconds
+from edgec.candidates.objectives import OBJECTIVES, read_bytes, read_milliseconds
 from edgec.spec import INTERFACES, MAX_FLOAT_MACS, PRECISIONS, PROFILES, BuildSpec, Precision
 from edgec.toml_schema import Table
 

@@ -7,8 +7,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
+from edgec.candidates.objectives import Limits, Objective
 from edgec.errors import UsageError
-from edgec.objectives import Limits, Objective
 from edgec.quantization.pass_names import check_passes
 
 Profile = Literal["auto", "strict", "islands"]

@@ -53,3 +53,8 @@ class Stage:
     name: str
     tools: tuple[str, ...]
     run: Callable[..., None]
+
+
+def as_pairs(mapping: Mapping[str, Any]) -> tuple[tuple[str, Any], ...]:
+    """A mapping as the parameters of a stage hold it: hashable, and the same in every order of writing."""
+    return tuple(sorted(mapping.items()))

@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING, Any
 import click
 from click.core import ParameterSource
 
+from edgec.candidates.objectives import OBJECTIVES, read_bytes, read_milliseconds
 from edgec.cli import completion
 from edgec.cli.json_output import failure, print_json
 from edgec.cli.report_error import report_error
 from edgec.errors import EdgecError, UsageError
-from edgec.objectives import OBJECTIVES, read_bytes, read_milliseconds
 from edgec.result import BuildResult
 from edgec.spec import INTERFACES, MAX_FLOAT_MACS, PRECISIONS, PROFILES, BuildSpec, Precision
 from edgec.version import __version__

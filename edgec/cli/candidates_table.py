@@ -9,7 +9,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from edgec.candidates import label
+from edgec.candidates.candidate import label
 from edgec.cli.sizes import size
 
 _MARKS = {"kept": "[green]✓[/]", "over": ">", "refused": "✗", "failed": "✗"}

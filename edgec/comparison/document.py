@@ -19,7 +19,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
-from edgec.candidates import Candidate, known_columns, pareto
+from edgec.candidates.candidate import Candidate
+from edgec.candidates.figures import known_columns, pareto
 from edgec.comparison.accuracy import SQNR, accuracy_of
 from edgec.comparison.subjects import Subject, models_of
 from edgec.cost import KEYS, CostFigures, cost_document, figures_of, missing

@@ -12,8 +12,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from edgec.attempts import place
 from edgec.bundle.errors import as_edgec_error
+from edgec.candidates.asked import place
 from edgec.contract import Contract
 from edgec.diagnosis.findings import Finding
 from edgec.digest import digest_file
@@ -23,13 +23,16 @@ from edgec.graph_files import SUFFIX as GRAPH
 from edgec.graph_files import make_graph, publish_graph
 from edgec.output_folder import check_writable, write_whole
 from edgec.parity.thresholds import Gate
-from edgec.pipeline import Front, TargetPath, analyzed_if_possible, as_pairs
+from edgec.pipeline.analysis import analyzed_if_possible
+from edgec.pipeline.front import Front
+from edgec.pipeline.target_path import TargetPath
 from edgec.recipes import load_recipe
 from edgec.result import ModelFacts
 from edgec.runners.execution import Execution
 from edgec.runtime.bundle import Bundle
 from edgec.runtime.errors import ArtifactFailure
 from edgec.spec import BuildSpec
+from edgec.stage import as_pairs
 from edgec.stage_runner import StageRunner
 from edgec.stages import diagnose as stage
 from edgec.stages import graph as graph_stage

@@ -10,7 +10,8 @@ from typing import Any
 from edgec.errors import EdgecError, ModelRefused, UnsupportedOp, UsageError, as_edgec_errors
 from edgec.events import Listener, ignore
 from edgec.inspection import questions
-from edgec.pipeline import Front, analyzed
+from edgec.pipeline.analysis import analyzed
+from edgec.pipeline.front import Front
 from edgec.result import ModelFacts
 from edgec.spec import BuildSpec, Interface
 from edgec.stage_runner import StageRunner

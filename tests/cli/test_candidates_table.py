@@ -4,11 +4,12 @@ import io
 
 from rich.console import Console
 
-from edgec.candidates import Candidate, keep
+from edgec.candidates.candidate import Candidate
+from edgec.candidates.choice import keep
+from edgec.candidates.objectives import Limits
 from edgec.cli.candidates_table import is_search, print_candidates
 from edgec.cli.summary import _cost
 from edgec.errors import ParityGateError
-from edgec.objectives import Limits
 
 
 def candidate(backend, milliseconds, threads, **changes):

@@ -9,7 +9,7 @@ from edgec.backends.base import LowerJob
 from edgec.events import ignore
 from edgec.inspection.driver import inspect
 from edgec.onnx_graph.graph import load_model
-from edgec.pipeline import Front
+from edgec.pipeline.front import Front
 from edgec.quantization.structure import strict_structure
 from edgec.runtime.engines import open_engine
 from edgec.spec import BuildSpec

@@ -10,9 +10,9 @@ from dataclasses import replace
 import pytest
 
 import edgec
-from edgec.attempts import require_able
 from edgec.backends.support import require_tile_search
 from edgec.backends.tvm.tuning.database import Database, Entry, read, update
+from edgec.candidates.asked import require_able
 from edgec.errors import UsageError
 from edgec.ir import kinds
 from edgec.ir.kinds import Padding2D

@@ -9,8 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from edgec.attempts import attempts
-from edgec.candidates import Candidate, keep
+from edgec.candidates.attempts import attempts
+from edgec.candidates.candidate import Candidate
+from edgec.candidates.choice import keep
 from edgec.errors import ParityGateError, UnsupportedOp
 from edgec.runners.execution import Execution
 from edgec.spec import BuildSpec
@@ -80,7 +81,7 @@ def test_a_backend_that_was_named_is_the_only_one_and_its_error_stays():
 
 def test_what_can_not_be_executed_is_left_out_where_something_can(monkeypatch):
     monkeypatch.setattr(
-        "edgec.attempts.choose",
+        "edgec.candidates.attempts.choose",
         lambda target, against, emulate: Execution("none", "none") if against else Execution("qemu", "qemu:a72"),
     )
     tried = [each.spec.backend for each in attempts(spec(), load_target("rpi4"))]

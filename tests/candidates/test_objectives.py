@@ -4,8 +4,8 @@ import math
 
 import pytest
 
+from edgec.candidates.objectives import NO_LIMITS, Limits, read_bytes, read_milliseconds
 from edgec.errors import UsageError
-from edgec.objectives import NO_LIMITS, Limits, read_bytes, read_milliseconds
 
 
 @pytest.mark.parametrize(("text", "value"), [("20ms", 20.0), ("1.5 s", 1500.0), ("800us", 0.8), ("3MS", 3.0)])

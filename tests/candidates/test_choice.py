@@ -4,9 +4,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edgec.candidates import Candidate, keep, known_columns, times_of
+from edgec.candidates.candidate import Candidate
+from edgec.candidates.choice import keep
+from edgec.candidates.figures import known_columns, times_of
+from edgec.candidates.objectives import OBJECTIVES, Limits
 from edgec.errors import LimitNotMet, ParityGateError
-from edgec.objectives import OBJECTIVES, Limits
 
 
 def candidate(milliseconds=1.0, size=100_000, sqnr=30.0, *, baseline=10.0, threads=1, watts=None, **changes):

@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from edgec.candidates import Candidate
-from edgec.objectives import NO_LIMITS, Limits
-from edgec.pruning import least_milliseconds, reason_among, reason_before
+from edgec.candidates.candidate import Candidate
+from edgec.candidates.objectives import NO_LIMITS, Limits
+from edgec.candidates.pruning import least_milliseconds, reason_among, reason_before
 from edgec.spec import BuildSpec
 
 ANALYSIS = {

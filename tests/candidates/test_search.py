@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 import edgec
-from edgec.attempts import attempts
+from edgec.candidates.attempts import attempts
 from edgec.errors import EdgecError, LimitNotMet, UsageError
 from edgec.pipeline import plan
 from edgec.runtime.bundle import Bundle

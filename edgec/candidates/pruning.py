@@ -16,8 +16,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from edgec.candidates import Candidate
-from edgec.objectives import Limits
+from edgec.candidates.candidate import Candidate
+from edgec.candidates.objectives import Limits
 from edgec.spec import BuildSpec
 
 _WINOGRAD = 2.25
