@@ -8,14 +8,21 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
+from edgec.candidates.asked import backend_of
 from edgec.errors import EdgecError
 from edgec.graph_view.measures import FILES
 from edgec.outcome import Outcome
 from edgec.output_folder import write_whole
-from edgec.stage_runner import StageRunner
+from edgec.spec import BuildSpec
+from edgec.stage_runner import NOT_MADE, StageRunner
 from edgec.stages import graph
 from edgec.store import Entry
+from edgec.targets import Target
+
+if TYPE_CHECKING:
+    from edgec.pipeline.target_path import TargetPath
 
 SUFFIX = ".graph"
 _INPUTS = ("canonical", "analyzed", "quantized", "lowered", "packed", "diagnosed")
@@ -37,8 +44,7 @@ def make_graph(runner: StageRunner, made: Mapping[str, Entry | None], params: gr
 
 def graph_of(outcome: Outcome, runner: StageRunner) -> tuple[Outcome, Entry | None]:
     """The graph of what a build came to, and the outcome with the stage among its own."""
-    target = outcome.target.name
-    runner = StageRunner(runner.store, runner.listener, target=target)
+    runner = StageRunner(runner.store, runner.listener, target=outcome.target.name)
     made = {
         "canonical": outcome.canonical,
         "analyzed": outcome.analyzed,
@@ -46,18 +52,44 @@ def graph_of(outcome: Outcome, runner: StageRunner) -> tuple[Outcome, Entry | No
         "lowered": outcome.lowered,
         "packed": outcome.packed,
     }
-    validated = outcome.validated
-    params = graph.GraphParams(
-        name=f"{outcome.spec.artifact_name}-{target}",
-        target=target,
-        backend=outcome.backend,
-        precision=outcome.precision,
-        artifact=outcome.artifact.path.name if outcome.artifact is not None else None,
-        here=validated is not None and validated.read_json("parity.json")["runner"] == "native",
+    artifact = outcome.artifact.path.name if outcome.artifact is not None else None
+    params = params_of(
+        outcome.spec, outcome.target, outcome.backend, outcome.precision, artifact, _ran_here(outcome.validated)
     )
     entry = make_graph(runner, made, params)
     stages, notes = (*outcome.stages, *runner.records), (*outcome.notes, *runner.notes)
     return replace(outcome, stages=stages, notes=notes), entry
+
+
+def foresee_graph(path: TargetPath, analyzed: Entry) -> None:
+    """The same stage for a plan: of what the only way to an artifact will come to."""
+    spec, target = path.spec, path.target
+    made = {
+        "canonical": path.front.canonical,
+        "analyzed": analyzed,
+        "quantized": path.quantized,
+        "lowered": path.lowered,
+        "packed": path.packed,
+    }
+    backend = backend_of(spec, target)
+    params = params_of(spec, target, backend, path.precision, path.artifact_name, _ran_here(path.validated))
+    make_graph(path.runner, made, params)
+
+
+def params_of(
+    spec: BuildSpec, target: Target, backend: str, precision: str, artifact: str | None, here: bool
+) -> graph.GraphParams:
+    """artifact: the name of its file, if there is one. here: whether it ran on this machine itself."""
+    name = f"{spec.artifact_name}-{target.name}"
+    return graph.GraphParams(
+        name=name, target=target.name, backend=backend, precision=precision, artifact=artifact, here=here
+    )
+
+
+def _ran_here(validated: Entry | None) -> bool:
+    if validated is None or validated.digest == NOT_MADE:
+        return False
+    return bool(validated.read_json("parity.json")["runner"] == "native")
 
 
 def publish_graph(entry: Entry, place: Path) -> Path:

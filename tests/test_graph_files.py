@@ -8,6 +8,8 @@ import onnx
 import pytest
 
 import edgec
+from edgec.pipeline import plan
+from edgec.spec import BuildSpec
 
 
 @pytest.fixture
@@ -36,3 +38,13 @@ def test_a_build_leaves_what_each_node_costs_and_loses(built):
     told = {entry.key.removeprefix("edgec: ") for entry in conv.metadata_props}
     assert {"macs", "parameters", "precision", "time in float32", "time in the artifact", "steps"} <= told
     assert [record.name for record in build.stages][-1] == "graph"
+
+
+def test_a_plan_lists_it_and_knows_that_it_is_there(built, digits, warm_store, tmp_path):
+    asked = {"backend": "openvino", "recipe": digits.recipe, "output": tmp_path, "graph": True}
+    stages = {
+        targets: plan(BuildSpec(digits.model, calibration=digits.calibration, targets=(targets,), **asked)).stages
+        for targets in ("host", "x86-64-v3")
+    }
+    assert [(record.name, record.cached) for record in stages["host"]][-1] == ("graph", True)
+    assert [(record.name, record.cached) for record in stages["x86-64-v3"]][-1] == ("graph", False)

@@ -11,6 +11,7 @@ from edgec import worker
 from edgec.candidates.attempts import attempts, ways
 from edgec.errors import EdgecError, ParityGateError, ToolMissing, UsageError, as_edgec_errors
 from edgec.events import Listener, ignore
+from edgec.graph_files import foresee_graph
 from edgec.output_folder import check_writable
 from edgec.parity.thresholds import Gate
 from edgec.pipeline.analysis import analyzed
@@ -89,7 +90,8 @@ def plan(spec: BuildSpec, *, store: Store | None = None) -> Plan:
     """What `build` would do: every stage of every target, and whether its result is already there.
 
     The model is really read (so that what is wrong with it shows now); nothing else is run, and nothing is written to
-    the output folder. Of a target whose emulator is missing, only the stages that all targets share are known.
+    the output folder. Of a target whose emulator is missing, only the stages that all targets share are known; of one
+    with several ways to an artifact, not the graph for viewers, which will be of the one that is kept.
     """
     with as_edgec_errors():
         store = store or Store.default()
@@ -106,7 +108,7 @@ def plan(spec: BuildSpec, *, store: Store | None = None) -> Plan:
             front = Front.open(spec, StageRunner(store, ignore, foresee=True), scratch)
             for target in targets:
                 runner = front.runner.for_target(target.name)
-                analyzed(front, target, runner)
+                analysis = analyzed(front, target, runner)
                 for way in found[target.name]:
                     if not isinstance(way.where, Execution):
                         continue
@@ -115,6 +117,8 @@ def plan(spec: BuildSpec, *, store: Store | None = None) -> Plan:
                         path.artifact()
                         if len(found[target.name]) > 1:
                             path.count()
+                    if spec.graph and len(found[target.name]) == 1:
+                        foresee_graph(path, analysis)
                 for record in runner.records:
                     records.setdefault(f"{record.key} {record.name} {record.detail}", record)
         candidates = {
