@@ -58,7 +58,7 @@ def _analyzed(
         "totals": {
             "nodes": len(layers),
             "macs": sum(cost.values()),
-            "parameters": sum(layer.parameters for layer in layers),
+            "parameters": census.parameters(),
             "weight_bytes": {"float32": weights.float32, "int8": weights.int8},
             "activation_peak_bytes": {"float32": peak.bytes.float32, "int8": peak.bytes.int8, "at": peak.at},
             "intensity": intensity(sum(cost.values()), _moved(layers)),

@@ -114,6 +114,11 @@ class Census:
         """Every node of the main graph, in its order."""
         return [self._layer(node) for node in self._graph.nodes]
 
+    def parameters(self) -> int:
+        """Elements of the model's float constants, each once however many nodes read it."""
+        names = {name for node in self._graph.nodes for name, _ in self._constants(node)}
+        return sum(map(self._elements, names))
+
     def weights(self) -> Bytes:
         """What the model's float constants take, each once however many nodes read it."""
         return Bytes(self._held(None), self._held(frozenset()))
@@ -132,8 +137,10 @@ class Census:
         return sum(found.values())
 
     def peak(self) -> Peak:
-        """See above. Tensors of unknown shape are not counted."""
+        """See above. Tensors of unknown shape are not counted. Without nodes, nothing is ever alive."""
         nodes = self._graph.nodes
+        if not nodes:
+            return Peak(Bytes(), "")
         born = dict.fromkeys(self._graph.inputs, 0)
         dies: dict[str, int] = {}
         for index, node in enumerate(nodes):

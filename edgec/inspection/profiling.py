@@ -122,9 +122,9 @@ def assigned(
         into.update((name, owner) for name in group)
     for node in graph.nodes:
         if name_of(node) not in into:
-            feeding = [into[name_of(graph.producer[name])] for name in node.input if name in graph.producer]
-            if feeding:
-                into[name_of(node)] = max(feeding, key=position.__getitem__)
+            feeding = [name_of(graph.producer[name]) for name in node.input if name in graph.producer]
+            if known := [into[name] for name in feeding if name in into]:  # not of one that repeated another's work
+                into[name_of(node)] = max(known, key=position.__getitem__)
     return by_node, {name: owner for name, owner in into.items() if name != owner}, elsewhere
 
 

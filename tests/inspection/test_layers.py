@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
-from edgec.inspection.layers import Bytes, Census, by_operator, intensity
+from edgec.inspection.layers import Bytes, Census, Peak, by_operator, intensity
 from edgec.onnx_graph.graph import Graph
 from tests.contract import models
 
@@ -94,6 +94,7 @@ def test_weights_that_two_layers_share_are_held_once():
         {"y": (1, 6)},
     )
     census = Census(graph)
+    assert census.parameters() == 36
     assert census.weights() == Bytes(144, 36)
     assert census.weights_held({"n_y"}) == 144, "the one that stays in float32 needs them in float32"
 
@@ -140,6 +141,10 @@ def test_a_tensor_that_only_a_branch_reads_stays_alive_until_then():
     assert Census(graph).peak().bytes.float32 > 0
     assert Census(graph).bodies() == 1
     assert all(layer.node for layer in Census(graph).layers())
+
+
+def test_a_model_without_nodes_holds_nothing():
+    assert Census(graph_of([], {}, {"x": (4,)}, {"x": (4,)})).peak() == Peak(Bytes(), "")
 
 
 def test_operators_are_summed_up_the_heaviest_first(residual):

@@ -7,7 +7,7 @@ import pytest
 from edgec.inspection.layers import Census
 from edgec.inspection.profiling import Kernel, assigned, profile
 from edgec.onnx_graph.graph import Graph, load_model
-from tests.inspection.test_layers import residual  # noqa: F401
+from tests.inspection.test_layers import graph_of, node, residual  # noqa: F401
 
 COST = {"n_a": 800, "n_c": 800}
 
@@ -38,6 +38,18 @@ def test_every_millisecond_goes_somewhere(residual):  # noqa: F811
     by_node, into, elsewhere = assigned(residual, kernels, COST)
     assert sum(by_node.values()) + elsewhere == 4.5
     assert set(into) | set(by_node) == {"n_a", "n_r", "n_c", "n_y"}
+
+
+def test_nodes_that_repeat_the_work_of_others_have_no_time():
+    """ONNX Runtime computes what stands twice in a model once, and leaves no kernel for the second."""
+    graph = graph_of(
+        [node("Relu", ["x"], "a"), node("Relu", ["x"], "b"), node("Tanh", ["a"], "c"), node("Tanh", ["b"], "d")],
+        {},
+        {"x": (4,)},
+        {"c": (4,), "d": (4,)},
+    )
+    by_node, into, elsewhere = assigned(graph, [Kernel("n_a", ("a",), 1.0), Kernel("n_c", ("c",), 2.0)], {})
+    assert (by_node, into, elsewhere) == ({"n_a": 1.0, "n_c": 2.0}, {}, 0.0)
 
 
 def test_a_real_profile_leaves_no_node_without_an_answer(digits):
