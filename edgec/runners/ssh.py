@@ -209,7 +209,7 @@ class Board:
         if size + _SLACK > free:
             raise _full(self.host, self.folder, f"{_mib(size)} are to be written, and {_mib(free)} are free.")
         with tempfile.TemporaryFile() as said:
-            process = self._start(f"exec tar -xf - -C {self.folder}", stderr=said)
+            process = self._start(f"exec tar -xf - -C {self.folder}", stdout=subprocess.DEVNULL, stderr=said)
             assert process.stdin is not None
             try:
                 with contextlib.suppress(BrokenPipeError), process.stdin:  # why is told by how it ended

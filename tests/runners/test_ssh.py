@@ -84,9 +84,8 @@ def test_what_the_user_configured_for_a_terminal_does_not_disturb(board):
         assert there.run(["echo", "a"]).output == b"a\n"
 
 
-def test_a_login_shell_that_talks_and_a_board_that_grants_one_session_only(another_board):
+def test_a_login_shell_that_talks_and_a_board_that_grants_one_session_only(another_board, capfd):
     board = another_board(
-        "SetEnv TMPDIR={place}",
         "MaxSessions 1",
         """ForceCommand sh -c 'echo; echo hello; eval "$SSH_ORIGINAL_COMMAND"'""",
     )
@@ -94,7 +93,9 @@ def test_a_login_shell_that_talks_and_a_board_that_grants_one_session_only(anoth
         there.put({"a": b"b"})
         assert there.get("a") == b"b"
         assert there.run(["echo", "c"]).output == b"c\n"
+        assert boards.names(board.place) == [Path(there.folder).name]
     assert board.left() == []
+    assert capfd.readouterr().out == "", "standard output is for results"
 
 
 def programs(folder: Path, *names: str) -> Path:
