@@ -19,7 +19,7 @@ import argparse
 import ctypes
 import tempfile
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 from tvm_models import MODELS, prepared
@@ -29,14 +29,14 @@ from edgec.backends.tvm.generating import object_file
 from edgec.backends.tvm.isa import name_for, named
 from edgec.backends.tvm.isa.base import InstructionSet
 from edgec.backends.tvm.kernels import depthwise_tiles
-from edgec.backends.tvm.kernels.base import HEADER
 from edgec.backends.tvm.kernels.dense import Dense
 from edgec.backends.tvm.kernels.depthwise import Depthwise
 from edgec.backends.tvm.lowering import lowered_graph, program_of
 from edgec.backends.tvm.program import Program, Step
 from edgec.backends.tvm.tiles import even_width
 from edgec.backends.tvm.tuning import timing
-from edgec.backends.tvm.tuning.tiles import fits, is_searched, tile_of, with_tile
+from edgec.backends.tvm.tuning.database import DenseTile
+from edgec.backends.tvm.tuning.tiles import Tiled, alone, fits, is_searched, tile_of, with_tile
 from edgec.onnx_graph.graph import load_model
 from edgec.targets import Target, load_target
 
@@ -48,8 +48,6 @@ _LEAST = 0.45
 
 _WIDEST, _MOST = 20, 6
 _LEFT, _AGAIN = 3, 3
-_FILLING = b"\x3f"
-"""Constants in other orders than a kernel's own would be read as floats of any size; these are all near 1."""
 
 
 @dataclass(frozen=True)
@@ -75,15 +73,11 @@ def rows(model: Path, target: Target, rounds: int) -> list[Row]:
     assert isa_name is not None, f"no kernels for {target.name}"
     isa = named(isa_name)
     program = program_of(lowered_graph(load_model(model)), isa)
-    steps: dict[Dense | Depthwise, list[Step]] = {}
+    steps: dict[Tiled, list[Step]] = {}
     for step in program.steps:
         kernel = step.kernel
-        if any(place.memory not in ("arena", "constants") for place in step.operands):
-            continue
-        if isinstance(kernel, Depthwise):
-            steps.setdefault(replace(kernel, ahead=0), []).append(step)
-        elif isinstance(kernel, Dense) and is_searched(kernel):
-            steps.setdefault(replace(kernel, ahead=False), []).append(step)
+        if is_searched(kernel) and all(place.memory in ("arena", "constants") for place in step.operands):
+            steps.setdefault(alone(kernel), []).append(step)
     found = []
     for kernel, same in steps.items():
         times = timed(variants(kernel, isa), same[0], program, isa, target, rounds)
@@ -92,24 +86,25 @@ def rows(model: Path, target: Target, rounds: int) -> list[Row]:
     return found
 
 
-def variants(kernel: Dense | Depthwise, isa: InstructionSet) -> list[Dense | Depthwise]:
+def variants(kernel: Tiled, isa: InstructionSet) -> list[Tiled]:
     """The kernel, and it with other tiles."""
     if isinstance(kernel, Depthwise):
         return [kernel, *(tile for tile in depthwise_tiles.tiles(kernel, isa) if tile != kernel)]
     sizes = {
-        (even_width(kernel.columns, wanted), most)
+        DenseTile(even_width(kernel.columns, wanted), most)
         for most in range(1, min(kernel.vectors, _MOST) + 1)
         for wanted in range(1, min(kernel.columns, _WIDEST) + 1)
         if wanted * most <= isa.registers
     }
-    largest = max(width * most for width, most in sizes)
-    chosen = [size for size in sorted(sizes) if size[0] * size[1] >= _LEAST * largest and fits(kernel, size, isa)]
+    largest = max(size.pixels * size.vectors for size in sizes)
+    ordered = sorted(sizes, key=lambda size: (size.pixels, size.vectors))
+    chosen = [size for size in ordered if size.pixels * size.vectors >= _LEAST * largest and fits(kernel, size, isa)]
     others = [with_tile(kernel, size, isa) for size in chosen if size != tile_of(kernel)]
     return [kernel, *dict.fromkeys(other for other in others if other != kernel)]
 
 
 def timed(
-    kernels: Sequence[Dense | Depthwise], step: Step, program: Program, isa: InstructionSet, target: Target, rounds: int
+    kernels: Sequence[Tiled], step: Step, program: Program, isa: InstructionSet, target: Target, rounds: int
 ) -> dict[str, float]:
     """Nanoseconds of a call, by tile."""
     plan = program.plan()
@@ -118,9 +113,9 @@ def timed(
         if place.memory == "arena":
             operands.append(timing.Operand(plan.offsets[place.value] + place.offset))
         else:
-            header = program.constants[place.offset : place.offset + 4 * HEADER]
-            size = max(place.size, max(map(constants_of, kernels)) if isinstance(step.kernel, Depthwise) else 0)
-            operands.append(timing.Operand(constants=header + _FILLING * size))
+            constants = program.constants[place.offset : place.offset + place.size]
+            sizes = [kernel.constants(isa) for kernel in kernels if isinstance(kernel, Depthwise)]
+            operands.append(timing.Operand.of_constants(constants, max([place.size, *sizes])))
     with tempfile.TemporaryDirectory() as name:
         made = Path(name) / "kernels.o"
         made.write_bytes(object_file({f"tile{i}": kernel for i, kernel in enumerate(kernels)}, isa, target))
@@ -131,25 +126,10 @@ def timed(
     times = timing.in_turns(calls, rounds)
     left = [0, *sorted(range(1, len(kernels)), key=lambda i: times[i])[:_LEFT]]
     times = timing.in_turns({i: calls[i] for i in left}, _AGAIN * rounds)
-    return {tile(kernels[i]): times[i] for i in left}
+    return {str(tile_of(kernels[i])): times[i] for i in left}
 
 
-def constants_of(kernel: Dense | Depthwise) -> int:
-    """Bytes of a depthwise kernel's constants, at most: biases and factors, and weights of up to two words a lane."""
-    assert isinstance(kernel, Depthwise)
-    return kernel.blocks * kernel.vector * (8 + 2 * kernel.weights)
-
-
-def tile(kernel: Dense | Depthwise) -> str:
-    """In short."""
-    if isinstance(kernel, Dense):
-        width, most = tile_of(kernel)
-        return f"{width} x {most}"
-    pixels = f" of {kernel.pixels}" if kernel.pixels > 1 else ""
-    return f"{kernel.height} x {kernel.width}{pixels}, {kernel.form}"
-
-
-def described(kernel: Dense | Depthwise, isa: InstructionSet) -> str:
+def described(kernel: Tiled, isa: InstructionSet) -> str:
     """The kernel's shape."""
     window = f"{kernel.window[0]}x{kernel.window[1]}"
     if isinstance(kernel, Dense):

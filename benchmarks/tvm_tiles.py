@@ -36,7 +36,7 @@ def engines(model: Path, tuning: Path, target: Target) -> tuple[dict[str, TVMEng
     assert isa is not None, f"no kernels for {target.name}"
     graph = lowered_graph(load_model(model))
     plain = program_of(graph, named(isa))
-    works = works_of(plain)
+    works = works_of(plain, named(isa))
     entries = database.read(tuning).of(isa, cpu_name())
     tiles, _ = fitting(works, entries, isa)
     changed = sum(entries[kernel].tile != entries[kernel].default_tile for kernel in tiles)

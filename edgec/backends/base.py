@@ -53,7 +53,7 @@ class LowerJob:
     interface: what the payload itself is to take and give; one of the backend's own.
     recipe: how images become the model's input, in JSON form; None where nobody said.
     c_object: put in the model as an object file for C programs, too.
-    tiles: of kernels, that were searched for; the backend's own rules choose the others.
+    tiles: of kernels, that were searched for, as tiles.json has them; the backend's own rules choose the others.
     """
 
     model: Path
@@ -63,7 +63,7 @@ class LowerJob:
     interface: Interface = "float"
     recipe: Mapping[str, Any] | None = None
     c_object: bool = False
-    tiles: Mapping[str, tuple[int, int]] = field(default_factory=dict)
+    tiles: Mapping[str, Mapping[str, int | str]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

@@ -67,7 +67,7 @@ def run(model: Path, params: LowerParams, context: StageContext, tuned: Path | N
         params.interface,
         params.recipe,
         params.c_object,
-        {kernel: (width, most) for kernel, (width, most) in tiles.items()},
+        tiles,
     )
     payload = backend.lower(job)
     for text in payload.facts.get("remarks", ()):

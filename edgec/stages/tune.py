@@ -48,7 +48,7 @@ def run(model: Path, known: str, params: TuneParams, context: StageContext) -> N
     """
     from edgec.backends.tvm.isa import name_for, named
     from edgec.backends.tvm.lowering import lowered_graph, program_of
-    from edgec.backends.tvm.tuning.database import Database, Entry
+    from edgec.backends.tvm.tuning.database import Database, Entry, tile_document
     from edgec.backends.tvm.tuning.on_board import BoardTimer
     from edgec.backends.tvm.tuning.search import fitting, search, works_of
     from edgec.onnx_graph.graph import load_model
@@ -57,7 +57,7 @@ def run(model: Path, known: str, params: TuneParams, context: StageContext) -> N
     isa = name_for(params.target)
     assert isa is not None, "supports() refuses targets without kernels"
     database = Database.parse(known, "The database of tiles")
-    works = works_of(program_of(lowered_graph(load_model(model / params.file)), named(isa)))
+    works = works_of(program_of(lowered_graph(load_model(model / params.file)), named(isa)), named(isa))
     _, odd = fitting(works, database.of(isa, params.cpu, params.target.cpu), isa)
     if odd:
         more = f" and {len(odd) - _NAMED} more" if len(odd) > _NAMED else ""
@@ -88,9 +88,9 @@ def run(model: Path, known: str, params: TuneParams, context: StageContext) -> N
     chosen = database.of(isa, params.cpu, params.target.cpu)
     tiles, _ = fitting(works, chosen, isa)
     faster = sum(chosen[kernel].tile != chosen[kernel].default_tile for kernel in tiles)
-    measured = f"Tiles were measured for {len(tiles)} of {len(works)} kernels of dense products"
+    measured = f"Tiles were measured for {len(tiles)} of {len(works)} kernels of INT8 products"
     context.info(f"{measured}; {faster} get another tile than the rule's.")
-    context.write_json("tiles.json", {kernel: list(tile) for kernel, tile in tiles.items()})
+    context.write_json("tiles.json", {kernel: tile_document(tile) for kernel, tile in tiles.items()})
     (context.out / "tuning.json").write_text(database.text(), encoding="utf-8")
 
 

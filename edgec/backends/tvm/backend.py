@@ -74,6 +74,7 @@ class TVM:
         without a linker, WorkerCrashed and WorkerTimedOut.
         """
         from edgec.backends.tvm.building import build
+        from edgec.backends.tvm.tuning.database import tile_from
 
         isa = _instruction_set(job.target)
         call = {
@@ -83,7 +84,7 @@ class TVM:
             "target": job.target,
             "out": job.out / _FILE,
             "c_object": job.out / _OBJECT if job.c_object else None,
-            "tiles": dict(job.tiles),
+            "tiles": {kernel: tile_from(tile) for kernel, tile in job.tiles.items()},
         }
         facts = worker.call(build, call, timeout=_TIMEOUT)
         shutil.copyfile(_SHELL / _HEADER, job.out / _HEADER)

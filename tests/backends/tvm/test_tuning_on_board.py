@@ -12,7 +12,7 @@ import pytest
 import edgec
 from edgec import processors
 from edgec.backends.support import require_tile_search
-from edgec.backends.tvm.tuning.database import Database, Entry, read
+from edgec.backends.tvm.tuning.database import Database, DenseTile, Entry, read
 from edgec.errors import ConnectionLost, DeviceError, UsageError, WorkerCrashed, WorkerTimedOut
 from edgec.runners import ssh
 from edgec.spec import BuildSpec
@@ -25,6 +25,8 @@ from tests.backends.tvm.test_tuning import graph_of, lowered
 pytest.importorskip("tvm")
 
 from edgec.backends.tvm.isa import name_for, named
+from edgec.backends.tvm.kernels.dense import Dense
+from edgec.backends.tvm.kernels.depthwise import Depthwise
 from edgec.backends.tvm.lowering import program_of
 from edgec.backends.tvm.tuning import on_board, search
 from edgec.backends.tvm.tuning.on_board import BoardTimer
@@ -70,8 +72,8 @@ def test_of_cores_of_two_kinds_the_target_s_are_taken():
 
 
 def test_tiles_of_another_core_are_not_used():
-    entry = Entry("neon", A53, "time", "Dense()", (4, 2), (5, 4), 10.0, 8.0)
-    other = replace(entry, cpu=A72, tile=(3, 3))
+    entry = Entry("neon", A53, "time", "Dense()", DenseTile(4, 2), DenseTile(5, 4), 10.0, 8.0)
+    other = replace(entry, cpu=A72, tile=DenseTile(3, 3))
     assert Database([entry, other]).of("neon", "x86", "cortex-a72") == {"Dense()": other}
     assert Database([entry]).of("neon", "x86", "cortex-a72") == {}
     assert Database([entry]).of("neon", "x86", "generic") == {"Dense()": entry}
@@ -99,9 +101,10 @@ def test_a_board_without_a_time_is_refused(tmp_path):
 # --- what is timed there ---
 
 
-def calls(isa, target, count=3):
-    """The arguments for timing the first kernel of a graph, and `count` variants of it."""
-    work = search.works_of(program_of(graph_of(Cases(0)), named(isa)))[0]
+def calls(isa, target, count=3, family=Dense):
+    """The arguments for timing the first kernel of a family in a graph, and `count` variants of it."""
+    works = search.works_of(program_of(graph_of(Cases(0)), named(isa)), named(isa))
+    work = next(work for work in works if isinstance(work.kernel, family))
     variants = candidates(work.kernel, named(isa))[:count]
     return {
         "default": work.kernel, "variants": variants, "operands": work.operands, "arena": work.arena, "isa": isa,
@@ -114,7 +117,7 @@ def test_variants_are_timed_there(board):
     with BoardTimer(HOST) as timer:
         found = timer(calls(ISA, TARGET), 60)
         assert 0 <= found.best < 3 and found.default_time > 1 and found.best_time > 1
-        assert timer(calls(ISA, TARGET, 1), 60).best == 0
+        assert timer(calls(ISA, TARGET, 1, Depthwise), 60).best == 0
         assert len(board.sessions()) == 1, "one connection for all"
     assert board.left() == []
 
@@ -145,9 +148,10 @@ def test_a_connection_that_breaks_is_opened_again(board, monkeypatch):
     assert board.left() == []
 
 
-def test_the_program_runs_on_arm_too(rpi4_machine, tmp_path):
+@pytest.mark.parametrize("family", [Dense, Depthwise])
+def test_the_program_runs_on_arm_too(rpi4_machine, tmp_path, family):
     target = load_target("rpi4")
-    (tmp_path / "timing").write_bytes(timing_program(**calls(name_for(target), target, 2)))
+    (tmp_path / "timing").write_bytes(timing_program(**calls(name_for(target), target, 2, family)))
     (tmp_path / "timing").chmod(0o755)
     root = rpi4_machine.root.path
     emulator = qemu.find(target.emulator.qemu)
@@ -173,7 +177,7 @@ def run_stage(model, out, known=None, journal=None, seconds=100.0):
 
 @runs
 def test_a_connection_that_stays_broken_loses_nothing_that_was_found(model, tmp_path, monkeypatch):
-    shapes = [shape_of(work.kernel) for work in search.works_of(program_of(lowered(model), named(ISA)))]
+    shapes = [shape_of(work.kernel) for work in search.works_of(program_of(lowered(model), named(ISA)), named(ISA))]
     asked = []
 
     def timed(self, call, seconds):
@@ -196,7 +200,7 @@ def test_a_connection_that_stays_broken_loses_nothing_that_was_found(model, tmp_
 def test_a_search_there_is_kept_under_the_name_of_its_processor(model, board, tmp_path, monkeypatch):
     """A real one, of one kernel and two of its variants."""
     works, variants = search.works_of, search.candidates
-    monkeypatch.setattr(search, "works_of", lambda program: works(program)[:1])
+    monkeypatch.setattr(search, "works_of", lambda *words: works(*words)[:1])
     monkeypatch.setattr(search, "candidates", lambda *words: variants(*words)[:2])
     (entry,) = run_stage(model, tmp_path / "a").entries.values()
     assert entry.cpu == "a board" and 0 < entry.best <= entry.default

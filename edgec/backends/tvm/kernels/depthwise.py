@@ -287,6 +287,10 @@ class Depthwise:
         along, over = self.directions
         return over.taps * len(along.window.patterns) * 4
 
+    def constants(self, isa: InstructionSet) -> int:
+        """Bytes of its block of constants: the header, biases and factors, and weights, see `packed`."""
+        return 4 * (HEADER + self.blocks * (2 * self.vector + self.weights * isa.weight_words))
+
     @property
     def directions(self) -> tuple[Axis, Axis]:
         """That which is interleaved, and the other."""

@@ -156,7 +156,7 @@ def _write_depthwise(kind: kinds.Conv2D, writer: ProgramWriter, operation: Opera
         far=numbers.far and not real,
         lowest=numbers.lowest,
     )
-    kernel = depthwise_tiles.cheapest(kernel, writer.isa)
+    kernel = searched(depthwise_tiles.cheapest(kernel, writer.isa), writer.tiles, writer.isa)
     packed, order = depthwise.packed(numbers.weights[..., 0], kernel, writer.isa)
     words = header(numbers_of_result)
     block = writer.block(product_block(words, numbers.bias, numbers.factors, order, packed))

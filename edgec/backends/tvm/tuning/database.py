@@ -1,18 +1,21 @@
 """What was measured of tiles: one JSON file, which machines may share. Imports nothing of TVM.
 
-    {"format": 1, "entries": [{"isa": "avx512_vnni", "cpu": "AMD EPYC 9B45", "by": "time", "kernel": "Dense(...)",
-                               "tile": [7, 3], "default_tile": [5, 4], "default": 5321.0, "best": 4876.5}, ...]}
+    {"format": 2, "entries": [{"isa": "avx512_vnni", "cpu": "AMD EPYC 9B45", "by": "time", "kernel": "Dense(...)",
+                               "tile": {"family": "dense", "pixels": 7, "vectors": 3},
+                               "default_tile": {"family": "dense", "pixels": 5, "vectors": 4},
+                               "default": 5321.0, "best": 4876.5}, ...]}
 
 An entry is found by instruction set, processor, what decides, and the kernel's shape without its tile. A later entry
-takes the place of an earlier one.
+takes the place of an earlier one. Which kernels have tiles: `DenseTile`, `DepthwiseTile`.
 """
 
 from __future__ import annotations
 
 import json
+import math
 import threading
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
@@ -20,11 +23,39 @@ from edgec.errors import UsageError
 from edgec.output_folder import write_whole
 from edgec.processors import CORES, core_of
 
-FORMAT = 1
+FORMAT = 2
 BY_TIME = "time"
 
-TileSize = tuple[int, int]
-"""Pixels, and most vectors, of a tile."""
+
+@dataclass(frozen=True)
+class DenseTile:
+    """Of a product of all channels: pixels, and most vectors of channels (`kernels/dense.py`)."""
+
+    pixels: int
+    vectors: int
+
+    def __str__(self) -> str:
+        return f"{self.pixels} x {self.vectors}"
+
+
+@dataclass(frozen=True)
+class DepthwiseTile:
+    """Of a depthwise convolution: which pixels are interleaved, how many are taken for one, and rows and columns of
+    results (`kernels/depthwise.py`)."""
+
+    form: str
+    pixels: int
+    height: int
+    width: int
+
+    def __str__(self) -> str:
+        together = f" of {self.pixels}" if self.pixels > 1 else ""
+        return f"{self.height} x {self.width}{together}, {self.form}"
+
+
+TileSize = DenseTile | DepthwiseTile
+
+_FAMILIES: dict[str, type[TileSize]] = {"dense": DenseTile, "depthwise": DepthwiseTile}
 
 _writing = threading.Lock()
 
@@ -74,7 +105,7 @@ class Database:
 
     def text(self) -> str:
         """Equal databases have equal texts."""
-        document = {"format": FORMAT, "entries": [asdict(entry) for _, entry in sorted(self.entries.items())]}
+        document = {"format": FORMAT, "entries": [_document(entry) for _, entry in sorted(self.entries.items())]}
         return json.dumps(document, indent=1, ensure_ascii=False) + "\n"
 
     @classmethod
@@ -83,9 +114,9 @@ class Database:
         try:
             document = json.loads(text)
             if document["format"] != FORMAT:
-                raise ValueError(f"its format is {document['format']!r}, and {FORMAT} is known")
+                raise ValueError(f"it is of format {document['format']!r}, and this edgec reads format {FORMAT}")
             return cls([_entry(item) for item in document["entries"]])
-        except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        except (ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError) as error:
             why = f"it has no {error}" if isinstance(error, KeyError) else str(error)
             raise UsageError(
                 f"{name} is no database of tiles",
@@ -123,16 +154,38 @@ def update(path: Path, found: Database) -> None:
             write_whole(path, text.encode("utf-8"))
 
 
+def tile_document(tile: TileSize) -> dict[str, int | str]:
+    """A tile as plain data."""
+    family = next(name for name, kind in _FAMILIES.items() if isinstance(tile, kind))
+    return {"family": family, **asdict(tile)}
+
+
+def tile_from(document: Any) -> TileSize:
+    """The tile that `tile_document` made plain. Raises ValueError for anything else."""
+    if not isinstance(document, dict) or document.get("family") not in list(_FAMILIES):
+        raise ValueError(f"a tile is of one of the families {', '.join(_FAMILIES)}: {document!r} is not")
+    kind = _FAMILIES[document["family"]]
+    wanted = {item.name: str if item.type == "str" else int for item in fields(kind)}
+    if {"family", *wanted} != set(document) or any(type(document[name]) is not wanted[name] for name in wanted):
+        names = ", ".join(f"{name} ({each.__name__})" for name, each in wanted.items())
+        raise ValueError(f"a {document['family']} tile has {names}: {document!r} has not")
+    return kind(**{name: document[name] for name in wanted})
+
+
+def _document(entry: Entry) -> dict[str, Any]:
+    return {**asdict(entry), "tile": tile_document(entry.tile), "default_tile": tile_document(entry.default_tile)}
+
+
 def _entry(item: Mapping[str, Any]) -> Entry:
     words = [item[name] for name in ("isa", "cpu", "by", "kernel")]
     if not all(isinstance(word, str) for word in words):
         raise ValueError("an entry's isa, cpu, by and kernel are texts")
+    "".join(words).encode("utf-8")  # refuses halves of surrogates, which could not be written again
     isa, cpu, by, kernel = words
     figures = [float(item[name]) for name in ("default", "best")]
-    return Entry(isa, cpu, by, kernel, _size(item["tile"]), _size(item["default_tile"]), *figures)
-
-
-def _size(value: Any) -> TileSize:
-    if not (isinstance(value, list) and len(value) == 2 and all(type(number) is int for number in value)):
-        raise ValueError(f"a tile is two numbers, not {value!r}")
-    return value[0], value[1]
+    if not all(math.isfinite(figure) for figure in figures):
+        raise ValueError("an entry's default and best are nanoseconds")
+    tile, default_tile = tile_from(item["tile"]), tile_from(item["default_tile"])
+    if type(tile) is not type(default_tile):
+        raise ValueError("an entry's two tiles are of one family")
+    return Entry(isa, cpu, by, kernel, tile, default_tile, *figures)

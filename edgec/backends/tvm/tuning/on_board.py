@@ -18,7 +18,7 @@ from edgec import toolchain, worker
 from edgec.backends.tvm.generating import object_file
 from edgec.backends.tvm.isa import named
 from edgec.backends.tvm.kernels.base import Kernel
-from edgec.backends.tvm.tuning.timing import LONG, PATIENCE, Operand, Timed, chosen, copies_of
+from edgec.backends.tvm.tuning.timing import FILLING, LONG, PATIENCE, Operand, Timed, chosen, copies_of
 from edgec.errors import ConnectionLost, DeviceError, WorkerCrashed, WorkerTimedOut
 from edgec.runners import ssh
 from edgec.targets import Target
@@ -118,7 +118,7 @@ def program_of(
         folder = Path(name)
         symbols = {f"variant{number}": kernel for number, kernel in enumerate(kernels)}
         (folder / "kernels.o").write_bytes(object_file(symbols, named(isa), target))
-        (folder / "constants.bin").write_bytes(b"".join(map(_padded, operands)))
+        (folder / "headers.bin").write_bytes(b"".join(operand.header for operand in operands))
         (folder / "job.h").write_text(job_header(kernels, operands, arena))
         source = folder / _SOURCE.name
         source.write_text(_SOURCE.read_text())
@@ -133,12 +133,13 @@ def job_header(kernels: Sequence[Kernel], operands: Sequence[Operand], arena: in
     arguments = ", ".join(f"(row)[{number}]" for number in range(len(operands)))
     places, offset = [], 0
     for operand in operands:
-        size = len(operand.constants)
-        places.append(f"{{{offset if size else operand.offset}, {size}}}")
-        offset += len(_padded(operand))
+        header = len(operand.header)
+        places.append(f"{{{offset if operand.size else operand.offset}, {operand.size}, {header}}}")
+        offset += header
     lines = [
         f"#define ARENA {arena}",
         f"#define COPIES {copies_of(operands)}",
+        f"#define FILLING {FILLING}",
         f"#define LONG {LONG}",
         f"#define OPERANDS {len(operands)}",
         f"#define CALL(function, row, begin, end) (function)({arguments}, begin, end)",
@@ -149,7 +150,3 @@ def job_header(kernels: Sequence[Kernel], operands: Sequence[Operand], arena: in
         f"static const int32_t units[] = {{{', '.join(str(kernel.units) for kernel in kernels)}}};",
     ]
     return "\n".join(lines) + "\n"
-
-
-def _padded(operand: Operand) -> bytes:
-    return operand.constants + bytes(-len(operand.constants) % 64)

@@ -1,20 +1,23 @@
-"""The search: all dense kernels of a program, the one with most products first, until the time is over."""
+"""The search: all kernels of a program that have tiles, the one with most products first, until the time is over."""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 from edgec import worker
 from edgec.backends.tvm.isa import named
-from edgec.backends.tvm.kernels.dense import Dense
-from edgec.backends.tvm.program import Program
-from edgec.backends.tvm.tuning.database import BY_TIME, Database, Entry, TileSize
-from edgec.backends.tvm.tuning.tiles import candidates, fits, is_searched, shape_of, tile_of
+from edgec.backends.tvm.isa.base import InstructionSet
+from edgec.backends.tvm.kernels import depthwise_tiles
+from edgec.backends.tvm.kernels.depthwise import Depthwise
+from edgec.backends.tvm.planning import Plan
+from edgec.backends.tvm.program import Program, Step
+from edgec.backends.tvm.tuning.database import BY_TIME, Database, Entry, TileSize, tile_document, tile_from
+from edgec.backends.tvm.tuning.tiles import Tiled, alone, candidates, fits, is_searched, shape_of, tile_of
 from edgec.backends.tvm.tuning.timing import PATIENCE, Operand, Timed, fastest
 from edgec.errors import WorkerCrashed, WorkerTimedOut
 from edgec.quantization.journal import Journal
@@ -30,38 +33,45 @@ WorkerCrashed, and WorkerTimedOut when it takes longer than those, or than PATIE
 
 @dataclass(frozen=True)
 class Work:
-    """A kernel to search a tile for. macs: of all steps that it does."""
+    """A kernel to search a tile for. operands: of any variant. instructions: of all steps that it does, see
+    `_instructions`."""
 
-    kernel: Dense
+    kernel: Tiled
     operands: tuple[Operand, ...]
     arena: int
-    macs: int
+    instructions: int
 
 
 class OutOfTime(Exception):
     """The time for the search is over."""
 
 
-def works_of(program: Program) -> list[Work]:
-    """The kernels of a program that tiles are searched for, each shape once, those that multiply most first."""
-    plan = program.plan()
-    found: dict[str, Work] = {}
+def works_of(program: Program, isa: InstructionSet) -> list[Work]:
+    """The kernels of a program that tiles are searched for, each shape once, those that compute most first."""
+    found: dict[str, list[tuple[Tiled, Step]]] = {}
     for step in program.steps:
         kernel = step.kernel
-        if not isinstance(kernel, Dense) or not is_searched(kernel):
-            continue
-        if any(place.memory not in ("arena", "constants") for place in step.operands):
-            continue
-        shape = shape_of(kernel)
-        before = found[shape].macs if shape in found else 0
-        operands = tuple(
-            Operand(plan.offsets[place.value] + place.offset)
-            if place.memory == "arena"
-            else Operand(constants=program.constants[place.offset : place.offset + place.size])
-            for place in step.operands
-        )
-        found[shape] = Work(replace(kernel, ahead=False), operands, plan.size, before + _macs(kernel))
-    return sorted(found.values(), key=lambda work: -work.macs)
+        if is_searched(kernel) and all(place.memory in ("arena", "constants") for place in step.operands):
+            found.setdefault(shape_of(kernel), []).append((alone(kernel), step))
+    plan, works = program.plan(), []
+    for same in found.values():
+        kernel, step = same[0]
+        operands = _operands(kernel, step, program, plan, isa)
+        works.append(Work(kernel, operands, plan.size, len(same) * _instructions(kernel, isa)))
+    return sorted(works, key=lambda work: -work.instructions)
+
+
+def _operands(kernel: Tiled, step: Step, program: Program, plan: Plan, isa: InstructionSet) -> tuple[Operand, ...]:
+    """What the kernel is called with in a step, with constants that are as long as any of its variants wants."""
+    least = 0  # those of dense products are as long whatever the tile
+    if isinstance(kernel, Depthwise):
+        least = max(each.constants(isa) for each in (kernel, *depthwise_tiles.tiles(kernel, isa)))
+    return tuple(
+        Operand(plan.offsets[place.value] + place.offset)
+        if place.memory == "arena"
+        else Operand.of_constants(program.constants[place.offset : place.offset + place.size], max(place.size, least))
+        for place in step.operands
+    )
 
 
 def fitting(works: Sequence[Work], entries: Mapping[str, Entry], isa: str) -> tuple[dict[str, TileSize], list[str]]:
@@ -75,7 +85,7 @@ def fitting(works: Sequence[Work], entries: Mapping[str, Entry], isa: str) -> tu
         if fits(work.kernel, entry.tile, named(isa)):
             tiles[shape] = entry.tile
         else:
-            odd.append(f"{entry.tile[0]} x {entry.tile[1]} for {described(work.kernel)}")
+            odd.append(f"{entry.tile} for {described(work.kernel)}")
     return tiles, odd
 
 
@@ -110,20 +120,20 @@ def search(
             "cpu": cpu,
             "target": target.name,
             "kernel": shape,
-            "tiles": [list(tile_of(variant)) for variant in variants],
+            "tiles": [tile_document(tile_of(variant)) for variant in variants],
         }
         try:
             answer, _ = kept.recall(question, partial(_ask, work, variants, isa, target, deadline, timer))
         except OutOfTime:
             break
         if answer["tile"] is not None:
-            tile = answer["tile"][0], answer["tile"][1]
-            yield Entry(isa, cpu, BY_TIME, shape, tile, tile_of(work.kernel), answer["default"], answer["best"])
+            tile, of_default = tile_from(answer["tile"]), tile_of(work.kernel)
+            yield Entry(isa, cpu, BY_TIME, shape, tile, of_default, answer["default"], answer["best"])
     progress(len(works), len(works), "")
 
 
 def _ask(
-    work: Work, variants: Sequence[Dense], isa: str, target: Target, deadline: float, timer: Timer | None
+    work: Work, variants: Sequence[Tiled], isa: str, target: Target, deadline: float, timer: Timer | None
 ) -> dict[str, Any]:
     """The tile to take, and both figures, as plain data; no tile where nothing could be measured."""
     timed = _timed(work, variants, isa, target, deadline, timer)
@@ -132,12 +142,12 @@ def _ask(
     variant, default, best = timed
     if best >= default * (1 - NOISE):
         variant, best = work.kernel, default
-    return {"tile": tile_of(variant), "default": round(default, 1), "best": round(best, 1)}
+    return {"tile": tile_document(tile_of(variant)), "default": round(default, 1), "best": round(best, 1)}
 
 
 def _timed(
-    work: Work, variants: Sequence[Dense], isa: str, target: Target, deadline: float, timer: Timer | None = None
-) -> tuple[Dense, float, float] | None:
+    work: Work, variants: Sequence[Tiled], isa: str, target: Target, deadline: float, timer: Timer | None = None
+) -> tuple[Tiled, float, float] | None:
     """The fastest variant, and nanoseconds of the default and of it. None where none can be measured.
 
     Where a worker dies or hangs, its variants are measured in two halves: so only what is at fault is lost.
@@ -174,12 +184,18 @@ def _here(call: Mapping[str, Any], seconds: float) -> Timed:
     return timed
 
 
-def described(kernel: Dense) -> str:
+def described(kernel: Tiled) -> str:
     """A kernel's shape, for people."""
     height, width = kernel.window
-    return f"{height}x{width} product of {4 * kernel.words} channels, {kernel.rows} x {kernel.columns} results"
+    results = f"{kernel.rows} x {kernel.columns} results"
+    if isinstance(kernel, Depthwise):
+        return f"{height}x{width} depthwise convolution of {kernel.pixel} channels, {results}"
+    return f"{height}x{width} product of {4 * kernel.words} channels, {results}"
 
 
-def _macs(kernel: Dense) -> int:
-    """Multiply-accumulates, as many as vectors hold."""
+def _instructions(kernel: Tiled, isa: InstructionSet) -> int:
+    """On vectors, about: products, and what is interleaved and loaded for a few of them only."""
+    if isinstance(kernel, Depthwise):
+        work = depthwise_tiles.Work.of(kernel, isa.registers, isa.depthwise.pairs)
+        return kernel.units * kernel.tiles * (work.products + work.interleaved + work.loads)
     return kernel.images * kernel.rows * kernel.columns * kernel.vectors * kernel.fetches

@@ -13,20 +13,20 @@
 #include <time.h>
 
 struct operand {
-    size_t offset, size; /* of constants, where it has a size; else of the arena */
+    size_t offset, size, header; /* offset: in headers, where it has a size; else in the arena */
 };
 
-extern const uint8_t constants[];
+extern const uint8_t headers[];
 __asm__(
     ".section .rodata.edgec,\"a\"\n"
     ".balign 64\n"
-    ".globl constants\n"
-    "constants:\n"
-    ".incbin \"constants.bin\"\n"
+    ".globl headers\n"
+    "headers:\n"
+    ".incbin \"headers.bin\"\n"
     ".balign 64\n"
     ".previous\n");
 
-#include "job.h" /* ARENA, COPIES, LONG, OPERANDS, CALL, operands, variants, units */
+#include "job.h" /* ARENA, COPIES, FILLING, LONG, OPERANDS, CALL, operands, variants, units */
 
 static const void *addresses[COPIES][OPERANDS];
 
@@ -49,7 +49,8 @@ static void prepare(void) {
             uint8_t *place = arena + operand.offset;
             if (operand.size > 0) {
                 place = room(operand.size);
-                memcpy(place, constants + operand.offset, operand.size);
+                memset(place, FILLING, operand.size); /* and header as in timing.py */
+                memcpy(place, headers + operand.offset, operand.header);
             }
             addresses[copy][number] = place;
         }

@@ -15,7 +15,7 @@ import numpy as np
 from edgec import toolchain
 from edgec.backends.tvm.generating import object_file
 from edgec.backends.tvm.isa import named
-from edgec.backends.tvm.kernels.base import Kernel
+from edgec.backends.tvm.kernels.base import HEADER, Kernel
 from edgec.backends.tvm.storage import ALIGNMENT
 from edgec.targets import Target
 
@@ -35,12 +35,27 @@ _BETWEEN = 256 * 1024
 """Bytes of constants that calls go through in turns: in a model, weights do not come from the first-level cache."""
 
 
+FILLING = 0x3F
+"""Every byte of constants behind their first words. Each kernel wants weights in an order and a number of its own, and
+what it computes of them is of no interest, but what it takes for factors is: denormal numbers take far longer to be
+multiplied. As float32 these bytes are 0.747."""
+
+
 @dataclass(frozen=True)
 class Operand:
-    """What a kernel is called with: at an offset of the arena, or constants of its own."""
+    """What a kernel is called with: at an offset of the arena, or constants of its own.
+
+    size: bytes of constants. header: the first of them, which hold for the whole layer; `FILLING` follows.
+    """
 
     offset: int = 0
-    constants: bytes = b""
+    size: int = 0
+    header: bytes = b""
+
+    @classmethod
+    def of_constants(cls, constants: bytes, size: int) -> Operand:
+        """Constants of a kernel, and as many bytes as its variants want."""
+        return cls(size=size, header=constants[: 4 * HEADER])
 
 
 @dataclass(frozen=True)
@@ -56,10 +71,7 @@ class Timed:
 def fastest(
     default: Kernel, variants: Sequence[Kernel], operands: Sequence[Operand], arena: int, isa: str, target: Target
 ) -> Timed:
-    """Compile and time variants of a kernel, at least one. arena: bytes.
-
-    Weights are those of the default's tile, in another order than a variant's own: what it computes is of no interest.
-    """
+    """Compile and time variants of a kernel, at least one. arena: bytes."""
     kernels = dict(enumerate((default, *variants)))
     symbols = {f"variant{number}": kernel for number, kernel in kernels.items()}
     with tempfile.TemporaryDirectory() as name:
@@ -86,7 +98,7 @@ def chosen(count: int, measure: Callable[[Sequence[int], int], Mapping[int, floa
 
 def copies_of(operands: Sequence[Operand]) -> int:
     """How often constants are laid into memory."""
-    return min(16, -(-_BETWEEN // max(sum(len(operand.constants) for operand in operands), 1)))
+    return min(16, -(-_BETWEEN // max(sum(operand.size for operand in operands), 1)))
 
 
 class Memory:
@@ -98,10 +110,11 @@ class Memory:
         self._rows = [[self._address(operand) for operand in operands] for _ in range(copies_of(operands))]
 
     def _address(self, operand: Operand) -> int:
-        if not operand.constants:
+        if not operand.size:
             return int(self._arena.ctypes.data) + operand.offset
-        block = _aligned(len(operand.constants))
-        block[: len(operand.constants)] = np.frombuffer(operand.constants, np.uint8)
+        block = _aligned(operand.size)
+        block[: operand.size] = FILLING
+        block[: len(operand.header)] = np.frombuffer(operand.header, np.uint8)
         self._blocks = [*getattr(self, "_blocks", []), block]
         return int(block.ctypes.data)
 
