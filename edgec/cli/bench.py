@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Any
 import click
 from click.core import ParameterSource
 
-from edgec.cli.json_output import failure, print_json
+from edgec.cli.json_output import print_json
 from edgec.errors import INTERRUPTED, EdgecError, UsageError
+from edgec.untrusted_text import clean
 from edgec.version import __version__
 
 if TYPE_CHECKING:
@@ -78,7 +79,7 @@ def command(ctx: click.Context, /, artifacts: tuple[Path, ...], emulate: bool, a
         return _measure(artifacts, options, as_json)
     except EdgecError as error:
         if as_json:
-            print_json(failure(None, error))
+            print_json({**_status("failed", error.exit_code), "artifacts": [], "error": error.to_json()})
             return error.exit_code
         raise
 
@@ -116,6 +117,7 @@ def _check_options(ctx: click.Context, emulate: bool) -> None:
 def _measure(artifacts: tuple[Path, ...], options: dict[str, Any], as_json: bool) -> int:
     from edgec.benchmark.comparison import check_ratio, compare
     from edgec.cli.progress import listening
+    from edgec.runtime.bench_command import check_csv, write_csv
 
     protocol = _protocol(options)
     if options["limit"] is not None and options["baseline"] is None and len(artifacts) == 1:
@@ -124,23 +126,30 @@ def _measure(artifacts: tuple[Path, ...], options: dict[str, Any], as_json: bool
             "One artifact alone is measured.",
             "Add --baseline MODEL.onnx, or the artifact to compare with as the first.",
         )
+    if options["csv"] is not None:
+        with _own_errors():
+            check_csv(options["csv"])
     with _subjects(artifacts, options) as subjects, listening(quiet=as_json, verbose=False) as listener:
         found = compare(subjects, protocol, len(subjects) - 1 if options["baseline"] else 0, listener)
-    if options["csv"] is not None:
-        _write_csv(options["csv"], found)
     error = found.failures[0] if found.failures else None
     if error is None and options["limit"] is not None and not found.interrupted:
         try:
             check_ratio(found.documents, options["limit"])
         except EdgecError as missed:
             error = missed
+    if options["csv"] is not None:
+        try:
+            with _own_errors():
+                write_csv(options["csv"], found.turns)
+        except EdgecError as failed:
+            error = error or failed
     if as_json:
         print_json(_document(found, protocol, error))
     else:
         from edgec.cli.bench_table import lines
 
         for line in lines(found.documents, interrupted=found.interrupted):
-            click.echo(line)
+            click.echo(clean(line))
         if options["host"] is not None:
             click.echo(f"\nMeasured on {options['host']}.")
     if error is not None:
@@ -171,28 +180,25 @@ def _subjects(artifacts: Sequence[Path], options: dict[str, Any]) -> Iterator[li
 
 def _protocol(options: dict[str, Any]) -> Protocol:
     from edgec.benchmark.comparison import Protocol
-    from edgec.bundle.errors import as_edgec_error
     from edgec.runtime.durations import seconds_of
-    from edgec.runtime.errors import InputError
 
     threads, batch, profile = options["threads"], options["batch"], options["profile"]
     if options["mlperf"]:
         return Protocol.mlperf(threads, batch, profile)
     soaks = options["soak"] is not None
-    try:
+    with _own_errors():
         seconds = seconds_of(options["soak"], "--soak") if soaks else seconds_of(options["duration"], "--duration")
-    except InputError as wrong:
-        raise as_edgec_error(wrong) from wrong
     return Protocol("soak" if soaks else "turns", seconds, threads=threads, batch=batch, profile=profile)
 
 
-def _write_csv(place: Path, found: Comparison) -> None:
+@contextmanager
+def _own_errors() -> Iterator[None]:
+    """The runtime's errors become edgec's."""
     from edgec.bundle.errors import as_edgec_error
-    from edgec.runtime.bench_command import write_csv
     from edgec.runtime.errors import InputError
 
     try:
-        write_csv(place, found.turns)
+        yield
     except InputError as failed:
         raise as_edgec_error(failed) from failed
 
@@ -200,14 +206,16 @@ def _write_csv(place: Path, found: Comparison) -> None:
 def _document(found: Comparison, protocol: Protocol, error: EdgecError | None) -> dict[str, Any]:
     status = "failed" if error else "interrupted" if found.interrupted else "ok"
     return {
-        "edgec": __version__,
-        "schema": 1,
-        "status": status,
-        "exit_code": error.exit_code if error else INTERRUPTED if found.interrupted else 0,
+        **_status(status, error.exit_code if error else INTERRUPTED if found.interrupted else 0),
         "protocol": {"kind": protocol.kind, "seconds": protocol.seconds, "batch": protocol.batch},
         "artifacts": list(found.documents),
         "error": error.to_json() if error else None,
     }
+
+
+def _status(status: str, exit_code: int) -> dict[str, Any]:
+    """What all documents of this command begin with."""
+    return {"edgec": __version__, "schema": 1, "status": status, "exit_code": exit_code}
 
 
 def _count(artifacts: tuple[Path, ...], target: str | None, runs: int, as_json: bool) -> int:
@@ -222,7 +230,7 @@ def _count(artifacts: tuple[Path, ...], target: str | None, runs: int, as_json: 
     for row in rows:
         row["ratio"] = round(row["instructions"]["total"] / first, 4)
     if as_json:
-        print_json({"edgec": __version__, "schema": 1, "status": "ok", "artifacts": rows})
+        print_json({**_status("ok", 0), "artifacts": rows})
     else:
         for line in lines(rows):
             click.echo(line)

@@ -6,10 +6,10 @@ from collections.abc import Mapping
 from typing import Any
 
 from rich.console import Console
-from rich.markup import escape
 from rich.table import Table
 
 from edgec.candidates.candidate import label
+from edgec.cli.markup import escape
 from edgec.cli.sizes import size
 
 _MARKS = {"kept": "[green]✓[/]", "over": ">", "refused": "✗", "failed": "✗"}

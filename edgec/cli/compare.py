@@ -10,7 +10,7 @@ import click
 
 from edgec.cli import completion
 from edgec.cli.json_output import failure, print_json
-from edgec.errors import DeviceError, EdgecError, ToolMissing, UsageError
+from edgec.errors import INTERRUPTED, DeviceError, EdgecError, ToolMissing, UsageError
 from edgec.version import __version__
 
 if TYPE_CHECKING:
@@ -77,8 +77,9 @@ def command(
         subjects = gather(paths)
         measurements: Mapping[str, Mapping[str, Any]] | None = None
         untimed: list[str] = []
+        interrupted = False
         if measure:
-            measurements, untimed = _measured([each.path for each in subjects], duration or 5.0)
+            measurements, untimed, interrupted = _measured([each.path for each in subjects], duration or 5.0)
         document = compared(subjects, measurements, described)
         document["notes"] = [*untimed, *document["notes"]]
     except EdgecError as error:
@@ -94,7 +95,7 @@ def command(
         click.echo(table.markdown(document) if as_markdown else table.as_csv(document), nl=as_markdown)
     else:
         _print(document)
-    return 0
+    return INTERRUPTED if interrupted else 0
 
 
 def _one_format(**asked: bool) -> None:
@@ -110,8 +111,11 @@ def _described(targets: Sequence[str]) -> dict[str, str]:
     return {load_target(path).name: path for path in targets}
 
 
-def _measured(paths: Sequence[Path], seconds: float) -> tuple[Mapping[str, Mapping[str, Any]], list[str]]:
-    """Measurements by path, and why some could not be measured here. Raises DeviceError where none could."""
+def _measured(paths: Sequence[Path], seconds: float) -> tuple[Mapping[str, Mapping[str, Any]], list[str], bool]:
+    """Measurements by path, why some could not be measured here, and whether Ctrl-C ended it early.
+
+    Raises DeviceError where none could.
+    """
     from edgec.benchmark.comparison import Protocol, compare
     from edgec.benchmark.subjects import Artifact
     from edgec.cli.progress import listening
@@ -133,14 +137,16 @@ def _measured(paths: Sequence[Path], seconds: float) -> tuple[Mapping[str, Mappi
     with listening(quiet=False, verbose=False) as listener:
         found = compare(able, Protocol(seconds=seconds), listener=listener)
     notes += [f"{error.what}: {error.why}" for error in found.failures]
-    return {document["path"]: document for document in found.documents}, notes
+    if found.interrupted:
+        notes.insert(0, "Interrupted: times are of what was measured up to then.")
+    return {document["path"]: document for document in found.documents}, notes, found.interrupted
 
 
 def _print(document: Mapping[str, Any]) -> None:
     from rich.console import Console
-    from rich.markup import escape
     from rich.table import Table
 
+    from edgec.cli.markup import escape
     from edgec.comparison.table import figures, heading, legend, names
 
     console = Console(highlight=False)

@@ -6,8 +6,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from rich.console import Console
-from rich.markup import escape
 
+from edgec.cli.markup import escape
 from edgec.diagnosis import wording
 from edgec.diagnosis.driver import Diagnosis
 

@@ -16,6 +16,7 @@ from edgec.cli.sizes import size
 from edgec.errors import EdgecError, UsageError
 from edgec.output_folder import check_writable, write_whole
 from edgec.spec import BuildSpec, Interface
+from edgec.untrusted_text import clean
 
 _TAKEN_OVER = ("shapes", "interface", "simplify", "as_json", "quiet", "verbose")
 """Flags of `edgec build` that mean the same here."""
@@ -103,7 +104,7 @@ def command(
         return found.refusal.exit_code if found.refusal is not None else 0
     width = max(_NARROWEST, min(_WIDEST, shutil.get_terminal_size((_NARROWEST, 24)).columns))
     for line in inspection_lines(found.to_json(), everything, width):
-        click.echo(line)
+        click.echo(clean(line))
     if html is not None:
         click.echo(f"\npage: {html}")
     if found.refusal is not None:

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from edgec.events import Event, Listener, Note, Progress, StageFinished, StageStarted
+from edgec.untrusted_text import clean
 
 if TYPE_CHECKING:
     from rich.progress import TaskID
@@ -66,7 +67,7 @@ class _Lines:
 
     @staticmethod
     def _say(text: str) -> None:
-        print(text, file=sys.stderr, flush=True)
+        print(clean(text), file=sys.stderr, flush=True)
 
 
 class _Bars:
@@ -97,7 +98,7 @@ class _Bars:
         self._bars.stop()
 
     def hear(self, event: Event) -> None:
-        from rich.markup import escape
+        from edgec.cli.markup import escape
 
         say = self._bars.console.print
         key = (event.stage, event.target)

@@ -9,10 +9,10 @@ from types import MappingProxyType
 from typing import Any
 
 from rich.console import Console
-from rich.markup import escape
 from rich.table import Table
 
 from edgec.cli.candidates_table import is_search, print_candidates
+from edgec.cli.markup import escape
 from edgec.cli.report_error import report_error
 from edgec.cli.sizes import size
 from edgec.result import ArtifactFile, BuildResult, StageRecord, TargetBuild

@@ -2,7 +2,22 @@
 
 from __future__ import annotations
 
-import re
+from edgec.untrusted_text import clean
+
+__all__ = [
+    "CAP_DB",
+    "clean",
+    "count",
+    "counted",
+    "decibel",
+    "milliseconds",
+    "percent",
+    "seconds",
+    "shortened",
+    "significant",
+    "size",
+    "times",
+]
 
 _UNITS = ("bytes", "kB", "MB", "GB")
 
@@ -83,10 +98,3 @@ def shortened(text: str, most: int = 34) -> str:
         return text
     head = (most - 1) * 2 // 3
     return f"{text[:head]}…{text[head + 1 - most :]}"
-
-
-def clean(text: object) -> str:
-    """Text without control characters; names in models are whatever their makers wrote."""
-    return re.sub(
-        r"[\x00-\x08\x0b-\x1f\x7f\u200b-\u200f\u202a-\u202e\u2066-\u2069]", "\N{REPLACEMENT CHARACTER}", str(text)
-    )

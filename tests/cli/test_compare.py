@@ -2,12 +2,14 @@
 
 import json
 import shutil
+from dataclasses import replace
 
 import pytest
 from click.testing import CliRunner
 
+from edgec.benchmark import comparison
 from edgec.cli.compare import command
-from edgec.errors import ArtifactError, UsageError
+from edgec.errors import INTERRUPTED, ArtifactError, UsageError
 
 
 @pytest.fixture
@@ -24,7 +26,7 @@ def folder(built_digits, tmp_path):
 
 
 def run(*arguments):
-    return CliRunner().invoke(command, list(map(str, arguments)), catch_exceptions=True)
+    return CliRunner().invoke(command, list(map(str, arguments)), catch_exceptions=True, standalone_mode=False)
 
 
 def test_what_builds_recorded_is_shown_and_what_is_of_another_build_is_not_believed(folder):
@@ -53,6 +55,14 @@ def test_times_are_taken_anew_in_turns(folder):
     assert done.exit_code == 0, done.output
     rows = json.loads(done.stdout)["rows"]
     assert all(row["latency_from"] == "measured" and row["peak_bytes"] > 0 for row in rows)
+
+
+def test_ctrl_c_while_measuring_shows_what_was_measured_and_says_so(folder, monkeypatch):
+    whole = comparison.compare
+    monkeypatch.setattr(comparison, "compare", lambda *asked, **how: replace(whole(*asked, **how), interrupted=True))
+    done = run(folder, "--measure", "--duration", "0.01", "--json")
+    assert done.return_value == INTERRUPTED
+    assert "up to then" in json.loads(done.stdout)["notes"][0]
 
 
 @pytest.mark.parametrize(
