@@ -2,6 +2,7 @@
 
 graph.py            import and passes: a graph of integer operations
 program_writer.py   values that get a place, constants, steps
+callers_arrays.py   the arrays that the caller gives and gets
 ahead.py            fetching the next layer's weights
 products.py         convolutions and fully-connected layers, and the sums that they compute with
 tables.py           functions of one integer

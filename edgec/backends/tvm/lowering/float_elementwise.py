@@ -52,7 +52,7 @@ def written_view(writer: ProgramWriter, operation: Operation) -> View:
     """A result that is written in vectors: to the caller where whole vectors of channels are neighbours there."""
     name = operation.outputs[0]
     shape = writer.type(name).shape
-    neighbours = writer.strides(name)[3] == 1 if name in writer.graph.outputs else False
+    neighbours = writer.caller.strides(name)[3] == 1 if name in writer.graph.outputs else False
     if neighbours and shape and shape[-1] % 4 == 0:
         return written(writer, operation)
     writer.declare(operation)

@@ -15,8 +15,9 @@ from edgec.backends.tvm.kernels.base import Kernel, Word
 from edgec.backends.tvm.kernels.borders import Border as BorderKernel
 from edgec.backends.tvm.kernels.movement import Move
 from edgec.backends.tvm.lowering.ahead import looking_ahead
+from edgec.backends.tvm.lowering.callers_arrays import CallersArrays, Strides
 from edgec.backends.tvm.phases import border_for
-from edgec.backends.tvm.program import Border, Place, Program, Step, require_offsets
+from edgec.backends.tvm.program import Place, Program, Step, require_offsets
 from edgec.backends.tvm.storage import SLACK, Storage, covering, image_shape, small_pixel, vector_pixel
 from edgec.backends.tvm.tuning.database import TileSize
 from edgec.errors import UnsupportedOp
@@ -27,9 +28,6 @@ from edgec.ir.kinds.windows import NO_PADDING, Padding2D
 
 if TYPE_CHECKING:
     from edgec.backends.tvm.lowering.views import View
-
-Strides = tuple[int, int, int, int]
-"""Elements from one image, row, column, channel to the next."""
 
 
 @dataclass(frozen=True)
@@ -46,6 +44,7 @@ class ProgramWriter:
     """What the rules for kinds write to.
 
     graph: of operations on integers and on floats. readers, writers: of its values.
+    caller: the arrays that whoever runs the program has.
     tiles: of dense products, by the kernel's shape (`tuning/tiles.py`), where others are wanted than the rules'.
     """
 
@@ -53,6 +52,7 @@ class ProgramWriter:
         self.graph = graph
         self.isa = isa
         self.tiles = tiles or {}
+        self.caller = CallersArrays(graph, isa)
         self.readers = graph.consumers()
         self.writers = graph.producers()
         self._steps: list[Step] = []
@@ -70,7 +70,7 @@ class ProgramWriter:
         for name in self.graph.outputs:
             if name not in self._delivered:
                 self._copied(name)
-        inputs, outputs = (tuple(map(self.border, names)) for names in (self.graph.inputs, self.graph.outputs))
+        inputs, outputs = (tuple(map(self.caller.border, names)) for names in (self.graph.inputs, self.graph.outputs))
         constants = bytes(self._constants.content)
         program = Program(inputs, outputs, looking_ahead(self._steps), dict(self._storages), constants)
         require_offsets(program)
@@ -204,19 +204,23 @@ class ProgramWriter:
 
     def source(self, name: str) -> tuple[Place, Strides]:
         """A value to be read element by element: an input where the caller has it, all else where it lies."""
-        if name in self.graph.inputs and name not in self._storages and not self._shifts(name):
-            return Place("input", index=self.graph.inputs.index(name)), self.strides(name)
-        steps = self.storage(name).steps
-        return self.corner(name), (steps.image, steps.row, steps.column, 1)
+        if name in self.graph.inputs and name not in self._storages and not self.caller.flips(name):
+            return self.caller.given(name)
+        return self._in_arena(name)
 
     def target(self, operation: Operation, index: int = 0) -> tuple[Place, Strides]:
         """Where a result of an operation is to be written element by element: to the caller where nobody else reads
         it, else to a place that it is given here."""
         name = operation.outputs[index]
-        if self.graph.outputs.count(name) == 1 and not self.readers[name] and not self._shifts(name):
+        taken = self.caller.taken(name)
+        if len(taken) == 1 and not self.readers[name] and not self.caller.flips(name):
             self._delivered.add(name)
-            return Place("output", index=self.graph.outputs.index(name)), self.strides(name)
-        steps = self.declare(operation, index).steps
+            return taken[0]
+        self.declare(operation, index)
+        return self._in_arena(name)
+
+    def _in_arena(self, name: str) -> tuple[Place, Strides]:
+        steps = self.storage(name).steps
         return self.corner(name), (steps.image, steps.row, steps.column, 1)
 
     def words(self, words: Words) -> Place:
@@ -247,49 +251,21 @@ class ProgramWriter:
     ) -> None:  # fmt: skip
         """Copy the elements of a box between the caller and the arena. name: whose dtype they have. shape: of the box;
         strides in elements, of both."""
-        kernel = Move.of(self.stored_dtype(name), shape, source[1], target[1], flips=self._shifts(name))
+        kernel = Move.of(self.stored_dtype(name), shape, source[1], target[1], flips=self.caller.flips(name))
         self.step(kernel, [source[0], target[0]], *operations, result=name)
 
-    # --- the caller's arrays ---
-
-    def border(self, name: str) -> Border:
-        """An input or output as the model has it."""
-        of = self.graph.type(name)
-        order = self.graph.layouts.get(name, tuple(range(of.rank)))
-        return Border(name, tuple(of.shape[order.index(axis)] for axis in range(of.rank)), of.dtype)
-
-    def strides(self, name: str) -> Strides:
-        """Of an input or output, in elements, along N, H, W, C of its image.
-
-        Only of 3 and 4 dimensions there are two orders (`edgec.ir.passes.transposes`).
-        """
-        of = self.graph.type(name)
-        if name in self.graph.layouts:
-            shape, order = self.border(name).shape, self.graph.layouts[name]
-            assert len(shape) in (3, 4), f"{name} has {len(shape)} dimensions in another order"
-            n, h, w, c = (0, *(int(np.prod(shape[axis + 1 :])) for axis in order))[-4:]
-            return n, h, w, c
-        _, rows, columns, channels = image_shape(of)
-        return rows * columns * channels, columns * channels, channels, 1
-
-    def _shifts(self, name: str) -> bool:
-        """Whether a value's integers are stored otherwise than the caller has them: by 128 higher or lower, which is
-        the highest bit."""
-        return is_stored_by_grid(self.type(name)) and self.stored(name).shift != 0
+    # --- what is copied into the arena, out of it, and into constants ---
 
     def _bring(self, name: str) -> None:
         """Copy an input into the arena."""
-        place, strides = Place("input", index=self.graph.inputs.index(name)), self.strides(name)
         storage = self._declare(name, [])
-        steps = storage.steps
-        self.move(name, storage.shape, (place, strides), (self.corner(name), (steps.image, steps.row, steps.column, 1)))
+        self.move(name, storage.shape, self.caller.given(name), self._in_arena(name))
 
     def _copied(self, name: str) -> None:
         """Copy an output to the caller. An output may be an input or a constant as well."""
-        place, strides = self.source(name)
-        for index in [at for at, other in enumerate(self.graph.outputs) if other == name]:
-            target = Place("output", index=index)
-            self.move(name, image_shape(self.type(name)), (place, strides), (target, self.strides(name)))
+        source = self.source(name)
+        for target in self.caller.taken(name):
+            self.move(name, image_shape(self.type(name)), source, target)
         self._delivered.add(name)
 
     def _lay(self, name: str) -> Place:
