@@ -2,10 +2,26 @@
 
 from __future__ import annotations
 
-from edgec.errors import ArtifactError, DeviceError, EdgecError, InternalError, ParityGateError, ToolMissing, UsageError
+from edgec.errors import (
+    ArtifactError,
+    DeviceError,
+    EdgecError,
+    InternalError,
+    OutputError,
+    ParityGateError,
+    ToolMissing,
+    UsageError,
+)
 from edgec.runtime.errors import ArtifactFailure
 
-_CLASSES: tuple[type[EdgecError], ...] = (UsageError, ParityGateError, ToolMissing, ArtifactError, DeviceError)
+_CLASSES: tuple[type[EdgecError], ...] = (
+    UsageError,
+    ParityGateError,
+    ToolMissing,
+    ArtifactError,
+    DeviceError,
+    OutputError,
+)
 
 
 def as_edgec_error(failure: ArtifactFailure) -> EdgecError:

@@ -10,8 +10,10 @@ from typing import Any
 from edgec.cli.bench_names import distinct
 from edgec.runtime.bench_text import (
     busy_note,
+    each_second,
     few_runs_note,
     mebibytes,
+    number,
     profile_lines,
     rows,
     single_stream_rows,
@@ -81,7 +83,7 @@ def _beside(documents: Sequence[Mapping[str, Any]], names: Sequence[str]) -> lis
     what = "ms a query" if batch > 1 else "ms"
     shown = [f"{what:<{wide}}" + "".join(f"  {column:>9}" for column in columns)]
     for name, document in zip(names, documents, strict=True):
-        figures = "".join(f"  {_number(document['latency_ms'][column]):>9}" for column in columns)
+        figures = "".join(f"  {number(document['latency_ms'][column]):>9}" for column in columns)
         shown.append(f"{_clipped(name, wide):<{wide}}{figures}")
     shown += [
         "",
@@ -92,11 +94,11 @@ def _beside(documents: Sequence[Mapping[str, Any]], names: Sequence[str]) -> lis
         figures = "".join(
             f"  {each:>9}"
             for each in (
-                f"{document['per_second']:.1f}",
-                _number(document["cpu_ms"]),
+                each_second(document["per_second"]),
+                number(document["cpu_ms"]),
                 "–" if peak is None else f"{peak / 2**20:.1f}",
-                _number(document["load_ms"]),
-                _number(document["first_ms"]),
+                number(document["load_ms"]),
+                number(document["first_ms"]),
             )
         )
         shown.append(f"{_clipped(name, wide):<{wide}}{figures}")
@@ -140,10 +142,6 @@ def _in_turns(count: int) -> str:
 
 def _columns() -> int:
     return max(80, min(shutil.get_terminal_size((100, 24)).columns, 120))
-
-
-def _number(value: float) -> str:
-    return f"{value:.3f}" if value < 1000 else f"{value:.1f}"
 
 
 def _clipped(name: str, width: int) -> str:

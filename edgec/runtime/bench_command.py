@@ -71,6 +71,8 @@ def feeds_for(bundle: Bundle, inputs: Sequence[str], notes: list[str]) -> list[M
 
 def run(bundle: Bundle, model: Model, load_ms: float, start_bytes: int | None, options: argparse.Namespace) -> Any:
     """Measure, print unless JSON is asked for, and return the document."""
+    if options.csv is not None:
+        check_csv(options.csv)
     notes: list[str] = []
     feeds = feeds_for(bundle, options.input, notes)
     for note in notes:
@@ -107,10 +109,10 @@ def run(bundle: Bundle, model: Model, load_ms: float, start_bytes: int | None, o
     if options.profile and not interrupted:
         median = document["latency_ms"]["p50"] / options.batch
         document["profile"], document["profile_note"] = profiled(bundle, options.threads, feeds[0], median)
-    if options.csv is not None:
-        write_csv(options.csv, [(bundle.manifest["name"], turns)])
     if not options.json:
         _print(document, options)
+    if options.csv is not None:
+        write_csv(options.csv, [(bundle.manifest["name"], turns)])
     return document
 
 
@@ -150,11 +152,25 @@ def write_csv(place: Path, turns: Sequence[tuple[str, Sequence[Turn]]]) -> None:
                 for number, turn in enumerate(blocks):
                     file.writelines(f"{quoted},{number},{value:.6f}\n" for value in turn.milliseconds)
     except OSError as error:
-        failure = InputError(
-            f"{place} can't be written", f"The system says: {error.strerror}.", "Choose another --csv."
-        )
-        failure.exit_code = 73
-        raise failure from error
+        raise _unwritable(place, error) from error
+
+
+def check_csv(place: Path) -> None:
+    """Raises InputError, with the exit code 73, for a file that can't be written: before hours are spent on it."""
+    new = not place.exists()
+    try:
+        with place.open("a", encoding="utf-8"):
+            pass
+        if new:
+            place.unlink()
+    except OSError as error:
+        raise _unwritable(place, error) from error
+
+
+def _unwritable(place: Path, error: OSError) -> InputError:
+    failure = InputError(f"{place} can't be written", f"The system says: {error.strerror}.", "Choose another --csv.")
+    failure.exit_code = 73
+    return failure
 
 
 def _print(document: Mapping[str, Any], options: argparse.Namespace) -> None:

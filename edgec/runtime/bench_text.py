@@ -24,8 +24,18 @@ def threads(count: int) -> str:
 
 
 def milliseconds(value: float) -> str:
-    """With three digits that count, and no more than three decimals."""
-    return f"{value:.3f} ms" if value < 100 else f"{value:.1f} ms"
+    """ "0.0049 ms", "1.234 ms", "123.4 ms": as `number`."""
+    return f"{number(value)} ms"
+
+
+def number(value: float) -> str:
+    """Milliseconds with three decimals; below 0.1 with four, as they are measured, and from 100 on with one."""
+    return f"{value:.{4 if value < 0.1 else 3 if value < 100 else 1}f}"
+
+
+def each_second(value: float) -> str:
+    """A throughput, to a tenth below 1000."""
+    return f"{value:.{1 if value < 1000 else 0}f}"
 
 
 def mebibytes(count: int | None) -> str:
@@ -50,7 +60,10 @@ def rows(document: Mapping[str, Any]) -> list[tuple[str, str]]:
             else []
         ),
         *((name, milliseconds(latency[name])) for name in ("p50", "p90", "p95", "p99", "max")),
-        ("throughput", f"{document['per_second']:.1f} inferences/s ({document['runs']} runs, one after the other)"),
+        (
+            "throughput",
+            f"{each_second(document['per_second'])} inferences/s ({document['runs']} runs, one after the other)",
+        ),
         (
             "CPU time",
             f"{milliseconds(document['cpu_ms'])} {'a query' if batch > 1 else 'an inference'}, over all threads",
@@ -153,13 +166,16 @@ def profile_lines(profile: Sequence[Mapping[str, Any]] | None, note: str) -> lis
     """The most expensive steps, a line each, and what is to know of them."""
     if profile is None:
         return wrap(f"no profile: {note}", _WIDTH)
-    largest = sorted(profile, key=lambda step: -float(step["milliseconds"]))[:_STEPS]
+    largest = sorted(profile, key=lambda step: -float(step["share"]))[:_STEPS]
+    decimals = 4 if largest[0]["milliseconds"] >= 0.1 else 5
     wide = max(len(_clipped(step["operator"], 32)) for step in largest)
     lines = [f"{'ms':>9}  {'share':>6}  {'operator':<{wide}}  name"]
     for step in largest:
         operator = _clipped(step["operator"], 32)
         name = _clipped(step["name"], 27)
-        lines.append(f"{step['milliseconds']:>9.4f}  {step['share']:>6.1%}  {operator:<{wide}}  {name}".rstrip())
+        lines.append(
+            f"{step['milliseconds']:>9.{decimals}f}  {step['share']:>6.1%}  {operator:<{wide}}  {name}".rstrip()
+        )
     rest = len(profile) - len(largest)
     if rest:
         share = 1 - sum(step["share"] for step in largest)

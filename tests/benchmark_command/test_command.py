@@ -136,6 +136,24 @@ def test_without_the_file(tmp_path):
     assert "There is no" in json.loads(result.stdout)["error"]["what"]
 
 
+def test_with_json_a_command_that_measured_nothing_gives_the_same_document(tmp_path):
+    told = json.loads(edgec("bench", tmp_path / "no.edgec", "--json").stdout)
+    assert set(told) == {"edgec", "schema", "status", "exit_code", "artifacts", "error"}
+    assert (told["status"], told["exit_code"], told["artifacts"]) == ("failed", 2, [])
+
+
+def test_a_place_for_raw_times_that_cant_be_written_is_told_before_any_work(cnn, tmp_path):
+    result = edgec("bench", cnn.path, "--duration", "600s", "--csv", tmp_path / "no" / "raw.csv")
+    assert result.returncode == 73
+    assert "raw.csv can't be written" in result.stderr
+    assert "measure" not in result.stderr
+
+
+def test_a_command_that_fails_leaves_no_empty_file_for_raw_times(tmp_path):
+    assert edgec("bench", tmp_path / "no.edgec", "--csv", tmp_path / "raw.csv").returncode == 2
+    assert not (tmp_path / "raw.csv").exists()
+
+
 def test_a_file_that_is_no_artifact(tmp_path):
     (tmp_path / "x.edgec").write_text("no artifact")
     result = edgec("bench", tmp_path / "x.edgec")
@@ -174,6 +192,13 @@ def test_several_are_put_side_by_side():
     assert shown[1].split() == ["a.edgec", "1.000", "1.100", "1.200", "1.300", "2.000"]
     assert shown[4].split() == ["inf/s", "CPU", "ms", "peak", "MiB", "load", "ms", "first", "ms"]
     assert shown[5].split() == ["a.edgec", "950.0", "0.990", "50.0", "12.000", "3.000"]
+
+
+def test_what_takes_microseconds_is_told_to_a_tenth_of_one():
+    fast = document(latency_ms=dict.fromkeys(("p50", "p90", "p95", "p99", "max"), 0.0049), per_second=72154.52)
+    assert "p50 0.0049 ms" in text(fast)
+    assert "throughput 72155 inferences/s" in text(fast)
+    assert lines([fast, fast])[1].split()[1] == "0.0049"
 
 
 def test_lines_fit_into_eighty_columns(monkeypatch):
@@ -221,6 +246,12 @@ def test_a_profile_shows_the_most_expensive_steps_and_kinds():
     assert [line.split()[-1] for line in shown if " Conv " in line and "all" not in line][:3] == ["n19", "n18", "n17"]
     assert "in 10 more steps" in "\n".join(shown)
     assert "100.0% all Conv" in " ".join(" ".join(shown).split())
+
+
+def test_steps_that_round_to_the_same_time_are_ordered_by_their_share():
+    steps = [{"name": f"n{i}", "operator": "Conv", "milliseconds": 3e-5, "share": 0.1 * i} for i in range(1, 5)]
+    shown = lines([document(profile=steps, profile_note="over 9 runs")])
+    assert next(line.split()[:1] + line.split()[-1:] for line in shown if " Conv  n" in line) == ["0.00003", "n4"]
 
 
 def test_why_there_is_no_profile_is_said():
