@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from edgec.comparison.accuracy import SQNR
+from edgec.untrusted_text import markdown as literally
 
 MARK = "◆"
 """Stands beside what is on the Pareto front."""
@@ -17,6 +18,8 @@ MARK = "◆"
 Row = Mapping[str, Any]
 
 _NONE = "–"
+
+_FORMULA = ("=", "+", "-", "@", "\t", "\r")
 
 
 @dataclass(frozen=True)
@@ -56,20 +59,23 @@ def markdown(document: Mapping[str, Any]) -> str:
     ]
     for name, row in zip(names(rows), rows, strict=True):
         cells = [figure.text(row) for figure in shown]
-        lines.append("| " + " | ".join(_escaped(cell) for cell in (heading(name, row), *cells)) + " |")
-    lines += ["", legend(document), *(f"\n{_escaped(note)}" for note in document["notes"])]
+        lines.append("| " + " | ".join(literally(cell) for cell in (heading(name, row), *cells)) + " |")
+    lines += ["", legend(document), *(f"\n{literally(note)}" for note in document["notes"])]
     return "\n".join(lines)
 
 
 def as_csv(document: Mapping[str, Any]) -> str:
-    """RFC 4180: all figures in full, in the units of their names; empty where one is not known."""
+    """RFC 4180: all figures in full, in the units of their names; empty where one is not known.
+
+    A text that a spreadsheet would take for a formula begins with an apostrophe.
+    """
     out = io.StringIO()
     writer = csv.writer(out)
     columns = (*FIGURES, _CURRENCY)
     writer.writerow(["path", *(figure.key for figure in columns), "group", "front"])
     for row in document["rows"]:
-        values = ["" if (value := figure.value(row)) is None else value for figure in columns]
-        writer.writerow([row["path"], *values, row["group"], str(row["front"]).lower()])
+        values = ["" if (value := figure.value(row)) is None else _no_formula(value) for figure in columns]
+        writer.writerow([_no_formula(row["path"]), *values, row["group"], str(row["front"]).lower()])
     return out.getvalue()
 
 
@@ -86,8 +92,8 @@ def heading(name: str, row: Row) -> str:
     return f"{name} {MARK}" if row["front"] else name
 
 
-def _escaped(text: str) -> str:
-    return text.replace("|", "\\|")
+def _no_formula(value: Any) -> Any:
+    return f"'{value}" if isinstance(value, str) and value.startswith(_FORMULA) else value
 
 
 def _size(count: float | None) -> str:

@@ -20,8 +20,9 @@ from edgec.report import formats, story
 from edgec.report.documents import read_report, rendering
 from edgec.report.html import environment, marks, style
 from edgec.report.inputs import ReportInputs
-from edgec.report.markdown import escaped, table
+from edgec.report.markdown import table
 from edgec.report.scatter import Mark, scatter
+from edgec.untrusted_text import markdown
 from edgec.version import __version__
 
 ARTIFACT, REPORT = ".edgec", ".report.json"
@@ -172,10 +173,10 @@ def render_index(found: Mapping[str, Any], place: Path) -> str:
 
 def render_index_markdown(found: Mapping[str, Any]) -> str:
     """The same as a table for a pull request."""
-    lines = [f"**{escaped(_lead(found['builds']))}**", ""]
+    lines = [f"**{markdown(_lead(found['builds']))}**", ""]
     lines += table(_TITLES, [_cells(row) for row in found["builds"]])
-    errors = [f"- {escaped(row['name'])}: {escaped(row['error'])}" for row in found["builds"] if row["error"]]
-    notes = [f"- {escaped(note)}" for note in found["notes"]]
+    errors = [f"- {markdown(row['name'])}: {markdown(row['error'])}" for row in found["builds"] if row["error"]]
+    notes = [f"- {markdown(note)}" for note in found["notes"]]
     if errors or notes:
         lines += ["", *errors, *notes]
     return "\n".join(lines) + "\n"

@@ -2,22 +2,21 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 
 from edgec.report import backends, evidence, formats, payload, remarks, story
 from edgec.report.inputs import ReportInputs
+from edgec.untrusted_text import markdown
 from edgec.version import __version__
 
 _MOST_NODES = 10
-_SPECIAL = re.compile(r"([\\`*_{}\[\]<>#|~!])")
 
 
 def render_markdown(inputs: ReportInputs) -> str:
     """The report as Markdown. Names from the model can't break out of their place."""
     headline = story.headline(inputs)
-    lines = [f"# {escaped(headline.word)}: {escaped(headline.text)}", ""]
-    lines += [escaped(sentence) + "  " for sentence in headline.lead]
+    lines = [f"# {markdown(headline.word)}: {markdown(headline.text)}", ""]
+    lines += [markdown(sentence) + "  " for sentence in headline.lead]
     if (failure := story.failure(inputs)) is not None:
         lines += ["", "## Why there is no artifact", *_items(failure.why)]
         attempt = (f"Leave {failure.attempt_words} in float: {failure.attempt}",) if failure.attempt else ()
@@ -28,7 +27,7 @@ def render_markdown(inputs: ReportInputs) -> str:
     lines += _figures(inputs)
     if rows := backends.tried(inputs):
         tried = table(backends.TITLES, [backends.cells(row) for row in rows])
-        lines += ["", "## What was tried", "", escaped(backends.why(inputs)), "", *tried]
+        lines += ["", "## What was tried", "", markdown(backends.why(inputs)), "", *tried]
     if outputs := evidence.output_rows(inputs):
         cells = [
             (row.name, f"proves nothing: {row.degenerate}", "", "", "")
@@ -40,7 +39,7 @@ def render_markdown(inputs: ReportInputs) -> str:
             for row in outputs
         ]
         titles = ("Output", "Quantization", "Lowering adds", "Artifact", "Decisions")
-        lines += ["", "## Outputs", "", escaped(story.outputs_note(inputs)), "", *table(titles, cells)]
+        lines += ["", "## Outputs", "", markdown(story.outputs_note(inputs)), "", *table(titles, cells)]
     if layers := evidence.worst_layers(inputs):
         losses = [(layer["node"], layer["op"], layer["level"], layer["cause"] or "–") for layer in layers]
         lines += ["", "## The weakest layers", "", *table(("Node", "Op", "SQNR", "Likely cause"), losses)]
@@ -82,9 +81,9 @@ def _accelerator(inputs: ReportInputs) -> list[str]:
     rows = [(row.operator, str(row.count), row.status, "; ".join(row.reasons)) for row in mapping.rows]
     lines = [
         "",
-        f"### On the Edge TPU: {escaped(mapping.label)}",
+        f"### On the Edge TPU: {markdown(mapping.label)}",
         "",
-        *(escaped(sentence) + "  " for sentence in mapping.lead),
+        *(markdown(sentence) + "  " for sentence in mapping.lead),
     ]
     lines += ["", *table(("Operator", "Count", "Status", "Why"), rows)]
     return [*lines, "", "#### What would map more", *_items(mapping.remedies)] if mapping.remedies else lines
@@ -95,14 +94,9 @@ def _with(text: str, detail: str) -> str:
 
 
 def _items(texts: Sequence[str]) -> list[str]:
-    return ["", *(f"- {escaped(text)}" for text in texts)]
+    return ["", *(f"- {markdown(text)}" for text in texts)]
 
 
 def table(titles: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
-    lines = [titles, ["---"] * len(titles), *([escaped(cell) for cell in row] for row in rows)]
+    lines = [titles, ["---"] * len(titles), *([markdown(cell) for cell in row] for row in rows)]
     return ["| " + " | ".join(line) + " |" for line in lines]
-
-
-def escaped(text: str) -> str:
-    """Text that Markdown takes literally, on one line."""
-    return _SPECIAL.sub(r"\\\1", " ".join(formats.clean(text).split()))

@@ -130,6 +130,17 @@ def test_what_a_row_says_in_each_form():
     assert (second["latency_p50_ms"], second["cost_per_1000"], second["front"]) == ("", "", "true")
 
 
+def test_names_are_neither_markup_nor_formulas():
+    hostile = "=HYPERLINK(1)`<img>`\n[x](y)"
+    document = compared([subject(hostile, target="@SUM(1)"), subject("-1.5", -1.5)])
+    page = table.markdown(document)
+    assert "\\<img\\>" in page and "\\[x\\](y)" in page
+    assert len([line for line in page.splitlines() if line.startswith("|")]) == 4, "a row each"
+    first, second = csv.DictReader(io.StringIO(table.as_csv(document)))
+    assert (first["path"], first["target"]) == (f"'{hostile}.edgec", "'@SUM(1)")
+    assert second["latency_p50_ms"] == "-1.5", "numbers stay numbers"
+
+
 def test_names_have_as_many_folders_as_it_takes():
     rows = [{"path": path} for path in ("x/tvm/m.edgec", "x/ov/m.edgec")]
     assert table.names(rows) == ["tvm/m", "ov/m"]
