@@ -3,10 +3,6 @@
 from __future__ import annotations
 
 import json
-import signal
-import subprocess
-import sys
-import time
 
 import pytest
 
@@ -14,6 +10,7 @@ from edgec.bundle.write import write_bundle
 from edgec.cli.bench_names import distinct
 from edgec.cli.bench_table import lines
 from edgec.runtime.bundle import Bundle
+from tests.benchmark_command.interruption import interrupted
 from tests.cli.test_command_line import edgec
 
 
@@ -94,15 +91,8 @@ def test_a_gate_that_is_not_met_exits_with_7_and_shows_the_figures(cnn, original
 
 
 def test_ctrl_c_shows_what_was_measured(cnn):
-    command = [sys.executable, "-m", "edgec", "bench", str(cnn.path), "--duration", "600s"]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as running:
-        for line in running.stderr:
-            if line.startswith("measure"):
-                break
-        time.sleep(6)  # its warm-up takes two seconds, and a turn 0.2
-        running.send_signal(signal.SIGINT)
-        output, _ = running.communicate(timeout=60)
-    assert running.returncode == 130
+    code, output = interrupted("bench", cnn.path, "--duration", "600s", when="measure: ")
+    assert code == 130
     assert "p99" in output
     assert "Interrupted: these are the figures up to then." in output
 

@@ -6,9 +6,7 @@ import json
 import os
 import shutil
 import signal
-import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -18,6 +16,7 @@ from edgec.benchmark.on_board import BoardArtifact
 from edgec.errors import ConnectionLost, DeviceError
 from edgec.events import Progress
 from edgec.runners import ssh
+from tests.benchmark_command.interruption import interrupted
 from tests.boards import HOST
 from tests.cli.test_command_line import edgec
 
@@ -130,14 +129,7 @@ def test_what_dies_or_is_cut_off_keeps_the_figures_up_to_then(cnn, board):
 
 
 def test_ctrl_c_shows_what_was_measured(cnn, board):
-    command = [sys.executable, "-m", "edgec", "bench", str(cnn.path), "--on", HOST, "--mlperf"]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as running:
-        for line in running.stderr:
-            if line.startswith("stream"):
-                break
-        time.sleep(2)
-        running.send_signal(signal.SIGINT)
-        output, _ = running.communicate(timeout=60)
-    assert running.returncode == 130
+    code, output = interrupted("bench", cnn.path, "--on", HOST, "--mlperf", when=f"stream {cnn.path}: ")
+    assert code == 130
     assert "p99" in output and "Interrupted" in output
     assert board.left() == []
