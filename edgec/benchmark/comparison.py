@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -141,14 +141,13 @@ def check_ratio(documents: Sequence[Mapping[str, Any]], limit: float) -> None:
 
 @contextmanager
 def _processes(subjects: Sequence[Subject]) -> Iterator[list[Process]]:
-    running: list[Process] = []
-    try:
+    with ExitStack() as stack:
+        running: list[Process] = []
         for subject in subjects:
-            running.append(subject.process() if isinstance(subject, BoardArtifact) else SubjectProcess(subject))
+            process = subject.process() if isinstance(subject, BoardArtifact) else SubjectProcess(subject)
+            stack.callback(process.close)
+            running.append(process)
         yield running
-    finally:
-        for process in running:
-            process.close()
 
 
 def _measure(
