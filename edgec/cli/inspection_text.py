@@ -59,7 +59,9 @@ def target_lines(analysis: Document, width: int) -> list[str]:
         lines += _wrapped("at best", text, width)
         if totals["int8_at_most"] is not None:
             lines += _wrapped(
-                "INT8", f"at most {totals['int8_at_most']:.1f}x as fast as float32; {_bounds(analysis)}", width
+                "INT8",
+                f"at most {totals['int8_at_most']:.1f}x as fast as float32 in the same engine; {_bounds(analysis)}",
+                width,
             )
     else:
         lines += _wrapped("at best", analysis["roofline_note"], width)

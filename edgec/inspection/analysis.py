@@ -41,7 +41,7 @@ def _analyzed(
     census = Census(graph, came_quantized)
     layers = census.layers()
     cost = {layer.node: layer.macs for layer in layers if layer.macs}
-    peak, weights = census.peak(), census.weights()
+    peak, weights, bodies = census.peak(), census.weights(), census.bodies()
     profiled, note = _profiled(folder / "model.onnx", graph, contract, cost)
     milliseconds = profiled.by_node if profiled is not None else None
     roofline, roofline_note = _roofline(target, peaks)
@@ -67,8 +67,8 @@ def _analyzed(
                 "float32": _at_roof(layers, roofline, int8=False),
                 "int8": None if came_quantized else _at_roof(layers, roofline, int8=True),
             },
-            "unknown_shapes": sum(layer.bytes is None for layer in layers),
-            "bodies": census.bodies(),
+            "unknown_shapes": sum(layer.bytes is None and layer.node not in bodies for layer in layers),
+            "bodies": len(bodies),
         },
         "operators": by_operator(layers, milliseconds),
         "layers": [_layer(layer, profiled, roofline, came_quantized, floats) for layer in layers],

@@ -65,7 +65,8 @@ class Bytes:
 
 @dataclass(frozen=True)
 class Layer:
-    """One node. shape: of its first output; None where it is not known before the model runs, and bytes then, too.
+    """One node. shape: of its first output; None where it is not known before the model runs, and bytes then, too; they
+    are also unknown of a node with branches or a loop inside.
 
     macs: multiply-accumulates. parameters: elements of the float constants that it reads. bytes: that it moves.
     """
@@ -161,9 +162,9 @@ class Census:
         most = alive.max(axis=0)
         return Peak(Bytes(int(most[0]), int(most[1])), name_of(nodes[int(alive[:, 1].argmax())]))
 
-    def bodies(self) -> int:
+    def bodies(self) -> set[str]:
         """Nodes with branches or loops inside, of which nothing is counted."""
-        return sum(any(True for _ in captured_names([node])) for node in self._graph.nodes)
+        return {name_of(node) for node in self._graph.nodes if _has_body(node)}
 
     def _is_part_of_the_node_before(self, node: NodeProto) -> bool:
         before = node.input[0] if node.op_type in _ACTIVATIONS else ""
@@ -181,6 +182,8 @@ class Census:
     def _moved(self, node: NodeProto) -> Bytes | None:
         if name_of(node) in self._free:
             return Bytes()
+        if _has_body(node):
+            return None
         constants = dict(self._constants(node))
         if node.op_type == "Gather" and constants:  # of a table, it reads what it picks
             picked = self._tensor(node.output[0])
@@ -267,3 +270,7 @@ def by_operator(layers: Sequence[Layer], milliseconds: Mapping[str, float] | Non
         }
         for operator, row in ordered
     ]
+
+
+def _has_body(node: NodeProto) -> bool:
+    return any(True for _ in captured_names([node]))

@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from edgec.inspection.layers import Layer
+from edgec.inspection.layers import Bytes, Layer
 
 Bound = Literal["compute", "memory"]
 
@@ -55,12 +55,15 @@ def amdahl(weights: Sequence[float], gains: Sequence[float | None]) -> float | N
 def whole_gain(
     layers: Sequence[Layer], roofline: Roofline, milliseconds: Mapping[str, float] | None, floats: set[str]
 ) -> float | None:
-    """How many times as fast the model can be in INT8 at most.
+    """How many times as fast the model can be in INT8 at most, in an engine that fuses what can be fused.
 
     Layers are weighted by their measured time, or, where nothing was measured, by their time at the roof. floats: nodes
-    that stay in float32.
+    that stay in float32. What neither computes nor moves anything, since it is part of the node before, weighs nothing:
+    where the engine that was measured did not fuse it, its time is that engine's, and no part of what INT8 leaves.
     """
     gains = [None if layer.node in floats else roofline.int8_gain(layer) for layer in layers]
-    if milliseconds is not None and any(milliseconds.values()):
-        return amdahl([milliseconds.get(layer.node, 0.0) for layer in layers], gains)
+    if milliseconds is not None:
+        measured = [0.0 if layer.bytes == Bytes() else milliseconds.get(layer.node, 0.0) for layer in layers]
+        if any(measured):
+            return amdahl(measured, gains)
     return amdahl([(roofline.seconds(layer, int8=False) or (0.0, ""))[0] for layer in layers], gains)

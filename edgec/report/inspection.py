@@ -89,7 +89,7 @@ def _lead(found: Document) -> str:
         return formats.clean(f"The model leaves dimensions open: {open_ones}. It was inspected with likely sizes.")
     gains = {part["target"]: part["analysis"]["totals"]["int8_at_most"] for part in found["inspections"]}
     said = [f"{formats.times(gain)} on {name}" for name, gain in gains.items() if gain]
-    return f"INT8 can be at most {', '.join(said)} as fast as float32." if said else ""
+    return f"INT8 can be at most {', '.join(said)} as fast as float32 in the same engine." if said else ""
 
 
 def _sizes(analysis: Document) -> Markup:
@@ -246,10 +246,11 @@ def _roofline_note(analysis: Document) -> str:
     def time(layer: Document) -> float:
         return float((layer[key] if measured else layer[key]["float32"]) or 0.0)
 
-    spent = sum(map(time, analysis["layers"]))
+    bounded = [layer for layer in analysis["layers"] if layer["bound"]]
+    spent = sum(map(time, bounded))
     if not spent:
         return ""
-    bound = sum(time(layer) for layer in analysis["layers"] if layer["bound"] == "memory") / spent
+    bound = sum(time(layer) for layer in bounded if layer["bound"] == "memory") / spent
     where = "as measured here in float32" if measured else "in float32, where they could be at best on the target"
     text = f"Layers {where}; {formats.percent(bound)} of their time is bound by the memory, the rest by arithmetic."
     return f"{text} INT8 is at most {formats.times(gain)} as fast." if gain else text

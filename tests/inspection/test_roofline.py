@@ -46,3 +46,9 @@ def test_layers_weigh_what_they_were_measured_to_take_and_at_the_roof_where_they
     assert measured == pytest.approx(4 / (3 / 4 + 1 / 2.5))
     assert whole_gain(layers, ROOF, None, set()) == pytest.approx(0.2 / (0.025 + 0.04))
     assert whole_gain(layers, ROOF, None, {"heavy"}) == pytest.approx(0.2 / (0.1 + 0.04))
+
+
+def test_an_activation_that_the_measured_engine_did_not_fuse_does_not_limit_what_int8_gives():
+    measured = {"heavy": 1.0, "view": 5.0}
+    assert whole_gain([HEAVY, NOTHING], ROOF, measured, set()) == pytest.approx(4.0)
+    assert whole_gain([HEAVY, UNKNOWN], ROOF, {"heavy": 1.0, "unknown": 1.0}, set()) == pytest.approx(2 / 1.25)
