@@ -65,10 +65,10 @@ class Bytes:
 
 @dataclass(frozen=True)
 class Layer:
-    """One node. shape: of its first output; None where it is not known before the model runs, and bytes then, too; they
-    are also unknown of a node with branches or a loop inside.
+    """One node. shape: of its first output; None where it is not known before the model runs, and bytes then, too.
 
-    macs: multiply-accumulates. parameters: elements of the float constants that it reads. bytes: that it moves.
+    macs: multiply-accumulates. parameters: elements of the float constants that it reads. bytes: that it moves;
+    None, too, of a node with branches or a loop inside, of which nothing is counted.
     """
 
     node: str

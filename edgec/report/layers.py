@@ -249,7 +249,6 @@ def roofline_captions(inputs: ReportInputs, rows: Sequence[Layer]) -> list[str]:
             "layers that are bound by arithmetic."
         )
     if gain := analysis["totals"].get("int8_at_most"):
-        said.append(
-            f"With every layer at its roof, INT8 is at most {formats.times(gain)} as fast as float32 in the same engine."
-        )
+        times = formats.times(gain)
+        said.append(f"With every layer at its roof, INT8 is at most {times} as fast as float32 in the same engine.")
     return said
