@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 
 from ..errors import BundleError, EngineMissing, InputError
+from ..profiles import middle_mean
 from . import Step
 
 DISTRIBUTION = ""
@@ -126,7 +127,7 @@ class TVMEngine:
                 )
                 assert failure == 0, failure
         labels = [self._library.edgec_model_step(step).decode().split("\n") for step in range(self._steps)]
-        times = (nanoseconds.mean(axis=0) / 1e6).tolist()
+        times = [middle_mean(column) / 1e6 for column in nanoseconds.T.tolist()]
         return [Step(", ".join(nodes), kernel, time) for (kernel, *nodes), time in zip(labels, times)]
 
     def __del__(self) -> None:
