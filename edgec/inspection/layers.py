@@ -15,6 +15,7 @@ Two figures of each kind: in float32, and in INT8 at best, as if every float of 
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -106,6 +107,7 @@ class Census:
         self._quantized = came_quantized
         self._roots: dict[str, str] = {}
         self._free: set[str] = set()
+        self._readers = Counter(name for node in graph.nodes for name in dict.fromkeys(reads(node)))
         for node in graph.nodes:
             if node.op_type in _VIEWS | _ROUNDING or self._is_part_of_the_node_before(node):
                 self._free.add(name_of(node))
@@ -168,7 +170,7 @@ class Census:
 
     def _is_part_of_the_node_before(self, node: NodeProto) -> bool:
         before = node.input[0] if node.op_type in _ACTIVATIONS else ""
-        alone = len(self._graph.consumers.get(before, ())) == 1 and before not in self._graph.outputs
+        alone = self._readers[before] == 1 and before not in self._graph.outputs
         return alone and before in self._graph.producer
 
     def _layer(self, node: NodeProto) -> Layer:

@@ -74,6 +74,21 @@ def test_an_activation_function_whose_operand_others_read_holds_a_tensor_of_its_
     assert census.peak().bytes == Bytes(120, 30)
 
 
+def test_an_activation_function_whose_operand_a_branch_reads_holds_a_tensor_of_its_own():
+    made = helper.make_tensor_value_info("made", TensorProto.FLOAT, (10,))
+    branches = {
+        f"{way}_branch": helper.make_graph([helper.make_node(op, ["a"], ["made"])], way, [], [made])
+        for way, op in (("then", "Neg"), ("else", "Abs"))
+    }
+    graph = graph_of(
+        [node("Neg", ["x"], "a"), node("Relu", ["a"], "r"), node("If", ["c"], "y", **branches)],
+        {"c": np.array(True)},
+        {"x": (10,)},
+        {"r": (10,), "y": (10,)},
+    )
+    assert Census(graph).layers()[1].bytes == Bytes(80, 20)
+
+
 def test_a_reshape_moves_nothing_and_its_tensor_is_the_same():
     graph = graph_of(
         [node("Reshape", ["x", "shape"], "a"), node("Neg", ["a"], "y")],
