@@ -4,11 +4,13 @@ graph.py            import and passes: a graph of integer operations
 program_writer.py   values that get a place, constants, steps
 callers_arrays.py   the arrays that the caller gives and gets
 ahead.py            fetching the next layer's weights
+geometry.py         where a product reads and writes
 products.py         convolutions and fully-connected layers, and the sums that they compute with
+dense_products.py   those that multiply all channels of a group with all
+channel_groups.py   tiles of output channels that are those of several groups
 tables.py           functions of one integer
 elementwise.py      functions of two values on integers, element by element
 numbers.py          what a product of integers is computed with
-convolutions.py     those with groups, transposed, or with a float32 result
 matmul.py           products of two activations
 windows.py          pooling, resizing
 reductions.py       sums and the like along axes, softmax
@@ -34,6 +36,7 @@ import onnx
 from edgec.backends.tvm.isa.base import InstructionSet
 from edgec.backends.tvm.lowering import (
     conversion,
+    dense_products,
     elementwise,
     float_elementwise,
     float_fusion,
@@ -60,6 +63,7 @@ from edgec.ir.passes.one_hot_products import one_hot_products
 
 __all__ = [
     "conversion",
+    "dense_products",
     "elementwise",
     "float_elementwise",
     "float_matmul",
@@ -108,7 +112,7 @@ def program_of(graph: Graph, isa: InstructionSet, tiles: Mapping[str, TileSize] 
         if name in of_one:
             tables.write_function(writer, of_one[name])
         elif name in fused:
-            products.write_with_sum(writer, writer.writers[fused[name]], operation)
+            dense_products.write(writer, writer.writers[fused[name]], operation)
         else:
             write(writer, operation)
     return writer.finish()

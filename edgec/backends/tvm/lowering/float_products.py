@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from itertools import pairwise
 
 import numpy as np
 
@@ -14,17 +13,14 @@ from edgec.backends.tvm.kernels.float_depthwise import FloatDepthwise, width_of
 from edgec.backends.tvm.kernels.float_expression import Expression
 from edgec.backends.tvm.lowering.float_elementwise import spread_view, write_expression
 from edgec.backends.tvm.lowering.float_fusion import PRODUCTS, activated, expression_of, knows_weights
-from edgec.backends.tvm.lowering.geometry import Geometry
+from edgec.backends.tvm.lowering.geometry import Geometry, arranged, as_convolution, phase_products
 from edgec.backends.tvm.lowering.program_writer import ProgramWriter, unsupported, write_float
 from edgec.backends.tvm.lowering.views import View
-from edgec.backends.tvm.phases import phases_of
 from edgec.backends.tvm.program import Place
 from edgec.backends.tvm.storage import Steps
-from edgec.backends.tvm.tiles import is_upright
 from edgec.ir import kinds
 from edgec.ir.graph import Graph, Operation
 from edgec.ir.kinds import Activation
-from edgec.ir.kinds.windows import NO_PADDING, Padding2D
 from edgec.ir.reference.dispatch import Tensor
 from edgec.ir.reference.grid import real
 
@@ -42,25 +38,12 @@ def _(kind: kinds.FullyConnected, writer: ProgramWriter, operation: Operation) -
 @write_float.register
 def _(kind: kinds.TransposeConv2D, writer: ProgramWriter, operation: Operation) -> None:
     """A convolution for each phase, see `phases.py`."""
-    source, name = operation.inputs[0], operation.outputs[0]
     weights = _Weights.of(writer, operation)
-    x, y = writer.storage(source), writer.declare(operation)
-    for row, column in phases_of(kind, writer.type(operation.inputs[1]), writer.type(name)):
-        reached = row.taps and column.taps
-        every = weights.stored
-        chosen = every[:, row.taps][:, :, column.taps] if reached else np.zeros_like(every[:, :1, :1])
-        start = Padding2D(top=-row.start, left=-column.start) if reached else NO_PADDING
-        geometry = Geometry(
-            (y.shape[0], row.count, column.count),
-            Steps(x.steps.image, x.steps.row, x.pixel),
-            Steps(y.steps.image, y.steps.row * kind.stride[0], y.pixel * kind.stride[1]),
-            Steps(0, x.steps.row * row.step, x.pixel * column.step),
-        )
-        places = writer.corner(source, start), writer.corner(name, Padding2D(top=-row.first, left=-column.first))
+    for part in phase_products(kind, writer, operation, weights.stored):
+        room = writer.storage(operation.outputs[0]).pixel
         epilogue = _plain_epilogue(kind.activation)
-        _write_dense(
-            writer, [operation], replace(weights, stored=chosen), kind.groups, geometry, y.pixel, places, epilogue, []
-        )
+        stored = replace(weights, stored=part.weights)
+        _write_dense(writer, [operation], stored, kind.groups, part.geometry, room, part.places, epilogue, [])
 
 
 def write_group(writer: ProgramWriter, operations: Sequence[Operation]) -> None:
@@ -75,11 +58,7 @@ def write_product(writer: ProgramWriter, operations: Sequence[Operation]) -> Non
     """Write one step for a convolution or a fully-connected layer and the operations on its result: the last one's is
     the only result that others read."""
     product = next(item for item in operations if isinstance(item.kind, kinds.Conv2D | kinds.FullyConnected))
-    kind, last = product.kind, operations[-1]
-    assert isinstance(kind, kinds.Conv2D | kinds.FullyConnected)
-    stride, dilation, padding, groups = (1, 1), (1, 1), NO_PADDING, 1
-    if isinstance(kind, kinds.Conv2D):
-        stride, dilation, padding, groups = kind.stride, kind.dilation, kind.padding, kind.groups
+    kind, last = as_convolution(product.kind), operations[-1]
     weights = _Weights.of(writer, product)
     source, name = product.inputs[0], last.outputs[0]
     epilogue, views = _epilogue(writer, product, operations)
@@ -87,18 +66,13 @@ def write_product(writer: ProgramWriter, operations: Sequence[Operation]) -> Non
     others = [view.place for view in views]
     # Elements of a pixel that all values have room for: the caller's arrays end with the last channel.
     room = max(y.shape[3], min([y.pixel, *(view.pixel for view in views if view.strides and view.strides[-1])]))
-    geometry = Geometry(
-        (y.shape[0], y.shape[1], y.shape[2]),
-        Steps(x.steps.image, x.steps.row * stride[0], x.pixel * stride[1]),
-        y.steps,
-        Steps(0, x.steps.row * dilation[0], x.pixel * dilation[1]),
-    )
-    places = writer.corner(source, padding), writer.corner(name)
-    if groups > 1 and groups == len(weights.stored) == x.shape[3]:
+    geometry = Geometry.of(kind, x, y, [Steps(*steps[:3]) for steps in epilogue.others])
+    places = writer.corner(source, kind.padding), writer.corner(name)
+    if kind.groups > 1 and kind.groups == len(weights.stored) == x.shape[3]:
         pixel, room = x.pixel, min(x.pixel, room)
         _write_depthwise(writer, operations, weights, kind, geometry, (pixel, room), places, epilogue, others)
     else:
-        _write_dense(writer, operations, weights, groups, geometry, room, places, epilogue, others)
+        _write_dense(writer, operations, weights, kind.groups, geometry, room, places, epilogue, others)
 
 
 def _write_dense(
@@ -106,15 +80,14 @@ def _write_dense(
     geometry: Geometry, room: int, places: tuple[Place, Place], epilogue: Epilogue, others: Sequence[Place],
 ) -> None:  # fmt: skip
     """room: elements of a pixel of the result, and of the others, that may be written and read."""
-    stored = weights.stored
+    geometry, stored = arranged(geometry, weights.stored)
+    of_others = zip(geometry.others, epilogue.others, strict=True)
+    epilogue = replace(
+        epilogue, others=tuple((steps.image, steps.row, steps.column, own[3]) for steps, own in of_others)
+    )
     count, height, width, depth = stored.shape
     # The padding of a pixel may be written, but not the channels of the next group.
     size = room if groups == 1 else count // groups
-    if (height, width) == (1, 1):
-        geometry, epilogue = _in_one_row(geometry, epilogue)
-    if is_upright(*geometry.shape[1:]):
-        geometry, stored, height, width = geometry.turned, stored.swapaxes(1, 2), width, height
-        epilogue = replace(epilogue, others=tuple((n, w, h, c) for n, h, w, c in epilogue.others))
     images, rows, columns = geometry.shape
     outputs, pixels = tile_of(writer.isa, size, columns, images * rows * columns)
     kernel = FloatDense(
@@ -140,11 +113,10 @@ def _write_dense(
 
 def _write_depthwise(
     writer: ProgramWriter, operations: Sequence[Operation], weights: _Weights,
-    kind: kinds.Conv2D | kinds.FullyConnected, geometry: Geometry, sizes: tuple[int, int],
+    kind: kinds.Conv2D, geometry: Geometry, sizes: tuple[int, int],
     places: tuple[Place, Place], epilogue: Epilogue, others: Sequence[Place],
 ) -> None:  # fmt: skip
     """sizes: elements of a pixel of x, and how many of a pixel all values have room for."""
-    assert isinstance(kind, kinds.Conv2D)
     pixel, room = sizes
     images, rows, columns = geometry.shape
     window = (weights.stored.shape[1], weights.stored.shape[2])
@@ -254,27 +226,3 @@ def _of_image(strides: Sequence[int]) -> Strides:
         return strides[0], 0, 0, strides[1]
     n, h, w, c = (0, 0, 0, 0, *strides)[-4:]
     return n, h, w, c
-
-
-def _in_one_row(geometry: Geometry, epilogue: Epilogue) -> tuple[Geometry, Epilogue]:
-    """All pixels as one long row, where they lie like that everywhere: no tile ends before it has to."""
-    images, rows, columns = geometry.shape
-    values = [(item.image, item.row, item.column) for item in (geometry.x, geometry.y)]
-    values += [(n, h, w) for n, h, w, _ in epilogue.others]
-    merged_steps = [_merged_step((images, rows, columns), value) for value in values]
-    if any(step is None for step in merged_steps):
-        return geometry, epilogue
-    steps = [step for step in merged_steps if step is not None]
-    x, y, *others = (Steps(0, 0, step) for step in steps)
-    shape = (1, 1, images * rows * columns)
-    strides = tuple((0, 0, step.column, own[3]) for step, own in zip(others, epilogue.others, strict=True))
-    return Geometry(shape, x, y, geometry.taps), replace(epilogue, others=strides)
-
-
-def _merged_step(shape: tuple[int, int, int], steps: tuple[int, int, int]) -> int | None:
-    """The step from one pixel to the next, where it is the same from each to the next one; None where it is not."""
-    sizes = [(size, step) for size, step in zip(shape, steps, strict=True) if size > 1]
-    for (_, outer), (size, inner) in pairwise(sizes):
-        if outer != size * inner:
-            return None
-    return sizes[-1][1] if sizes else 0

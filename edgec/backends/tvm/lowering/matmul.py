@@ -10,7 +10,8 @@ from edgec.backends.tvm.constants import SAFE_STEPS, header
 from edgec.backends.tvm.kernels import dense, packing
 from edgec.backends.tvm.kernels.base import Word
 from edgec.backends.tvm.kernels.boxes import Box
-from edgec.backends.tvm.lowering import convolutions, views
+from edgec.backends.tvm.lowering import views
+from edgec.backends.tvm.lowering.numbers import words_of_result
 from edgec.backends.tvm.lowering.program_writer import ProgramWriter, write_integer
 from edgec.backends.tvm.lowering.views import View, in_arena
 from edgec.backends.tvm.program import Place
@@ -33,7 +34,7 @@ def _(kind: kinds.BatchMatMul, writer: ProgramWriter, operation: Operation) -> N
     y = in_arena(writer, name)
     shape, depth = y.shape, a.shape[-1]
     a, b_spread = _regular(writer, a, shape[:-2], operation), b.spread((*shape[:-2], *b.shape[-2:]))
-    words, _ = convolutions.words_of_result(writer, name, "none")
+    words, _ = words_of_result(writer, name, "none")
     real = writer.type(name).quantization is None
     zero_points = writer.stored(first).zero_point, writer.stored(second).zero_point - (isa.stored == "uint8") * 128
     words |= {Word.A_ZERO_POINT: zero_points[0], Word.B_ZERO_POINT: zero_points[1]}

@@ -6,9 +6,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from edgec.backends.tvm.constants import folded_bias, reaches_far
+from edgec.backends.tvm.constants import Number, folded_bias, reaches_far, result_words
+from edgec.backends.tvm.kernels.base import Word
 from edgec.backends.tvm.lowering.program_writer import ProgramWriter
 from edgec.ir.graph import Operation
+from edgec.ir.kinds import Activation
 from edgec.ir.reference.dispatch import Tensor
 from edgec.ir.reference.grid import centred
 from edgec.ir.reference.products import multipliers
@@ -45,6 +47,14 @@ def given_bias(writer: ProgramWriter, operation: Operation, outputs: int) -> np.
     """The bias of a product: int32 [O]."""
     bias = writer.graph.constant(operation.inputs[2]) if len(operation.inputs) > 2 else None
     return np.zeros(outputs, np.int32) if bias is None else bias
+
+
+def words_of_result(writer: ProgramWriter, name: str, activation: Activation) -> tuple[dict[Word, Number], bool]:
+    """What a header says of a result, on a grid or in float32, and whether the activation limits it."""
+    if writer.type(name).quantization is not None:
+        result = writer.stored(name)
+        return result_words(result, activation), result.is_limited(activation)
+    return {Word.LOW: 0.0, Word.HIGH: 6.0 if activation == "relu6" else float("inf")}, activation != "none"
 
 
 def _centred(writer: ProgramWriter, name: str) -> np.ndarray:
