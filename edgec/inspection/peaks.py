@@ -6,20 +6,24 @@ good one; a copy of arrays larger than any cache is what the memory gives. All o
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable
+from statistics import median
 from typing import Any
 
 _SIDE = 512  # of the matrices: 134 million multiply-accumulates, 1 MB each in float32
 _COPIED = 64 << 20
 _RUNS = 12
+_TRIES = 3
 _NOISY = 1.25
 """The median of the runs over the least of them from which on the machine counts as busy."""
 
 
 def measure() -> dict[str, Any]:
     """float32_gmacs, int8_gmacs (10^9 multiply-accumulates a second), memory_gb_per_s (10^9 bytes), noisy; by the best
-    of some runs each. Takes less than half a second."""
+    of some runs each. Takes less than half a second, and up to three times that on a busy machine: what is measured is
+    kept."""
     import numpy as np
 
     random = np.random.default_rng(0)
@@ -27,15 +31,26 @@ def measure() -> dict[str, Any]:
     bytes_ = random.integers(0, 255, (_SIDE, _SIDE), np.uint8)
     integers = random.integers(-64, 63, (_SIDE, _SIDE), np.int8)
     source, target = np.ones(_COPIED, np.uint8), np.zeros(_COPIED, np.uint8)
-    float32 = _times(_product("MatMul", floats[1]), floats[0])
-    int8 = _times(_product("MatMulInteger", integers), bytes_)
-    memory = _times(lambda values: np.copyto(target, values), source)
-    work = _SIDE**3 / 1e9
+    works: list[tuple[Callable[[Any], object], Any]] = [
+        (_product("MatMul", floats[1]), floats[0]),
+        (_product("MatMulInteger", integers), bytes_),
+        (lambda values: np.copyto(target, values), source),
+    ]
+    least = [math.inf] * len(works)
+    noisy = True
+    for _ in range(_TRIES):
+        times = [_times(work, values) for work, values in works]
+        least = [min(known, *each) for known, each in zip(least, times, strict=True)]
+        noisy = any(median(each) > _NOISY * known for known, each in zip(least, times, strict=True))
+        if not noisy:
+            break
+    products = _SIDE**3 / 1e9
+    float32, int8, memory = least
     return {
-        "float32_gmacs": round(work / min(float32), 2),
-        "int8_gmacs": round(work / min(int8), 2),
-        "memory_gb_per_s": round(2 * _COPIED / 1e9 / min(memory), 2),  # read, and written
-        "noisy": any(sorted(each)[len(each) // 2] > _NOISY * min(each) for each in (float32, int8)),
+        "float32_gmacs": round(products / float32, 2),
+        "int8_gmacs": round(products / int8, 2),
+        "memory_gb_per_s": round(2 * _COPIED / 1e9 / memory, 2),  # read, and written
+        "noisy": noisy,
     }
 
 
