@@ -10,7 +10,7 @@ dense_products.py   those that multiply all channels of a group with all
 channel_groups.py   tiles of output channels that are those of several groups
 tables.py           functions of one integer
 elementwise.py      functions of two values on integers, element by element
-numbers.py          what a product of integers is computed with
+numbers.py          what integers are computed with
 matmul.py           products of two activations
 windows.py          pooling, resizing
 reductions.py       sums and the like along axes, softmax

@@ -1,4 +1,4 @@
-"""What a product of integers is computed with, as its kernel wants it."""
+"""What integers are computed with, as kernels want it: weights, biases and factors of products, numbers of grids."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from edgec.backends.tvm.lowering.program_writer import ProgramWriter
 from edgec.ir.graph import Operation
 from edgec.ir.kinds import Activation
 from edgec.ir.reference.dispatch import Tensor
-from edgec.ir.reference.grid import centred
+from edgec.ir.reference.grid import centred, ratio
 from edgec.ir.reference.products import multipliers
 
 
@@ -55,6 +55,13 @@ def words_of_result(writer: ProgramWriter, name: str, activation: Activation) ->
         result = writer.stored(name)
         return result_words(result, activation), result.is_limited(activation)
     return {Word.LOW: 0.0, Word.HIGH: 6.0 if activation == "relu6" else float("inf")}, activation != "none"
+
+
+def rescaling(writer: ProgramWriter, source: str, name: str) -> tuple[dict[Word, Number], np.float32]:
+    """What a header says of integers that go to another grid, and the factor between both."""
+    factor = ratio(writer.type(source), writer.type(name))
+    of_source: dict[Word, Number] = {Word.A_ZERO_POINT: writer.stored(source).zero_point, Word.FACTOR: factor}
+    return result_words(writer.stored(name)) | of_source, factor
 
 
 def _centred(writer: ProgramWriter, name: str) -> np.ndarray:

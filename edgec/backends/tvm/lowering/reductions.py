@@ -9,10 +9,10 @@ from edgec.backends.tvm.constants import SAFE_STEPS, header, may_be_far, result_
 from edgec.backends.tvm.kernels import positions, reductions, running, softmax
 from edgec.backends.tvm.kernels.base import Word
 from edgec.backends.tvm.kernels.boxes import Box
+from edgec.backends.tvm.lowering.numbers import rescaling
 from edgec.backends.tvm.lowering.program_writer import ProgramWriter, write_integer
 from edgec.ir import kinds
 from edgec.ir.graph import Operation
-from edgec.ir.reference.grid import ratio
 from edgec.ir.reference.normalization import exponentials
 
 
@@ -24,7 +24,7 @@ def _(kind: kinds.Reduce, writer: ProgramWriter, operation: Operation) -> None:
     kept_axes = [axis for axis in range(len(shape)) if kind.keepdims or axis not in kind.axes]
     from_x, from_y = x.strides(shape), dict(zip(kept_axes, y.strides(writer.type(name).shape), strict=True))
     last = len(shape) - 1
-    factor = ratio(writer.type(source), writer.type(name))
+    words, factor = rescaling(writer, source, name)
     assert kind.function in ("mean", "sum", "max", "min")
     kernel = reductions.Reduce(
         kind.function,
@@ -34,8 +34,6 @@ def _(kind: kinds.Reduce, writer: ProgramWriter, operation: Operation) -> None:
         None if last in kind.axes else y.pixel,
     )
     kernel = replace(kernel, far=may_be_far(factor, kernel.count if kind.function == "sum" else 1))
-    words = result_words(writer.stored(name))
-    words |= {Word.A_ZERO_POINT: writer.stored(source).zero_point, Word.FACTOR: factor}
     writer.step(kernel, [writer.corner(source), writer.words(words), writer.corner(name)], operation)
 
 
@@ -88,7 +86,7 @@ def _(kind: kinds.CumSum, writer: ProgramWriter, operation: Operation) -> None:
     shape = writer.type(source).shape
     from_x, from_y, last = x.strides(shape), y.strides(shape), len(shape) - 1
     count, x_step, y_step = shape[kind.axis], from_x[kind.axis], from_y[kind.axis]
-    factor = ratio(writer.type(source), writer.type(name))
+    words, factor = rescaling(writer, source, name)
     kernel = running.CumSum(
         _box(shape, [axis for axis in range(last) if axis != kind.axis], from_x, from_y),
         (count, -x_step, -y_step) if kind.reverse else (count, x_step, y_step),
@@ -96,8 +94,6 @@ def _(kind: kinds.CumSum, writer: ProgramWriter, operation: Operation) -> None:
         kind.exclusive,
         far=may_be_far(factor, count),
     )
-    words = result_words(writer.stored(name))
-    words |= {Word.A_ZERO_POINT: writer.stored(source).zero_point, Word.FACTOR: factor}
     places = [writer.corner(source), writer.corner(name)]
     if kind.reverse:
         ends = zip(places, (x_step, y_step), strict=True)

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from edgec.backends.tvm.constants import header, may_be_far, result_words
+from edgec.backends.tvm.constants import header, may_be_far
 from edgec.backends.tvm.kernels import resizing
-from edgec.backends.tvm.kernels.base import Word
 from edgec.backends.tvm.kernels.pooling import AveragePool, MaxPool
+from edgec.backends.tvm.lowering.numbers import rescaling
 from edgec.backends.tvm.lowering.program_writer import ProgramWriter, write_integer
 from edgec.ir import kinds
 from edgec.ir.graph import Operation
-from edgec.ir.reference.grid import ratio
 from edgec.ir.reference.windows import between
 
 
@@ -41,7 +40,7 @@ def _(kind: kinds.AveragePool2D, writer: ProgramWriter, operation: Operation) ->
     source, name = operation.inputs[0], operation.outputs[0]
     x, y = writer.storage(source), writer.declare(operation)
     images, rows, columns, _ = y.shape
-    factor = ratio(writer.type(source), writer.type(name))
+    words, factor = rescaling(writer, source, name)
     kernel = AveragePool(
         images,
         rows,
@@ -57,8 +56,6 @@ def _(kind: kinds.AveragePool2D, writer: ProgramWriter, operation: Operation) ->
         pixel=y.pixel,
         far=may_be_far(factor),
     )
-    words = result_words(writer.stored(name))
-    words |= {Word.A_ZERO_POINT: writer.stored(source).zero_point, Word.FACTOR: factor}
     writer.step(kernel, [writer.corner(source), writer.words(words), writer.corner(name)], operation)
 
 
@@ -67,10 +64,8 @@ def _(kind: kinds.ResizeBilinear, writer: ProgramWriter, operation: Operation) -
     source, name = operation.inputs[0], operation.outputs[0]
     x, y = writer.storage(source), writer.declare(operation)
     images, rows, columns, _ = y.shape
-    factor = ratio(writer.type(source), writer.type(name))
+    words, factor = rescaling(writer, source, name)
     kernel = resizing.Bilinear(images, rows, columns, x.steps.image, y.steps, y.pixel, may_be_far(factor))
-    words = result_words(writer.stored(name))
-    words |= {Word.A_ZERO_POINT: writer.stored(source).zero_point, Word.FACTOR: factor}
     tables = resizing.tables(between(x.shape[1], rows, kind), between(x.shape[2], columns, kind), x.steps)
     block = writer.block(header(words).tobytes() + tables)
     writer.step(kernel, [writer.corner(source), block, writer.corner(name)], operation)
