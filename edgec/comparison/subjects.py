@@ -118,6 +118,8 @@ def read(path: Path) -> Subject:
 
 def _record(path: Path, digest: str) -> tuple[Mapping[str, Any] | None, tuple[str, ...]]:
     """The report of the build that made an artifact, if it lies beside it; else why it is not believed."""
+    from edgec.report.documents import SCHEMA  # not at the top: an index of reports is made of comparisons
+
     place = path.with_suffix(".report.json")
     lost = "what its build measured is not known"
     if not place.is_file():
@@ -126,8 +128,10 @@ def _record(path: Path, digest: str) -> tuple[Mapping[str, Any] | None, tuple[st
         record = json.loads(place.read_text(encoding="utf-8"))
         made = record["build"]["artifact"]
         if made is not None and made["sha256"] == digest:
-            return record, ()
-    except (OSError, ValueError, KeyError, TypeError):
+            if record.get("schema") == SCHEMA:
+                return record, ()
+            return None, (f"{place} was written by another version of edgec, so {lost}. Build it again.",)
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
         return None, (f"{place} can't be read as a report, so {lost}.",)
     return None, (f"{place} is the report of another build than {path.name}, so {lost}.",)
 

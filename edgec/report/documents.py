@@ -39,7 +39,7 @@ def read_report(path: Path) -> ReportInputs:
         raise UsageError(
             f"{path} can't be read", f"The system says: {error.strerror}.", "Name a NAME.report.json."
         ) from error
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise _no_report(path, f"It is not JSON: {error}.") from error
     return inputs_of(document, path)
 

@@ -43,6 +43,27 @@ def test_what_builds_recorded_is_shown_and_what_is_of_another_build_is_not_belie
     assert "[cost]" in notes
 
 
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [
+        (lambda text: text.replace('"schema": 1', '"schema": 0'), "another version of edgec"),
+        (lambda text: "[" * 100_000, "can't be read as a report"),
+        (lambda text: "[]", "can't be read as a report"),
+        (lambda text: text[:-100], "can't be read as a report"),
+    ],
+    ids=["old", "deep", "a list", "cut"],
+)
+def test_a_report_that_can_not_be_understood_is_not_believed(folder, change, told):
+    report = folder / "first" / "digits_cnn-host.report.json"
+    assert change(report.read_text()) != report.read_text()
+    report.write_text(change(report.read_text()))
+    done = run(folder, "--json")
+    assert done.exit_code == 0, done.output
+    document = json.loads(done.stdout)
+    assert document["rows"][0]["latency_ms"] is None
+    assert any("first" in note and told in note for note in document["notes"])
+
+
 def test_the_table_and_its_other_forms(folder):
     shown = run(folder).stdout
     assert "first/digits_cnn-host" in shown and "Pareto front" in shown and "SQNR" in shown
