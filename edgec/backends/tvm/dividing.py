@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 
+from edgec.backends.tvm.kernels.elementwise import Arithmetic
 from edgec.backends.tvm.program import Place, Program, Step
 
 _VECTOR = 64
@@ -15,6 +16,9 @@ _VECTOR = 64
 
 _INSTRUCTIONS = 4
 """On a vector that is read or written, if it is not multiplied by weights."""
+
+_REAL = 20
+"""The same where real numbers are computed: a vector of bytes becomes four of float32, which become bytes again."""
 
 WORTH = 16 * 1024
 """Instructions of a step that is divided: some microseconds."""
@@ -30,7 +34,8 @@ def work(step: Step, program: Program) -> int:
     constants = sum(place.size for place in step.operands if place.memory == "constants")
     values = [_pixels_and_bytes(place, program) for place in step.operands if place.memory != "constants"]
     pixels = max(pixels for pixels, _ in values[-step.written :])
-    return pixels * constants // _VECTOR + sum(size for _, size in values) * _INSTRUCTIONS // _VECTOR
+    instructions = _REAL if isinstance(step.kernel, Arithmetic) else _INSTRUCTIONS
+    return pixels * constants // _VECTOR + sum(size for _, size in values) * instructions // _VECTOR
 
 
 def _pixels_and_bytes(place: Place, program: Program) -> tuple[int, int]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -46,6 +47,21 @@ def test_a_step_of_many_pixels_is_shared(monkeypatch):
 
 def test_a_step_of_few_pixels_and_many_weights_is_shared(monkeypatch):
     assert divided(monkeypatch, side=3, channels=512)
+
+
+def test_arithmetic_is_more_work_than_conversion(monkeypatch):
+    """Of as many bytes."""
+    monkeypatch.setattr(dividing, "WORTH", LEAST)
+    cases = Cases(0)
+    a, b = (cases.activations((1, 28, 28, 64)) for _ in range(2))
+    cases.result(cases.sum(a, b), "")
+    program = program_of(cases.finish(), named(ISA))
+    (step,) = [step for step in program.steps if step.kernel.family == "add"]
+    assert dividing.is_divided(step, program)
+    (converting,) = [
+        replace(step, kernel=other.kernel) for other in program.steps if other.kernel.family == "dequantize"
+    ]
+    assert dividing.work(step, program) == 5 * dividing.work(converting, program)
 
 
 def chain(seed: int):
