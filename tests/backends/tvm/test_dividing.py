@@ -61,7 +61,7 @@ def test_arithmetic_is_more_work_than_conversion(monkeypatch):
     (converting,) = [
         replace(step, kernel=other.kernel) for other in program.steps if other.kernel.family == "dequantize"
     ]
-    assert dividing.work(step, program) == 5 * dividing.work(converting, program)
+    assert dividing.work(step, program) > 4 * dividing.work(converting, program)
 
 
 def chain(seed: int):
