@@ -25,6 +25,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -189,6 +190,11 @@ def cost_document(
         "saved": None if ratio is None else round(1 - ratio, 4),
         "note": note,
     }
+
+
+def price_text(amount: float) -> str:
+    """An amount of money with three significant digits, however small, and no exponent: "0.0000401"."""
+    return format(Decimal(f"{amount:.2e}"), "f")
 
 
 def _number(table: Table, key: str) -> float | None:

@@ -2,7 +2,7 @@
 
 import pytest
 
-from edgec.cost import cost_document, figures_of, missing, require_energy
+from edgec.cost import cost_document, figures_of, missing, price_text, require_energy
 from edgec.errors import UsageError
 
 BOARD = 'name = "board"\ntitle = "A board"\narch = "aarch64"\nbackends = ["tflite"]\n'
@@ -90,3 +90,18 @@ def test_figures_that_can_not_be_are_refused_with_the_file(figures, text, told):
         figures(text)
     assert told in str(caught.value)
     assert "board.toml" in caught.value.what
+
+
+@pytest.mark.parametrize(
+    ("amount", "text"),
+    [
+        (4.012e-5, "0.0000401"),
+        (0.25, "0.250"),
+        (0.0, "0.00"),
+        (12345.6, "12300"),
+        (3.0, "3.00"),
+        (9.999e-10, "0.00000000100"),
+    ],
+)
+def test_money_is_written_without_an_exponent(amount, text):
+    assert price_text(amount) == text

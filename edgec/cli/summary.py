@@ -15,6 +15,7 @@ from edgec.cli.candidates_table import is_search, print_candidates
 from edgec.cli.markup import escape
 from edgec.cli.report_error import report_error
 from edgec.cli.sizes import size
+from edgec.cost import price_text
 from edgec.result import ArtifactFile, BuildResult, StageRecord, TargetBuild
 from edgec.runners.execution import described
 from edgec.spec import BuildSpec
@@ -161,7 +162,11 @@ def _cost(cost: Mapping[str, Any]) -> str:
     after = cost["after"]
     if after is None:
         return str(cost["note"])
-    price = None if after["per_1000"] is None else f"{after['per_1000']:.3g} {cost['currency']} for 1,000 inferences"
+    price = (
+        None
+        if after["per_1000"] is None
+        else f"{price_text(after['per_1000'])} {cost['currency']} for 1,000 inferences"
+    )
     energy = None if after["joules"] is None else f"{after['joules']:.3g} J for each"
     saved = cost["saved"]
     change = "" if saved is None else f", {abs(saved):.0%} {'less' if saved >= 0 else 'more'} than the original"

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from edgec.comparison.accuracy import SQNR
+from edgec.cost import price_text
 from edgec.untrusted_text import markdown as literally
 
 MARK = "◆"
@@ -136,7 +137,7 @@ def _cost(key: str) -> Callable[[Row], Any]:
 
 def _price_text(row: Row) -> str:
     value = _cost("per_1000")(row)
-    return _NONE if value is None else f"{value:.3g} {row['cost']['currency']}"
+    return _NONE if value is None else f"{price_text(value)} {row['cost']['currency']}"
 
 
 def _speed_text(row: Row) -> str:

@@ -8,6 +8,7 @@ from typing import Any
 
 from markupsafe import Markup
 
+from edgec.cost import price_text
 from edgec.report import figures, formats, story
 from edgec.report.inputs import ReportInputs
 
@@ -175,9 +176,12 @@ def cost(inputs: ReportInputs) -> CostCard | None:
     after, before, currency = document["after"], document["before"] or {}, formats.clean(document["currency"])
     rows = []
     if after:
-        for key, title, unit in (("per_1000", "1,000 inferences", currency), ("joules", "One inference", "J")):
+        for key, title, unit, text in (
+            ("per_1000", "1,000 inferences", currency, price_text),
+            ("joules", "One inference", "J", formats.significant),
+        ):
             if after[key] is not None:
-                values = [f"{formats.significant(side[key])} {unit}" if side else "–" for side in (before, after)]
+                values = [f"{text(side[key])} {unit}" if side else "–" for side in (before, after)]
                 rows.append((title, *values))
     saved = document["saved"]
     big = "" if not saved else f"{formats.percent(abs(saved))} {'saved' if saved > 0 else 'more'}"
