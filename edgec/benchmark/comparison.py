@@ -172,14 +172,20 @@ def _turns(measured: Sequence[Measured], processes: Sequence[Process], protocol:
             for each in measured:
                 each.watch = soak.Watch(total / soak.WINDOWS)
         sides = [_guarded(each, process.turn) for each, process in zip(measured, processes, strict=True)]
-        for index, turn in in_turns(sides, total / len(measured)):
-            elapsed = time.perf_counter() - began
-            each = measured[index]
-            if each.watch is not None:
-                each.watch.add(turn, elapsed)
-                turn = soak.condensed(turn)
-            each.turns.append(turn)
-            listener(Progress("soak" if soaks else "measure", min(int(elapsed), int(total)), int(total), "s"))
+        blocks = [soak.Blocks() for _ in measured]
+        try:
+            for index, turn in in_turns(sides, total / len(measured)):
+                elapsed = time.perf_counter() - began
+                watch = measured[index].watch
+                if watch is not None:
+                    watch.add(turn, elapsed)
+                    blocks[index].add(turn)
+                else:
+                    measured[index].turns.append(turn)
+                listener(Progress("soak" if soaks else "measure", min(int(elapsed), int(total)), int(total), "s"))
+        finally:
+            for each, of_soak in zip(measured, blocks, strict=True):
+                each.turns += of_soak.turns()
 
 
 def _streams(

@@ -11,8 +11,8 @@ The document ("measurement"), of an artifact's own `bench` and of `edgec bench` 
     peak_bytes      most memory that the process had at once, before any profile; null where the system does not tell
     start_bytes     what it had before it loaded anything: Python and numpy
     runs            queries that count
-    turns           blocks that they came in
-    histogram       {"edges_ms", "counts"}; of a soak, each turn is in it with 200 quantiles
+    turns           blocks that they came in; of a soak, at most 256, of several turns each
+    histogram       {"edges_ms", "counts"}; of a soak, each block is in it with 200 times at most
     waiting         share of the time in which its threads could have run that they waited for a processor that was
                     busy with others; null where the system does not tell
     noisy           quartiles further apart than a quarter of the median, or more than a tenth of the time waiting

@@ -20,7 +20,7 @@ from .errors import InputError
 from .given import feeds_of
 from .golden import read_golden
 from .model import Model, specs
-from .soak import WINDOWS, Watch, condensed, findings
+from .soak import WINDOWS, Blocks, Watch, findings
 from .turns import MLPERF_QUERIES, MLPERF_SECONDS, Query, Turn, in_turns
 
 
@@ -130,15 +130,16 @@ def _mlperf(query: Query, progress: Progress) -> tuple[list[Turn], dict[str, Any
 
 def _soak(query: Query, seconds: float, progress: Progress, turns: list[Turn], more: dict[str, Any]) -> None:
     """Fill `turns`, and `more` with what is found, also when it is interrupted."""
-    watch = Watch(seconds / WINDOWS)
+    watch, blocks = Watch(seconds / WINDOWS), Blocks()
     began = time.perf_counter()
     try:
         for _, turn in in_turns([query.turn], seconds):
             elapsed = time.perf_counter() - began
             watch.add(turn, elapsed)
-            turns.append(condensed(turn))
+            blocks.add(turn)
             progress.say(f"{shown(elapsed)} of {shown(seconds)}")
     finally:
+        turns += blocks.turns()
         more["soak"] = findings(watch.windows)
 
 

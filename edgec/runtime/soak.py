@@ -13,6 +13,7 @@ The first tenth of the windows is warm-up, and not part of either.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
@@ -30,7 +31,9 @@ DRIFT = 0.05
 LEAK_SHARE, LEAK_BYTES = 0.01, 1 << 20
 
 _WARM_UP = 0.1
-_KEPT = 200  # quantiles of a turn: a soak may have a billion queries
+_KEPT = 200  # times of a turn, or of several: a soak may have a billion queries
+_MOST_BLOCKS = 256
+"""With _KEPT floats each, less than half of what counts as a leak: a soak watches the process that it runs in."""
 
 
 @dataclass(frozen=True)
@@ -50,22 +53,90 @@ class Window:
     megahertz: float | None
 
 
+def condensed(turn: Turn, start: float = 0.5) -> Turn:
+    """A turn whose many times are represented by some of them, each of which stands for as many.
+
+    They are every n-th in their order, from the n * `start`-th on (0 to 1): a systematic sample, whose quantiles are
+    those of all. Extremes are kept no more often than others, as they would count for more than they are.
+    """
+    times = turn.milliseconds
+    if len(times) <= _KEPT:
+        return turn
+    places = ((np.arange(_KEPT) + start) * len(times) / _KEPT).astype(int)
+    return replace(turn, milliseconds=np.sort(times)[places], condensed_from=turn.queries)
+
+
+class Blocks:
+    """Turns of a soak in blocks of equally many, so few that hours take no more memory than minutes.
+
+    Blocks become twice as long whenever there are too many of them. The fastest and the slowest query of all stay in.
+    """
+
+    def __init__(self) -> None:
+        self._blocks: list[Turn] = []
+        self._level = 0  # a block is of 2 ** level turns
+        self._begun: dict[int, Turn] = {}  # by level: what has to meet another of as many turns
+        self._least, self._most = math.inf, 0.0
+        self._random = np.random.default_rng(0)  # where samples of samples start, lest their errors add up
+
+    def add(self, turn: Turn) -> None:
+        """Take the next turn."""
+        self._least = min(self._least, float(turn.milliseconds.min()))
+        self._most = max(self._most, float(turn.milliseconds.max()))
+        each, level = condensed(turn), 0
+        while level < self._level:
+            other = self._begun.pop(level, None)
+            if other is None:
+                self._begun[level] = each
+                return
+            each, level = self._together(other, each), level + 1
+        self._blocks.append(each)
+        if len(self._blocks) == _MOST_BLOCKS:
+            self._blocks = [self._together(*self._blocks[i : i + 2]) for i in range(0, _MOST_BLOCKS, 2)]
+            self._level += 1
+
+    def turns(self) -> list[Turn]:
+        """All blocks; what is left over is the last one."""
+        rest: Turn | None = None
+        for level in sorted(self._begun):
+            rest = self._begun[level] if rest is None else self._together(self._begun[level], rest)
+        blocks = self._blocks if rest is None else [*self._blocks, rest]
+        for index, each in enumerate(blocks):
+            if each.condensed_from is not None and len(each.milliseconds) == _KEPT:
+                times = np.concatenate([[self._least], each.milliseconds[1:-1], [self._most]])
+                return [*blocks[:index], replace(each, milliseconds=times), *blocks[index + 1 :]]
+        return list(blocks)
+
+    def _together(self, one: Turn, next_one: Turn) -> Turn:
+        """Two turns, which followed each other, as one."""
+        waits = (one.waited_milliseconds, next_one.waited_milliseconds)
+        both = Turn(
+            np.concatenate([one.milliseconds, next_one.milliseconds]),
+            one.cpu_milliseconds + next_one.cpu_milliseconds,
+            one.seconds + next_one.seconds,
+            next_one.resident,
+            None if waits[0] is None or waits[1] is None else waits[0] + waits[1],
+            one.queries + next_one.queries,
+        )
+        return condensed(both, float(self._random.random()))
+
+
 class Watch:
     """Collects turns into windows of `seconds` each."""
 
     def __init__(self, seconds: float) -> None:
         self._seconds = seconds
-        self._turns: list[Turn] = []
+        self._blocks = Blocks()
         self._queries = 0
         self.windows: list[Window] = []
 
     def add(self, turn: Turn, elapsed: float) -> None:
         """Take a turn that ended `elapsed` seconds after the start."""
-        self._turns.append(condensed(turn))
-        self._queries += len(turn.milliseconds)
+        self._blocks.add(turn)
+        self._queries += turn.queries
         if elapsed < self._seconds * (len(self.windows) + 1):
             return
-        times = np.concatenate([each.milliseconds for each in self._turns])
+        times = np.concatenate([each.milliseconds for each in self._blocks.turns()])
         p50, p99 = (round(float(value), 4) for value in np.percentile(times, [50, 99]))
         self.windows.append(
             Window(
@@ -79,15 +150,7 @@ class Watch:
                 machine.megahertz(),
             )
         )
-        self._turns, self._queries = [], 0
-
-
-def condensed(turn: Turn) -> Turn:
-    """A turn whose many times are represented by their quantiles, the least and the largest among them."""
-    times = turn.milliseconds
-    if len(times) <= _KEPT:
-        return turn
-    return replace(turn, milliseconds=np.quantile(times, np.linspace(0, 1, _KEPT)), condensed_from=turn.queries)
+        self._blocks, self._queries = Blocks(), 0
 
 
 def findings(windows: Sequence[Window]) -> dict[str, Any]:

@@ -31,11 +31,11 @@ MLPERF_SECONDS = 60.0
 
 @dataclass(frozen=True)
 class Turn:
-    """milliseconds: of each query, float64[n], or their quantiles. cpu_milliseconds: of all queries, over all threads.
+    """milliseconds: of each query, float64[n], or a sample of them. cpu_milliseconds: of all queries, over all threads.
 
     seconds: wall time from the first that counts to the last. resident: bytes of memory after it, where it is known.
     waited_milliseconds: for a processor that was busy with others, over all threads; None where it is not known.
-    condensed_from: how many queries `milliseconds` are quantiles of; None where it has each.
+    condensed_from: how many queries `milliseconds` are a sample of; None where it has each.
     """
 
     milliseconds: np.ndarray
