@@ -10,6 +10,7 @@ from typing import Any
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup, escape
 
+from edgec.errors import LimitNotMet
 from edgec.report import (
     backends,
     evidence,
@@ -112,6 +113,7 @@ def _view(inputs: ReportInputs) -> dict[str, Any]:
     latency = inputs.latency or {}
     artifact = inputs.build.get("artifact")
     weakest = evidence.worst_layers(inputs)
+    wrong = (inputs.build.get("error") or {}).get("kind") not in (None, LimitNotMet.__name__)
     records = inputs.build.get("stages") or ()
     every = layers.layers(inputs)
     tried_titles, tried = _filled(backends.TITLES, [(row, backends.cells(row)) for row in backends.tried(inputs)])
@@ -141,7 +143,8 @@ def _view(inputs: ReportInputs) -> dict[str, Any]:
         "worst_channels": [row for row in outputs if row.worst_channels and not row.degenerate],
         "levels": evidence.levels_figure(inputs),
         "layers": weakest,
-        "weakest": [] if story.failure(inputs) else weakest,
+        "wrong": wrong,
+        "weakest": [] if wrong else weakest,
         "layers_note": story.LAYERS_NOTE,
         "layer_map": layers.figure(inputs, every),
         "layer_legend": layers.legend(every),

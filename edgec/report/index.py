@@ -7,6 +7,7 @@ and an artifact that was copied somewhere has none. What nobody knows is a dash,
 from __future__ import annotations
 
 import os
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -148,12 +149,12 @@ def render_index(found: Mapping[str, Any], place: Path) -> str:
     rows = [
         {
             "cells": _cells(row)[1:],
-            "name": formats.clean(row["name"]),
+            "name": formats.clean(name),
             "link": _link(row["report"], place) if row["report"] else "",
             "tone": {"ok": "yes", "no report": ""}.get(row["status"], "no"),
             "error": formats.clean(row["error"] or ""),
         }
-        for row in found["builds"]
+        for name, row in zip(_told_apart(found["builds"]), found["builds"], strict=True)
     ]
     return (
         environment()
@@ -174,7 +175,11 @@ def render_index(found: Mapping[str, Any], place: Path) -> str:
 def render_index_markdown(found: Mapping[str, Any]) -> str:
     """The same as a table for a pull request."""
     lines = [f"**{markdown(_lead(found['builds']))}**", ""]
-    lines += table(_TITLES, [_cells(row) for row in found["builds"]])
+    names = _told_apart(found["builds"])
+    lines += table(
+        _TITLES,
+        [(formats.clean(name), *_cells(row)[1:]) for name, row in zip(names, found["builds"], strict=True)],
+    )
     errors = [f"- {markdown(row['name'])}: {markdown(row['error'])}" for row in found["builds"] if row["error"]]
     notes = [f"- {markdown(note)}" for note in found["notes"]]
     if errors or notes:
@@ -194,6 +199,22 @@ def _lead(rows: Sequence[Mapping[str, Any]]) -> str:
             f"{unknown} {'has' if unknown == 1 else 'have'} no report beside {'it' if unknown == 1 else 'them'}"
         )
     return "; ".join(parts) + "."
+
+
+def _told_apart(rows: Sequence[Mapping[str, Any]]) -> list[str]:
+    """What builds are called: by their model, or by their file where a model was built for a target more than once."""
+    times = Counter((row["name"], row["target"]) for row in rows)
+    return [
+        row["name"] if times[row["name"], row["target"]] == 1 or place is None else _stem(place)
+        for row in rows
+        for place in [row["artifact"] or row["report"]]
+    ]
+
+
+def _stem(place: str) -> str:
+    """ "a-host" of dist/a-host.edgec and of dist/a-host.report.html."""
+    name = Path(place).name
+    return name.removesuffix(ARTIFACT).removesuffix(".report.html")
 
 
 def _cells(row: Mapping[str, Any]) -> tuple[str, ...]:

@@ -199,7 +199,7 @@ def _target_facts(analysis: Document) -> list[tuple[str, str]]:
     least = totals["roof_milliseconds"]
     floats = f"{formats.milliseconds(least['float32'])} in float32"
     integers = f", {formats.milliseconds(least['int8'])} in INT8" if least["int8"] is not None else ""
-    return [*facts, ("Never faster than", f"{floats}{integers}: every layer at its roof, which none reaches")]
+    return [*facts, ("At the roof", f"{floats}{integers}, were every layer there; caches may beat the memory's roof")]
 
 
 def _roofline(analysis: Document) -> Markup | None:

@@ -115,6 +115,15 @@ def test_all_evidence_is_there():
     assert "opset 11 was converted to 17" in text
 
 
+def test_a_build_that_is_right_and_over_a_limit_goes_wrong_nowhere():
+    done = good()
+    error = {"kind": "LimitNotMet", "exit_code": 7, "what": "Too slow", "why": "5 ms", "fix": "Ask less", "details": {}}
+    page = render_html(replace(done, build={**done.build, "status": "refused", "artifact": None, "error": error}))
+    assert "Why there is no artifact" in page
+    assert "Where it goes wrong" not in page
+    assert "Where it goes wrong" in render_html(refused())
+
+
 def test_a_refused_build_says_why_where_and_what_to_do():
     inputs = refused()
     text = Page(render_html(inputs)).text

@@ -120,6 +120,17 @@ def test_markdown_has_a_row_for_each_build(folder):
     assert "INT8 changes the model's results too much" in text
 
 
+def test_builds_of_one_model_for_one_target_are_told_apart_by_their_files(tmp_path):
+    for name in ("m-host", "m-host-tvm-float"):
+        artifact(tmp_path / f"{name}.edgec", name="m")
+    artifact(tmp_path / "other.edgec", name="n")
+    found = document(gather([tmp_path]))
+    assert [row["name"] for row in found["builds"]] == ["m", "m", "n"]
+    names = [line.split("|")[1].strip() for line in render_index_markdown(found).splitlines() if line.startswith("|")]
+    assert sorted(names[2:]) == ["m-host", "m-host-tvm-float", "n"]
+    assert "m-host-tvm-float</span>" in render_index(found, tmp_path / "index.html")
+
+
 def test_three_timed_builds_of_one_model_are_drawn(tmp_path):
     for name in "abc":
         artifact(tmp_path / f"{name}.edgec", backend=f"b{name}")
