@@ -21,6 +21,9 @@ from tests.report.test_html import Page
 
 pytestmark = pytest.mark.skipif(platform.machine() != "x86_64", reason="an ARM machine may stand in for an ARM target")
 
+WITHOUT_A_DEVICE = ["ingest", "simplify", "canonicalize", "analyze"]
+"""What targets share, and what needs nothing of a target but its description."""
+
 
 @pytest.fixture
 def build(digits, tmp_path):
@@ -61,7 +64,7 @@ def test_a_plan_tells_which_device_is_missing_and_what_is_to_be_done_without_it(
     assert details and all("for host" in detail for detail in details)
     assert planned.missing.keys() == {"rpi4"}
     alone = plan(BuildSpec(model=digits.model, targets=("rpi4",), precision="float"))
-    assert [stage.name for stage in alone.stages] == ["ingest", "simplify", "canonicalize"]  # what targets share
+    assert [stage.name for stage in alone.stages] == WITHOUT_A_DEVICE
 
 
 def test_a_missing_device_of_one_target_does_not_stop_the_others(build, no_device):
@@ -70,7 +73,7 @@ def test_a_missing_device_of_one_target_does_not_stop_the_others(build, no_devic
     missing, made = caught.value.result.builds
     assert (missing.target, missing.status) == ("rpi4", "failed")
     assert (made.target, made.status) == ("host", "ok")
-    assert [stage.name for stage in missing.stages] == ["ingest", "simplify", "canonicalize"]  # what targets share
+    assert [stage.name for stage in missing.stages] == WITHOUT_A_DEVICE
 
 
 def test_a_diagnosis_needs_the_device_too(digits, no_device, tmp_path):

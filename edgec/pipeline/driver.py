@@ -90,8 +90,8 @@ def plan(spec: BuildSpec, *, store: Store | None = None) -> Plan:
     """What `build` would do: every stage of every target, and whether its result is already there.
 
     The model is really read (so that what is wrong with it shows now); nothing else is run, and nothing is written to
-    the output folder. Of a target whose emulator is missing, only the stages that all targets share are known; of one
-    with several ways to an artifact, not the graph for viewers, which will be of the one that is kept.
+    the output folder. Of a target whose emulator is missing, only the analysis and the stages that all targets share
+    are known; of one with several ways to an artifact, not the graph for viewers, which will be of the kept one.
     """
     with as_edgec_errors():
         store = store or Store.default()

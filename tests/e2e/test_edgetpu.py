@@ -22,7 +22,8 @@ pytestmark = pytest.mark.network
 
 def test_efficientnet_lite0_is_mapped_whole(fetched):
     case = fetched(lambda: CASES["efficientnet_lite0"](seed=0))
-    mapping = inspect(BuildSpec(case.model, targets=("coral-usb",), precision="float")).answers["mapping"]
+    (found,) = inspect(BuildSpec(case.model, targets=("coral-usb",), precision="float")).targets
+    mapping = found.answers["mapping"]
     assert [item["tensor"] for item in mapping["operators"] if item["status"] != "Mapped to Edge TPU"] == []
     assert mapping["macs_mapped"] == 1.0 and mapping["end"] is None and mapping["warnings"] == []
     assert mapping["memory"]["streamed"] == [0, 0]
