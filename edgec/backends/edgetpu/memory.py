@@ -88,5 +88,7 @@ def estimate(mapped: Iterable[Operator]) -> Memory:
 
 def _mebibytes(span: tuple[int, int]) -> str:
     """A range in words; of one that begins with nothing, its end."""
+    if 0 < span[1] < 0.05 * MIB:
+        return "less than 0.1 MiB"
     low, high = (f"{value / MIB:.1f}" for value in span)
     return f"{high} MiB" if low == high or span[0] == 0 else f"{low} to {high} MiB"

@@ -7,7 +7,7 @@ import pytest
 
 from edgec.backends.edgetpu.lowering import lowered
 from edgec.backends.edgetpu.mapping import DISCLAIMER, predict
-from edgec.backends.edgetpu.memory import CACHE
+from edgec.backends.edgetpu.memory import CACHE, Memory
 from edgec.backends.edgetpu.statuses import Status
 from tests.backends.edgetpu.networks import Net
 from tests.contract import models
@@ -163,3 +163,8 @@ def test_bytes_at_the_border_map_as_integers_do():
     first, *others, last = unsigned
     assert (first.operator, first.status, last.operator) == ("QUANTIZE", Status.MAPPED, "QUANTIZE")
     assert [(item.operator, item.status) for item in others] == [(item.operator, item.status) for item in signed]
+
+
+def test_weights_of_a_few_kilobytes_are_not_called_nothing():
+    small = Memory(12_000, (12_000, 16_000), (12_000, 16_000), (0, 0), 4_000)
+    assert small.sentence == "weights take less than 0.1 MiB on the chip, and fit"
