@@ -24,6 +24,9 @@ from edgec.errors import LimitNotMet, ParityGateError
 Status = Literal["kept", "ok", "over", "refused", "failed", "not tried"]
 
 _CHANCE = " Their confidence intervals overlap: it may be chance."
+_FEWEST = (
+    "It takes the fewest threads of those that are equally fast, as far as can be told: confidence intervals overlap."
+)
 
 
 @dataclass(frozen=True)
@@ -100,7 +103,7 @@ def keep(candidates: Sequence[Candidate], objective: Objective = "latency", limi
     fitting = [number for number in made if excess[number] <= 1]
     if not fitting:
         closest = sorted(made, key=lambda number: excess[number])
-        error = not_met([known[number] for number in closest], limits)
+        error = not_met([known[number] for number in closest], limits, alone=len(known) == 1)
         return Choice(known, closest[0], error.what, objective, limits, on_front, error)
     kept, why = _best(known, fitting, objective)
     if len(fitting) == 1:
@@ -155,8 +158,11 @@ def _fastest(
         if len(known) == len(fitting):
             order = sorted(known, key=lambda number: known[number])
             kept, second = order[0], order[min(1, len(order) - 1)]
-            doubt = _CHANCE if figures is times and _overlap(candidates, times, kept, second) else ""
-            return kept, word.format(known[second] / known[kept]) + doubt
+            equal = [number for number in order if figures is times and _overlap(candidates, times, kept, number)]
+            fewest = min([kept, *equal], key=lambda number: candidates[number].threads or 1)
+            if fewest != kept and (candidates[fewest].threads or 1) < (candidates[kept].threads or 1):
+                return fewest, _FEWEST
+            return kept, word.format(known[second] / known[kept]) + (_CHANCE if second in equal else "")
     return fitting[
         0
     ], "It is the first in the target's order: not all could be measured here, and none is called faster."

@@ -12,8 +12,8 @@ from edgec.errors import LimitNotMet
 _NAMED = 3  # candidates that a refusal names
 
 
-def not_met(closest: Sequence[Candidate], limits: Limits) -> LimitNotMet:
-    """closest: all that passed, those nearest to the limits first."""
+def not_met(closest: Sequence[Candidate], limits: Limits, *, alone: bool) -> LimitNotMet:
+    """closest: all that passed, those nearest to the limits first. alone: nothing else was to be tried."""
     asked = [f"{limits.milliseconds:g} ms" if limits.milliseconds else "", _size(limits.bytes) if limits.bytes else ""]
     wanted = " and ".join(filter(None, asked))
     lines = [_figures(candidate) for candidate in closest[:_NAMED]]
@@ -21,7 +21,7 @@ def not_met(closest: Sequence[Candidate], limits: Limits) -> LimitNotMet:
     return LimitNotMet(
         f"Nothing that was built keeps to {wanted}" if not one else f"The artifact does not keep to {wanted}",
         "\n".join(["It is right, and it has:" if one else "The closest, all of them right, have:", *lines]),
-        _way_out(closest[0], limits, one),
+        _way_out(closest[0], limits, alone),
         {
             "limits": {"latency_ms": limits.milliseconds, "bytes": limits.bytes},
             "closest": [

@@ -19,6 +19,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
+from edgec import resources
 from edgec.candidates.candidate import Candidate
 from edgec.candidates.figures import known_columns, pareto
 from edgec.comparison.accuracy import SQNR, accuracy_of
@@ -93,7 +94,7 @@ def _row(
         "noisy": bool((measured or latency or {}).get("noisy")),
         "ratio_of_medians": latency["ratio_of_medians"] if latency is not None else None,
         "peak_bytes": measured["peak_bytes"] if measured is not None else None,
-        "cost": _cost(target, measured or _as_measured(latency), latency, threads),
+        "cost": _cost(target, described is not None, measured or _as_measured(latency), latency, threads),
     }
 
 
@@ -102,16 +103,24 @@ def _as_measured(latency: Mapping[str, Any] | None) -> Mapping[str, Any] | None:
 
 
 def _cost(
-    target: str, times: Mapping[str, Any] | None, latency: Mapping[str, Any] | None, threads: int | None
+    target: str,
+    trusted: bool,
+    times: Mapping[str, Any] | None,
+    latency: Mapping[str, Any] | None,
+    threads: int | None,
 ) -> dict[str, Any] | None:
-    """What an inference costs there; None without figures."""
-    figures: CostFigures | None = figures_of(target)
+    """What an inference costs there; None without figures.
+
+    target: what the user named, or what the artifact says of itself. trusted: the former, which may be a path.
+    """
+    known = trusted or target in resources.declared("targets")
+    figures: CostFigures | None = figures_of(target) if known else None
     if figures is None:
         return None
     document = {**(latency or {}), "artifact": times and times["latency_ms"]}
     device = load_target(target)
-    known = device.threads or (len(os.sched_getaffinity(0)) if device.here else None)
-    return cost_document(figures, device.name, document, threads, known)
+    there = device.threads or (len(os.sched_getaffinity(0)) if device.here else None)
+    return cost_document(figures, device.name, document, threads, there)
 
 
 def _sqnr(subject: Subject) -> float | None:

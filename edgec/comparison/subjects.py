@@ -74,6 +74,8 @@ def gather(paths: Sequence[Path]) -> list[Subject]:
     """
     files: list[Path] = []
     for path in paths:
+        if not path.exists():
+            raise UsageError(f"There is no file {path}", "Nothing lies there.", "Check the path.")
         found = sorted(path.rglob(f"*{_SUFFIX}")) if path.is_dir() else [path]
         if not found:
             raise UsageError(f"There is no artifact in {path}", f"It has no file that ends in {_SUFFIX}.", "Check it.")

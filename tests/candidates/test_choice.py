@@ -164,3 +164,20 @@ def test_a_lead_that_chance_explains_is_called_so(high, chance):
     choice = keep([measured(0.22, [0.2, 0.25]), measured(0.12, [0.1, high])])
     assert choice.kept == 1
     assert ("may be chance" in choice.why) == chance
+
+
+@pytest.mark.parametrize(("low", "kept"), [(0.09, 0), (0.115, 1)])
+def test_more_threads_are_kept_only_where_they_are_faster_beyond_chance(low, kept):
+    candidates = [candidate(1.2, threads=1), candidate(1.0, threads=2)]
+    for each, interval in zip(candidates, ([low, 0.125], [0.095, 0.11]), strict=True):
+        each.latency["ratio_interval"] = interval
+    choice = keep(candidates)
+    assert choice.kept == kept
+    assert ("fewest threads" in choice.why) == (kept == 0)
+
+
+def test_a_search_is_proposed_where_there_was_none():
+    limits = Limits(milliseconds=0.5)
+    with_others = keep([candidate(), candidate(None, not_tried="its weights alone take more")], limits=limits)
+    assert "--search" in keep([candidate()], limits=limits).error.fix
+    assert "--search" not in with_others.error.fix
