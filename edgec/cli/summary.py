@@ -207,7 +207,9 @@ def print_plan(
     console.print(table)
     for target, found in (candidates or {}).items():
         able = [escape(name) for name, reason in found if not reason]
-        console.print(f"[bold]{len(able)} candidates[/] for {escape(target)}: {'; '.join(able)}")
+        console.print(f"\n[bold]{len(able)} candidates[/] for {escape(target)}:")
+        for name in able:
+            console.print(f"  {name}")
         for name, reason in found:
             if reason:
                 console.print(f"  left out: {escape(name)}: {escape(reason)}", style="dim")

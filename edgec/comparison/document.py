@@ -174,13 +174,14 @@ def _notes(
         notes.append(
             "Times are those that builds recorded, each at its own moment; --measure takes them anew, in turns."
         )
-    if noisy := [subject.path.name for subject, row in zip(subjects, rows, strict=True) if row["noisy"]]:
-        notes.append(f"The machine was busy while times were taken of {', '.join(noisy)}: they are rough.")
+    if noisy := [str(subject.path) for subject, row in zip(subjects, rows, strict=True) if row["noisy"]]:
+        which = "all of them" if len(noisy) == len(subjects) else ", ".join(noisy)
+        notes.append(f"The machine was busy while times were taken of {which}: they are rough.")
     if len({row["accuracy"]["measure"] for row in rows if row["accuracy"]}) > 1:
         notes.append("Accuracy was measured in different ways; where a front would mix them, it leaves them out.")
     twins: dict[str, list[str]] = {}
     for subject in subjects:
-        twins.setdefault(subject.sha256, []).append(subject.path.name)
+        twins.setdefault(subject.sha256, []).append(str(subject.path))
     notes += [f"{' and '.join(names)} are the same, byte for byte." for names in twins.values() if len(names) > 1]
     notes += [note for subject in subjects for note in subject.notes]
     targets = list(dict.fromkeys(row["target"] for row in rows if row["cost"] is None))
