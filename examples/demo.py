@@ -125,7 +125,7 @@ def table(rows: list[tuple[Case, TargetBuild]]) -> Table:
 
 def _milliseconds(side: Mapping[str, Any] | None) -> str:
     """The median; a dash for a chip that is not in this machine."""
-    return f"{side['p50']:.2f} ms" if side else "–"
+    return "–" if not side else f"{side['p50']:.{3 if side['p50'] < 0.1 else 2}f} ms"
 
 
 if __name__ == "__main__":
