@@ -16,7 +16,7 @@ from edgec.graph_view.measures import FILES
 from edgec.outcome import Outcome
 from edgec.output_folder import write_whole
 from edgec.spec import BuildSpec
-from edgec.stage_runner import NOT_MADE, StageRunner
+from edgec.stage_runner import StageRunner
 from edgec.stages import graph
 from edgec.store import Entry
 from edgec.targets import Target
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from edgec.pipeline.target_path import TargetPath
 
 SUFFIX = ".graph"
-_INPUTS = ("canonical", "analyzed", "quantized", "lowered", "packed", "diagnosed")
+_INPUTS = ("canonical", "analyzed", "quantized", "lowered", "measured", "diagnosed")
 
 
 def make_graph(runner: StageRunner, made: Mapping[str, Entry | None], params: graph.GraphParams) -> Entry | None:
@@ -50,13 +50,9 @@ def graph_of(outcome: Outcome, runner: StageRunner) -> tuple[Outcome, Entry | No
         "analyzed": outcome.analyzed,
         "quantized": outcome.quantized,
         "lowered": outcome.lowered,
-        "packed": outcome.packed,
+        "measured": outcome.measured,
     }
-    artifact = outcome.artifact.path.name if outcome.artifact is not None else None
-    params = params_of(
-        outcome.spec, outcome.target, outcome.backend, outcome.precision, artifact, _ran_here(outcome.validated)
-    )
-    entry = make_graph(runner, made, params)
+    entry = make_graph(runner, made, params_of(outcome.spec, outcome.target, outcome.precision))
     stages, notes = (*outcome.stages, *runner.records), (*outcome.notes, *runner.notes)
     return replace(outcome, stages=stages, notes=notes), entry
 
@@ -69,27 +65,14 @@ def foresee_graph(path: TargetPath, analyzed: Entry) -> None:
         "analyzed": analyzed,
         "quantized": path.quantized,
         "lowered": path.lowered,
-        "packed": path.packed,
+        "measured": path.measured,
     }
-    backend = backend_of(spec, target)
-    params = params_of(spec, target, backend, path.precision, path.artifact_name, _ran_here(path.validated))
-    make_graph(path.runner, made, params)
+    make_graph(path.runner, made, params_of(spec, target, path.precision))
 
 
-def params_of(
-    spec: BuildSpec, target: Target, backend: str, precision: str, artifact: str | None, here: bool
-) -> graph.GraphParams:
-    """artifact: the name of its file, if there is one. here: whether it ran on this machine itself."""
-    name = f"{spec.artifact_name}-{target.name}"
-    return graph.GraphParams(
-        name=name, target=target.name, backend=backend, precision=precision, artifact=artifact, here=here
-    )
-
-
-def _ran_here(validated: Entry | None) -> bool:
-    if validated is None or validated.digest == NOT_MADE:
-        return False
-    return bool(validated.read_json("parity.json")["runner"] == "native")
+def params_of(spec: BuildSpec, target: Target, precision: str) -> graph.GraphParams:
+    """precision: that was reached."""
+    return graph.GraphParams(f"{spec.artifact_name}-{target.name}", target.name, backend_of(spec, target), precision)
 
 
 def publish_graph(entry: Entry, place: Path) -> Path:

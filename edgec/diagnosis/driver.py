@@ -20,7 +20,7 @@ from edgec.digest import digest_file
 from edgec.errors import ModelRefused, UsageError, as_edgec_errors
 from edgec.events import Listener, ignore
 from edgec.graph_files import SUFFIX as GRAPH
-from edgec.graph_files import make_graph, publish_graph
+from edgec.graph_files import make_graph, params_of, publish_graph
 from edgec.output_folder import check_writable, write_whole
 from edgec.parity.thresholds import Gate
 from edgec.pipeline.analysis import analyzed_if_possible
@@ -35,7 +35,6 @@ from edgec.spec import BuildSpec
 from edgec.stage import as_pairs
 from edgec.stage_runner import StageRunner
 from edgec.stages import diagnose as stage
-from edgec.stages import graph as graph_stage
 from edgec.store import Entry, Store
 from edgec.targets import Target, load_target
 from edgec.version import __version__
@@ -307,7 +306,6 @@ def _about_artifact(artifact: Path | None, manifest: Mapping[str, Any], same: bo
 
 def _graph(path: TargetPath, diagnosed: Entry) -> Entry | None:
     """The graph for viewers, with what was measured here; None, with a warning, where it can't be made."""
-    spec, target = path.spec, path.target.name
     made = {
         "canonical": path.front.canonical,
         "analyzed": analyzed_if_possible(path.front, path.target, path.runner),
@@ -315,8 +313,7 @@ def _graph(path: TargetPath, diagnosed: Entry) -> Entry | None:
         "lowered": path.lowered,
         "diagnosed": diagnosed,
     }
-    params = graph_stage.GraphParams(f"{spec.artifact_name}-{target}", target, spec.backend, path.precision)
-    return make_graph(path.runner, made, params)
+    return make_graph(path.runner, made, params_of(path.spec, path.target, path.precision))
 
 
 def _publish(

@@ -8,7 +8,7 @@ which only shows that once it has compiled a model, is taken to compute all prod
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -146,13 +146,12 @@ class _Imported:
         from edgec.ir.importer import import_model
         from edgec.ir.passes.fold_constants import fold_constants
         from edgec.ir.passes.fuse import fuse
-        from edgec.ir.passes.transposes import place_transposes
+        from edgec.ir.passes.transposes import channels_last
         from edgec.ir.verifier import run_passes
 
         if self._graph is None:
             assert self.source.model is not None
-            free: Callable[[IrGraph], IrGraph] = lambda graph: place_transposes(graph, free_boundary=True)  # noqa: E731
-            self._graph = run_passes(import_model(self.source.model), [fold_constants, free, fuse])
+            self._graph = run_passes(import_model(self.source.model), [fold_constants, channels_last, fuse])
         return self._graph
 
     def integer(self) -> list[str]:

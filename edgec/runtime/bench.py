@@ -37,7 +37,9 @@ from .model import Model
 from .profiles import profile_of
 from .turns import MLPERF_QUERIES, MLPERF_SECONDS, Query, Turn
 
-_PROFILED_SECONDS = 1.0
+PROFILED_SECONDS = 1.0
+"""How long a profile takes, about, where nobody says."""
+
 _LEAST_PROFILED, _MOST_PROFILED = 3, 200  # runs
 
 
@@ -125,18 +127,22 @@ def single_stream(turn: Turn, seconds: float = MLPERF_SECONDS, queries: int = ML
 
 
 def profiled(
-    bundle: Bundle, threads: int | None, feeds: Mapping[str, np.ndarray], median_ms: float
+    bundle: Bundle,
+    threads: int | None,
+    feeds: Mapping[str, np.ndarray],
+    median_ms: float,
+    seconds: float = PROFILED_SECONDS,
 ) -> tuple[list[dict[str, Any]] | None, str]:
     """The steps of the engine with their times, and a note: why there are none, or what to know of them.
 
-    The artifact is loaded once more for it. median_ms: of one inference; decides how many are timed.
+    The artifact is loaded once more for it. median_ms: of one inference; seconds: about how long to go on.
     """
     engine = bundle.manifest["engine"]
     if note := no_profile(engine["name"]):
         return None, note
     chosen = bundle.manifest["threads"] if threads is None else threads
     loaded = open_for_profile(engine["name"], bundle.payload(), engine["options"], chosen)
-    runs = profiled_runs(median_ms)
+    runs = profiled_runs(median_ms, seconds)
     loaded.run(feeds)
     steps = loaded.profile(feeds, runs)
     if not steps:
@@ -144,9 +150,9 @@ def profiled(
     return profile_of(steps), profile_note(runs)
 
 
-def profiled_runs(median_ms: float) -> int:
-    """How many runs a profile takes: about a second of them."""
-    return max(_LEAST_PROFILED, min(_MOST_PROFILED, int(_PROFILED_SECONDS * 1e3 / max(median_ms, 1e-3))))
+def profiled_runs(median_ms: float, seconds: float = PROFILED_SECONDS) -> int:
+    """How many runs a profile of about `seconds` takes."""
+    return max(_LEAST_PROFILED, min(_MOST_PROFILED, int(seconds * 1e3 / max(median_ms, 1e-3))))
 
 
 def profile_note(runs: int) -> str:

@@ -2,8 +2,6 @@
 
 out: graph/model.onnx (the ONNX model that was quantized, without its weights, with metadata of nodes),
     graph/MEASURE.json (Model Explorer's node data)
-
-The artifact's steps are timed here, where this machine can stand in for the target and the engine tells.
 """
 
 from __future__ import annotations
@@ -12,7 +10,6 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from statistics import median
 from typing import Any
 
 from edgec import worker
@@ -21,22 +18,16 @@ from edgec.stage import Stage, StageContext
 from edgec.version import __version__
 
 FOLDER = "graph"
-_RUNS = 30
 
 
 @dataclass(frozen=True)
 class GraphParams:
-    """name: of the graph. target, backend, precision: what was built. artifact: file name in the packed folder.
-
-    here: whether the artifact is executed on this machine, whose times are the target's.
-    """
+    """name: of the graph. target, backend, precision: what was built."""
 
     name: str
     target: str
     backend: str
     precision: str
-    artifact: str | None = None
-    here: bool = False
 
 
 def run(
@@ -44,23 +35,19 @@ def run(
     analyzed: Path | None,
     quantized: Path | None,
     lowered: Path | None,
-    packed: Path | None,
+    measured: Path | None,
     diagnosed: Path | None,
     params: GraphParams,
     context: StageContext,
 ) -> None:
     """Write the folder. What a build did not come to is None, and missing in the files.
 
-    canonical: model.onnx. analyzed: analysis.json. quantized: quantize.json, qparams.json. lowered: payload/. packed:
-    the artifact. diagnosed: diagnosis.json.
+    canonical: model.onnx. analyzed: analysis.json. quantized: quantize.json, qparams.json. lowered: payload/. measured:
+    latency.json. diagnosed: diagnosis.json.
     """
     (context.out / FOLDER).mkdir()
     payload = _first_file(lowered)
-    steps: dict[str, Any] = {"profile": None, "engine": "", "note": "the artifact was not executed on this machine"}
-    if packed is not None and params.artifact is not None and params.here:
-        steps = worker.call(
-            _profile, {"artifact": packed / params.artifact, "payload": payload, "runs": _RUNS}, timeout=600
-        )
+    steps = _steps(measured)
     if steps["profile"] is None:
         context.info(f"The graph has no times of the artifact: {steps['note']}.")
     job = {
@@ -71,7 +58,7 @@ def run(
         "diagnosis": _read(diagnosed, "diagnosis.json"),
         "steps": steps,
         "reference": None if quantized is None else quantized / "qdq.onnx",
-        "payload": payload if payload is not None and payload.suffix == ".tflite" else None,
+        "payload": payload,
         "params": params,
         "out": context.out / FOLDER,
     }
@@ -92,34 +79,14 @@ def _first_file(lowered: Path | None) -> Path | None:
     return lowered / "payload" / files[0]
 
 
-def _profile(artifact: Path, payload: Path | None, runs: int) -> dict[str, Any]:
-    """In a worker: the artifact's steps on one thread; where there are none, the reason."""
-    from edgec.contract import Contract
-    from edgec.graph_view.payload_names import tensors_of_layers
-    from edgec.runners.timing import probe
-    from edgec.runtime.bundle import Bundle
-    from edgec.runtime.engines import no_profile, open_for_profile
-
-    bundle = Bundle.open(artifact)
-    needed = bundle.manifest["engine"]
-    if reason := no_profile(needed["name"]):
-        return {"profile": None, "engine": needed["name"], "note": reason}
-    engine = open_for_profile(needed["name"], bundle.payload(), needed["options"], 1)
-    feeds = probe(Contract.from_json(bundle.manifest))
-    for _ in range(5):
-        engine.run(feeds)
-    times: dict[tuple[str, str], list[float]] = {}
-    for _ in range(runs):  # one at a time: of a run that is disturbed, no median takes notice
-        for step in engine.profile(feeds, 1) or ():
-            times.setdefault((step.name, step.operator), []).append(step.milliseconds)
-    layers = tensors_of_layers(payload) if payload is not None and payload.suffix == ".xml" else {}
-    if not times:
-        return {"profile": None, "engine": needed["name"], "note": "its engine tells no times of steps"}
-    profile = [
-        {"name": _in_the_model(name, layers), "operator": operator, "milliseconds": median(taken) * len(taken) / runs}
-        for (name, operator), taken in times.items()
-    ]
-    return {"profile": profile, "engine": f"{needed['name']}, 1 thread", "note": ""}
+def _steps(measured: Path | None) -> dict[str, Any]:
+    """The artifact's steps with their times, as they were measured, and in what; where there are none, the reason."""
+    latency = _read(measured, "latency.json")
+    if latency is None:
+        return {"profile": None, "threads": "", "note": "nothing was measured"}
+    note = latency["profile_note"] or latency["note"].removeprefix("Not measured: ").rstrip(".")
+    threads = latency["threads"]
+    return {"profile": latency["profile"], "threads": f"{threads} thread{'s' * (threads > 1)}", "note": note}
 
 
 def _in_the_model(name: str, layers: Mapping[str, str]) -> str:
@@ -142,19 +109,23 @@ def _write(
 ) -> None:
     """In a worker: everything that needs onnx."""
     from edgec.graph_view.layers import Documents
+    from edgec.graph_view.payload_names import tensors_of_layers
     from edgec.graph_view.writing import write_graph
 
+    layers = tensors_of_layers(payload) if payload is not None and payload.suffix == ".xml" else {}
+    profile = steps["profile"] and [{**step, "name": _in_the_model(step["name"], layers)} for step in steps["profile"]]
     grids = None if qparams is None else qparams["tensors"]
-    documents = Documents(analysis, quantize, grids, diagnosis, steps["profile"], steps["engine"])
+    documents = Documents(analysis, quantize, grids, diagnosis, profile, f"{params.backend}, {steps['threads']}")
     about = {
         "edgec": __version__,
         "target": params.target,
         "backend": params.backend,
         "precision": params.precision,
-        "times of the artifact": "beside each node" if steps["profile"] else f"none: {steps['note']}",
+        "times of the artifact": "beside each node" if profile else f"none: {steps['note']}",
         "weights": "left out; this file is to be looked at, not to be run",
     }
-    write_graph(canonical, documents, reference, payload, params.name, about, out)
+    tflite = payload if payload is not None and payload.suffix == ".tflite" else None
+    write_graph(canonical, documents, reference, tflite, params.name, about, out)
 
 
 STAGE = Stage("graph", ("onnx", "numpy", *backend_tools()), run)

@@ -27,8 +27,7 @@ from edgec.targets import cpu_name
 if TYPE_CHECKING:
     from edgec.runners.timing import Timing
 
-_PROFILED_MS = 250.0  # about how long the engine's steps are timed
-_LEAST_PROFILED, _MOST_PROFILED = 3, 50  # runs
+_PROFILED_SECONDS = 0.25  # about how long the engine's steps are timed
 
 
 @dataclass(frozen=True)
@@ -78,6 +77,8 @@ def _measure(ingested: Path, artifact: Path, threads: int, seconds: float) -> di
     from edgec.reference import Reference
     from edgec.runners.timing import in_turns, probe
     from edgec.runtime import load
+    from edgec.runtime.bench import profiled
+    from edgec.runtime.bundle import Bundle
     from edgec.runtime.errors import ArtifactFailure, DeviceUnfit
 
     try:
@@ -92,34 +93,12 @@ def _measure(ingested: Path, artifact: Path, threads: int, seconds: float) -> di
     feeds = probe(contract)
     original = Reference(ingested / "model.onnx", "all", threads)
     timing = in_turns(lambda: model.run(feeds), lambda: original.run(feeds), seconds)
-    steps, note = _profile(artifact, threads, feeds, timing.candidate["p50"])
+    steps, note = profiled(Bundle.open(artifact), threads, feeds, timing.candidate["p50"], _PROFILED_SECONDS)
     return {
         **_document(threads, _beyond(model.manifest), timing, onnxruntime.__version__),
         "profile": steps,
         "profile_note": note,
     }
-
-
-def _profile(
-    artifact: Path, threads: int, feeds: Mapping[str, Any], median_ms: float
-) -> tuple[list[dict[str, Any]] | None, str]:
-    """The engine's steps with their times, and a note: why there are none, or what to know of them."""
-    from edgec.runtime.bench import profile_note
-    from edgec.runtime.bundle import Bundle
-    from edgec.runtime.engines import no_profile, open_for_profile
-    from edgec.runtime.profiles import profile_of
-
-    bundle = Bundle.open(artifact)
-    wanted = bundle.manifest["engine"]
-    if note := no_profile(wanted["name"]):
-        return None, note
-    engine = open_for_profile(wanted["name"], bundle.payload(), wanted["options"], threads)
-    engine.run(feeds)
-    runs = max(_LEAST_PROFILED, min(_MOST_PROFILED, int(_PROFILED_MS / max(median_ms, 1e-3))))
-    steps = engine.profile(feeds, runs)
-    if not steps:
-        return None, f"{wanted['name']} {engine.version} gave no times"
-    return profile_of(steps), profile_note(runs)
 
 
 def _document(threads: int, note: str, timing: Timing | None = None, version: str = "") -> dict[str, Any]:

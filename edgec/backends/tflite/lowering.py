@@ -22,7 +22,7 @@ from edgec.ir.passes.fold_constants import fold_constants
 from edgec.ir.passes.fuse import fuse
 from edgec.ir.passes.identities import merge_reshapes, remove_identities, share_duplicates
 from edgec.ir.passes.integers import FloatOperation, IntegerKernels, float_between, integer_operations
-from edgec.ir.passes.transposes import RemainingTranspose, place_transposes, remaining_transposes
+from edgec.ir.passes.transposes import RemainingTranspose, channels_last, remaining_transposes
 from edgec.ir.verifier import Pass, run_passes
 
 
@@ -54,11 +54,6 @@ def lower(model: onnx.ModelProto, interface: Interface = "float", kernels: Integ
     passes += [without_lacking, legalize, merge_reshapes, remove_identities, share_duplicates, borders_apart]
     graph = run_passes(early, passes)
     return Lowered(graph, tuple(float_between(early, chosen)), tuple(remaining_transposes(graph)))
-
-
-def channels_last(graph: Graph) -> Graph:
-    """Transposes where they cost least, with images at the border as TFLite's users have them: channels last."""
-    return place_transposes(graph, free_boundary=True)
 
 
 def without_lacking(graph: Graph) -> Graph:

@@ -53,6 +53,11 @@ def place_transposes(graph: Graph, free_boundary: bool = False) -> Graph:
     return rewrite(problem, best_labels(problem))
 
 
+def channels_last(graph: Graph) -> Graph:
+    """Transposes where they cost least, and at the border not at all: images there have their channels last."""
+    return place_transposes(graph, free_boundary=True)
+
+
 def remaining_transposes(graph: Graph) -> list[RemainingTranspose]:
     """The Transposes of a graph, in its order, and why each of them is there."""
     producers, consumers = graph.producers(), graph.consumers()

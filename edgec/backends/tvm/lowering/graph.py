@@ -15,7 +15,7 @@ from edgec.ir.passes.fold_constants import fold_constants
 from edgec.ir.passes.fuse import fuse
 from edgec.ir.passes.identities import merge_reshapes, remove_identities, share_duplicates
 from edgec.ir.passes.integers import FloatOperation, float_between, integer_operations
-from edgec.ir.passes.transposes import place_transposes
+from edgec.ir.passes.transposes import channels_last
 from edgec.ir.reference.executor import run
 from edgec.ir.verifier import run_passes
 
@@ -47,11 +47,6 @@ def lowered(model: onnx.ModelProto) -> Lowered:
 def lowered_graph(model: onnx.ModelProto) -> Graph:
     """What is computed of a model, see `Lowered`."""
     return lowered(model).graph
-
-
-def channels_last(graph: Graph) -> Graph:
-    """Transposes where they cost least, and at the border not at all."""
-    return place_transposes(graph, free_boundary=True)
 
 
 def in_integers(graph: Graph) -> Graph:
