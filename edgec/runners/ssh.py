@@ -38,10 +38,9 @@ from io import BytesIO
 from pathlib import Path
 from typing import IO, Any
 
-from edgec import processors
 from edgec.errors import ConnectionLost, DeviceError, ToolMissing, UsageError
-from edgec.runtime.device import architecture_of, features_in
-from edgec.targets import Target
+from edgec.runners.board_facts import Facts, facts_from
+from edgec.runners.ssh_refusals import disk_full, mib, no_session, tail
 
 CONNECT_SECONDS = 10
 """For a connection, where the user's configuration does not say."""
@@ -120,45 +119,6 @@ exit $status
 
 
 @dataclass(frozen=True)
-class Facts:
-    """What a board tells of itself.
-
-    architecture: of its programs, as targets name it ("armv7l" for a 32-bit system on a 64-bit core).
-    features: of its processor, as /proc/cpuinfo has them; None where that does not tell.
-    cores: what each of its processors is called (`edgec.processors.names`), by its number; several kinds where they
-        differ.
-    glibc: the C library's version; "" where it is another.
-    python: whether there is a python3.
-    """
-
-    architecture: str
-    features: frozenset[str] | None
-    cores: tuple[str, ...]
-    glibc: str
-    python: bool
-
-    def unfit(self, target: Target) -> str:
-        """Why this board can't run what is built for `target`, in words; "" where it can, or does not tell."""
-        if self.architecture != target.arch:
-            return f"it is {self.architecture}, and the target is {target.arch}"
-        lacking = set(target.features) - self.features if self.features is not None else set()
-        if lacking:
-            return f"its CPU lacks {', '.join(sorted(lacking))}, which the target has"
-        if self.glibc and target.min_glibc and _version(self.glibc) < _version(target.min_glibc):
-            return f"its C library is glibc {self.glibc}, and the target promises {target.min_glibc}"
-        return ""
-
-    def processors_of(self, target: Target) -> tuple[str, tuple[int, ...]]:
-        """What the processors are called that `target` means, and the numbers of those; no numbers where all are alike.
-
-        On a board with cores of several kinds they are those of the target's core, if it has any, else the first kind.
-        """
-        meant = [name for name in self.cores if processors.core_of(name) == target.cpu] or list(self.cores)
-        numbers = tuple(number for number, name in enumerate(self.cores) if name == meant[0])
-        return meant[0], numbers if len(set(self.cores)) > 1 else ()
-
-
-@dataclass(frozen=True)
 class Done:
     """A program that has ended on a board. output, said: its standard output, and its standard error, decoded.
 
@@ -207,7 +167,7 @@ class Board:
         size = sum(sizes.values())
         free = self.free - sum(each for name, each in self._sizes.items() if name not in sizes)
         if size + _SLACK > free:
-            raise _full(self.host, self.folder, f"{_mib(size)} are to be written, and {_mib(free)} are free.")
+            raise disk_full(self.host, self.folder, f"{mib(size)} are to be written, and {mib(free)} are free.")
         with tempfile.TemporaryFile() as said:
             process = self._start(f"exec tar -xf - -C {self.folder}", stdout=subprocess.DEVNULL, stderr=said)
             assert process.stdin is not None
@@ -224,10 +184,10 @@ class Board:
             raise self._lost(text)
         if process.returncode != 0:
             if "space" in text.lower() or "quota" in text.lower():
-                raise _full(self.host, self.folder, f"The board says: {_tail(text)}")
+                raise disk_full(self.host, self.folder, f"The board says: {tail(text)}")
             raise DeviceError(
                 f"Files could not be written on {self.host}",
-                f"The board says: {_tail(text) or f'tar ended with {process.returncode}.'}",
+                f"The board says: {tail(text) or f'tar ended with {process.returncode}.'}",
                 f"Look at {self.folder.rpartition('/')[0]} there. `tar` has to be installed (BusyBox's does).",
             )
         self._sizes |= sizes
@@ -288,7 +248,7 @@ class Board:
         done = self.run(["cat", name])
         if done.code != 0:
             raise DeviceError(
-                f"{name} can't be read on {self.host}", f"The board says: {_tail(done.said)}", "Please report it."
+                f"{name} can't be read on {self.host}", f"The board says: {tail(done.said)}", "Please report it."
             )
         return done.output
 
@@ -314,7 +274,7 @@ class Board:
     def _lost(self, said: str) -> ConnectionLost:
         return ConnectionLost(
             f"The connection to {self.host} was lost",
-            _tail(said) or "The board ended the session, was switched off, or can't be reached any more.",
+            tail(said) or "The board ended the session, was switched off, or can't be reached any more.",
             "See whether the board is still on and reachable, and repeat the command.",
         )
 
@@ -405,7 +365,7 @@ def connect(host: str, room: int = 0) -> Iterator[Board]:
     )
     try:
         told = _asked(host, keeper, _KEEPER % {"kib": -(-(room + _SLACK) // 1024), "mark": _MARK})
-        yield Board(host, shared, keeper, told["folder"], int(told["free"]) * 1024, _facts(told))
+        yield Board(host, shared, keeper, told["folder"], int(told["free"]) * 1024, facts_from(told))
     finally:
         _close(keeper)
 
@@ -438,7 +398,7 @@ def _options(host: str) -> list[str]:
     )
     if asked.returncode != 0:
         raise DeviceError(
-            f"ssh refuses {host}", _tail(asked.stderr), f"Correct ~/.ssh/config, until `ssh {host}` works."
+            f"ssh refuses {host}", tail(asked.stderr), f"Correct ~/.ssh/config, until `ssh {host}` works."
         )
     configured = dict(line.partition(" ")[::2] for line in asked.stdout.splitlines())
     options = {
@@ -507,7 +467,7 @@ def _asked(host: str, keeper: subprocess.Popen[bytes], script: str) -> dict[str,
             )
         return {**dict(told), "cpuinfo": "\n".join(lines[at + 1 : -1])}
     assert keeper.stderr is not None
-    raise _refusal(host, "" if late.is_set() else keeper.stderr.read().decode(errors="replace"), late.is_set())
+    raise no_session(host, "" if late.is_set() else keeper.stderr.read().decode(errors="replace"), late.is_set())
 
 
 def _between_marks(stream: IO[bytes]) -> Iterator[str]:
@@ -521,61 +481,6 @@ def _between_marks(stream: IO[bytes]) -> Iterator[str]:
             if begun:
                 return
             begun = True
-
-
-def _facts(told: Mapping[str, str]) -> Facts:
-    machine, cpuinfo = told["machine"], told["cpuinfo"]
-    architecture = architecture_of(machine, told["bits"] == "32")
-    libc, _, version = told["libc"].partition(" ")
-    return Facts(
-        architecture,
-        features_in(cpuinfo, architecture),
-        processors.names(cpuinfo, machine),
-        version if libc == "glibc" else "",
-        bool(told["python"]),
-    )
-
-
-def _refusal(host: str, said: str, late: bool) -> DeviceError:
-    """Why there is no session, by what ssh said."""
-    why = _tail(said) or ("It did not answer in time." if late else "ssh ended without a word.")
-    login = f"ssh {host}"
-    if "IDENTIFICATION HAS CHANGED" in said:
-        line = re.search(r"ssh-keygen -f \S+ -R \S+|Offending .* key in \S+", said)
-        return DeviceError(
-            f"The key of {host} is not the one that is known of it",
-            f"Either the board was set up again, or another machine answers in its place. ssh says: "
-            f"{line[0].strip() if line else why}",
-            f"If you know that it was set up again: ssh-keygen -R HOST, then `{login}` once to accept the new key.",
-        )
-    if "Host key verification failed" in said or re.search("No .* host key is known", said):
-        return DeviceError(
-            f"The key of {host} is not known",
-            why,
-            f"Log in once to look at it and accept it: {login}. edgec never asks.",
-        )
-    if "Permission denied" in said or "Too many authentication failures" in said:
-        return DeviceError(
-            f"{host} refuses the login",
-            f"{why} edgec never asks for a password: a key has to open the board.",
-            f"Put your key there once with ssh-copy-id, or load it with ssh-add, until `{login}` works without asking.",
-        )
-    if "resolve hostname" in said:
-        port = re.fullmatch(r"(?:ssh://)?([^:]+):(\d+)", host)
-        return DeviceError(
-            f"There is no host {host}",
-            why,
-            f"Write a port as ssh://{port[1]}:{port[2]}." if port else "Check the name, or add it to ~/.ssh/config.",
-        )
-    if late or re.search(r"timed out|refused|No route|unreachable|closed|reset", said, re.IGNORECASE):
-        return DeviceError(
-            f"{host} can't be reached",
-            why,
-            f"See whether the board is on, in the network, and runs sshd: `{login}` has to work without a question.",
-        )
-    return DeviceError(
-        f"No session on {host} could be opened", why, f"Try `{login}`: it has to work without a question."
-    )
 
 
 def _conversation(
@@ -649,24 +554,3 @@ def _close(keeper: subprocess.Popen[bytes], patience: float = _CLOSE_SECONDS) ->
 
 def _require_plain(name: str) -> None:
     assert _PLAIN.fullmatch(name), f"{name!r}: files on a board get plain names"
-
-
-def _full(host: str, folder: str, why: str) -> DeviceError:
-    return DeviceError(
-        f"The disk of {host} is full",
-        f"{folder.rpartition('/')[0]}: {why}",
-        f"Free some space there (`ssh {host} df -h` shows where), or log in as a user who has some.",
-    )
-
-
-def _version(text: str) -> tuple[int, ...]:
-    return tuple(map(int, text.split(".")))
-
-
-def _mib(count: int) -> str:
-    return f"{count / (1 << 20):.1f} MiB"
-
-
-def _tail(text: str) -> str:
-    """The last lines of what was said."""
-    return " ".join(text.strip().splitlines()[-4:])[-1000:]

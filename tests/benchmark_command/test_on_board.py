@@ -15,7 +15,7 @@ from edgec.benchmark.comparison import Protocol, compare
 from edgec.benchmark.on_board import BoardArtifact
 from edgec.errors import ConnectionLost, DeviceError
 from edgec.events import Progress
-from edgec.runners import ssh
+from edgec.runners import board_facts, ssh
 from tests.benchmark_command.interruption import interrupted
 from tests.boards import HOST
 from tests.cli.test_command_line import edgec
@@ -108,7 +108,7 @@ def test_no_numpy_or_no_engine_there(cnn, another_board, tmp_path, engine):
 
 def test_a_board_of_another_kind(cnn, board, monkeypatch):
     with ssh.connect(HOST) as there:
-        there.facts = ssh.Facts("riscv64", None, ("riscv64",), "2.36", True)
+        there.facts = board_facts.Facts("riscv64", None, ("riscv64",), "2.36", True)
         with pytest.raises(DeviceError, match="can't be measured on board") as caught:
             BoardArtifact(cnn.path, there, "a.edgec").check()
         assert "is riscv64" in caught.value.why and caught.value.exit_code == 10

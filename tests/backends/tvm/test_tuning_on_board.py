@@ -14,7 +14,7 @@ from edgec import processors
 from edgec.backends.support import require_tile_search
 from edgec.backends.tvm.tuning.database import Database, DenseTile, Entry, read
 from edgec.errors import ConnectionLost, DeviceError, UsageError, WorkerCrashed, WorkerTimedOut
-from edgec.runners import ssh
+from edgec.runners import board_facts, ssh
 from edgec.spec import BuildSpec
 from edgec.stage import StageContext
 from edgec.stages import tune
@@ -39,7 +39,7 @@ from tests.boards import HOST
 runs = pytest.mark.skipif(not HOST_RUNS_IT, reason="this machine lacks the instructions")
 
 A53, A72 = (f"aarch64, CPU implementer 0x41, CPU part {part}" for part in ("0xd03", "0xd08"))
-BOARD = ssh.Facts("aarch64", frozenset(load_target("rpi4").features), (A72,) * 4, "2.36", True)
+BOARD = board_facts.Facts("aarch64", frozenset(load_target("rpi4").features), (A72,) * 4, "2.36", True)
 
 
 # --- which board ---
