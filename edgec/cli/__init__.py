@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import sys
 from importlib import import_module
+from operator import itemgetter
 from typing import Any, NoReturn
 
 import click
@@ -14,20 +15,28 @@ from edgec.cli.report_error import report_error
 from edgec.errors import INTERRUPTED, EdgecError, UsageError, as_edgec_errors, unexpected
 from edgec.version import __version__
 
-VERBS = {
-    "build": "Compile a model into verified artifacts.",
-    "inspect": "Tell what a device would make of a model, before a build.",
-    "diagnose": "Find out why a quantized model is wrong, layer by layer.",
-    "bench": "Measure artifacts, beside each other and the original model.",
-    "compare": "Show artifacts side by side, and which are on the Pareto front.",
-    "report": "Show many builds on one page, or one in another form.",
-    "targets": "List the devices that edgec can build for.",
-    "recipes": "List the preprocessing recipes.",
-    "doctor": "Show what is installed, and what is missing for what.",
-    "cache": "Look after stored results of stages.",
-    "emulator": "Look after emulated devices, on which a build runs its artifacts.",
-    "completion": "Print what makes your shell complete edgec's words.",
+SECTIONS = {
+    "Compile": {
+        "build": "Compile a model into verified artifacts.",
+        "inspect": "Tell what a device would make of a model, before a build.",
+        "diagnose": "Find out why a quantized model is wrong, layer by layer.",
+    },
+    "Measure": {
+        "bench": "Measure artifacts, beside each other and the original model.",
+        "compare": "Show artifacts side by side, and which are on the Pareto front.",
+        "report": "Show many builds on one page, or one in another form.",
+    },
+    "Ship": {},
+    "Look after": {
+        "targets": "List the devices that edgec can build for.",
+        "recipes": "List the preprocessing recipes.",
+        "doctor": "Show what is installed, and what is missing for what.",
+        "cache": "Look after stored results of stages.",
+        "emulator": "Look after emulated devices, on which a build runs its artifacts.",
+        "completion": "Print what makes your shell complete edgec's words.",
+    },
 }
+VERBS = {name: text for section in SECTIONS.values() for name, text in section.items()}
 
 
 class _Verbs(click.Group):
@@ -50,8 +59,10 @@ class _Verbs(click.Group):
         return super().resolve_command(ctx, args)
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        with formatter.section("Commands"):
-            formatter.write_dl(list(VERBS.items()))
+        width = max(map(len, VERBS)) + 2
+        for title, verbs in filter(itemgetter(1), SECTIONS.items()):
+            with formatter.section(title):
+                formatter.write_dl([(f"{name:{width}}", text) for name, text in verbs.items()], col_spacing=0)
 
 
 @click.group(
