@@ -48,10 +48,11 @@ sys.exit(main(Path(os.path.dirname(__file__))))
 
 
 def runtime_sources() -> dict[str, bytes]:
-    """The runtime's modules, by the names that they have in an artifact."""
+    """The runtime's modules, by the names that they have in an artifact; what installs artifacts is no part of them."""
     folder = Path(__file__).parent.parent / "runtime"
+    names = sorted(path.relative_to(folder) for path in folder.rglob("*.py"))
     return {
-        f"{PACKAGE}/{path.relative_to(folder).as_posix()}": path.read_bytes() for path in sorted(folder.rglob("*.py"))
+        f"{PACKAGE}/{name.as_posix()}": (folder / name).read_bytes() for name in names if name.parts[0] != "agent"
     }
 
 

@@ -44,6 +44,18 @@ class EngineMissing(ArtifactFailure):
     exit_code = 8
 
 
+class PackageMissing(ArtifactFailure):
+    """A Python package that installing or checking needs is not there."""
+
+    exit_code = 8
+
+
+class Untrusted(ArtifactFailure):
+    """A signature, a repository's metadata or a digest does not vouch for the file."""
+
+    exit_code = 9
+
+
 class BundleError(ArtifactFailure):
     """The file is not an artifact, is damaged, or is not what its manifest says."""
 

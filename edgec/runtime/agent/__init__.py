@@ -1,0 +1,1 @@
+"""The device's side of shipping: what is trusted, downloaded, installed and taken back. Not part of an artifact."""

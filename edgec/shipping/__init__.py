@@ -1,0 +1,1 @@
+"""The workshop's side of shipping: signing, publishing and deploying artifacts."""
