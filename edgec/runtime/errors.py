@@ -66,3 +66,21 @@ class DeviceUnfit(ArtifactFailure):
     """This machine can't run the artifact: another architecture, or CPU features missing."""
 
     exit_code = 10
+
+
+class Unreachable(ArtifactFailure):
+    """The network or the server failed, was too slow, or gave less or more than was asked for. Later it may work."""
+
+    exit_code = 69
+
+
+class StorageFailed(ArtifactFailure):
+    """A file can't be written: the storage is full, read-only or broken."""
+
+    exit_code = 73
+
+
+class Busy(ArtifactFailure):
+    """Somebody else is at it: another agent, or an application that holds updates off."""
+
+    exit_code = 75
