@@ -38,6 +38,12 @@ class SelftestFailed(ArtifactFailure):
     exit_code = 6
 
 
+class RolledBack(ArtifactFailure):
+    """A version failed on this device: what ran before runs on, or again."""
+
+    exit_code = 6
+
+
 class EngineMissing(ArtifactFailure):
     """The engine that runs the payload is not installed, or can't load it."""
 
@@ -82,5 +88,29 @@ class StorageFailed(ArtifactFailure):
 
 class Busy(ArtifactFailure):
     """Somebody else is at it: another agent, or an application that holds updates off."""
+
+    exit_code = 75
+
+
+class StateUnreadable(ArtifactFailure):
+    """What the agent keeps on the device was written by a newer agent. The running model stays as it is."""
+
+    exit_code = 10
+
+
+class Unreachable(ArtifactFailure):
+    """The network or a server does not answer, or not fast enough."""
+
+    exit_code = 69
+
+
+class StorageFailed(ArtifactFailure):
+    """The device's storage does not take what is to be written: full, read-only, failing, or of a kind that can't."""
+
+    exit_code = 73
+
+
+class Busy(ArtifactFailure):
+    """Another agent is at work, an application holds updates off, or memory is short: later it may well do."""
 
     exit_code = 75

@@ -10,12 +10,14 @@ from pathlib import Path
 import pytest
 
 import edgec.runtime
+from edgec.runtime.bundle import Bundle
 
 _SOURCES = sorted(Path(edgec.runtime.__file__).parent.rglob("*.py"))
 _ALLOWED = {"numpy", "PIL", "openvino"}
+_ALLOWED_TO_THE_AGENT = {"tuf", "securesystemslib", "urllib3"}
 
 
-@pytest.mark.parametrize("path", _SOURCES, ids=lambda path: path.name)
+@pytest.mark.parametrize("path", _SOURCES, ids=lambda path: "-".join(path.parts[-2:]))
 def test_every_module_is_python_3_9(path):
     tree = ast.parse(path.read_text(encoding="utf-8"), feature_version=(3, 9))
     assert not [node for node in ast.walk(tree) if isinstance(node, (ast.Match, ast.TryStar))]
@@ -25,8 +27,10 @@ def test_every_module_is_python_3_9(path):
     ), "without it, annotations such as `int | None` are evaluated, which Python 3.9 can't"
 
 
-@pytest.mark.parametrize("path", _SOURCES, ids=lambda path: path.name)
+@pytest.mark.parametrize("path", _SOURCES, ids=lambda path: "-".join(path.parts[-2:]))
 def test_only_the_standard_library_numpy_pillow_and_the_engine_are_imported(path):
+    """What installs artifacts has numpy and engines in a process of their own, and may know repositories instead."""
+    allowed = _ALLOWED_TO_THE_AGENT if "agent" in path.parts else _ALLOWED
     for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
         if isinstance(node, ast.Import):
             names = [alias.name for alias in node.names]
@@ -36,7 +40,7 @@ def test_only_the_standard_library_numpy_pillow_and_the_engine_are_imported(path
             continue
         for name in names:
             top = name.split(".")[0]
-            assert top in sys.stdlib_module_names or top in _ALLOWED, f"{path.name} imports {name}"
+            assert top in sys.stdlib_module_names or top in allowed, f"{path.name} imports {name}"
 
 
 def test_the_artifact_is_a_library_too(cnn, tmp_path):
@@ -54,3 +58,9 @@ def test_importing_the_runtime_imports_no_numpy():
     """The build's own process reads artifacts without native code in it."""
     code = "import sys, edgec.runtime, edgec.runtime.bundle, edgec.bundle.errors; print('numpy' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout == "False\n"
+
+
+def test_the_agent_is_no_part_of_an_artifact(cnn):
+    names = [name for name in Bundle.open(cnn.path).manifest["files"] if name.startswith("edgec_runtime/")]
+    assert "edgec_runtime/bundle.py" in names
+    assert not [name for name in names if "agent" in name]

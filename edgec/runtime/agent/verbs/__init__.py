@@ -1,0 +1,1 @@
+"""The commands of `edgec-device`, a module each."""
