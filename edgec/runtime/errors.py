@@ -96,21 +96,3 @@ class StateUnreadable(ArtifactFailure):
     """What the agent keeps on the device was written by a newer agent. The running model stays as it is."""
 
     exit_code = 10
-
-
-class Unreachable(ArtifactFailure):
-    """The network or a server does not answer, or not fast enough."""
-
-    exit_code = 69
-
-
-class StorageFailed(ArtifactFailure):
-    """The device's storage does not take what is to be written: full, read-only, failing, or of a kind that can't."""
-
-    exit_code = 73
-
-
-class Busy(ArtifactFailure):
-    """Another agent is at work, an application holds updates off, or memory is short: later it may well do."""
-
-    exit_code = 75

@@ -37,8 +37,8 @@ VERBS: Mapping[str, str] = {
 DEFAULT_ROOT = Path("/var/lib/edgec")
 _INTERRUPTED = 130
 _CODES = (
-    "Exit codes: 0 ok, 2 command line or configuration, 6 the version failed (the one before runs), 8 engine or package "
-    "missing, 9 untrusted or damaged, 10 not for this device, 69 server not reached, 73 storage, 75 busy: try later, "
+    "Exit codes: 0 ok, 2 command line or configuration, 6 the version failed (the one before runs), 8 engine or "
+    "package missing, 9 untrusted or damaged, 10 not for this device, 69 server not reached, 73 storage, 75 busy: try later, "
     "130 interrupted."
 )
 

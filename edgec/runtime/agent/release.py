@@ -76,7 +76,7 @@ def checked_model_name(name: str) -> str:
     if not is_model_name(name):
         raise InputError(
             f"{name[:120]!r} can't be the name of a model",
-            "It becomes a folder's name: letters, digits, '.', '_' and '-', 100 at most, beginning with a letter or digit.",
+            "It becomes a folder's name: letters, digits, '.', '_' and '-', 100 at most, the first a letter or digit.",
             "Build the artifact with such a name.",
         )
     return name

@@ -1,1 +1,3 @@
 """The commands of `edgec-device`, a module each."""
+
+from __future__ import annotations
