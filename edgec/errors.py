@@ -108,6 +108,12 @@ class ConnectionLost(DeviceError):
     """A device that could be reached can't be any more."""
 
 
+class Unreachable(EdgecError):
+    """A server or a network does not answer, or too slowly."""
+
+    exit_code = 69
+
+
 class InternalError(EdgecError):
     """A bug in edgec."""
 
@@ -136,6 +142,12 @@ class OutputError(EdgecError):
     """A file can't be written: full disk, read-only folder, no permission."""
 
     exit_code = 73
+
+
+class Busy(EdgecError):
+    """Somebody else is at work on the same thing; later it will be free."""
+
+    exit_code = 75
 
 
 def unexpected(error: BaseException, traceback: str) -> InternalError:
