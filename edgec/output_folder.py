@@ -26,9 +26,9 @@ def publish(source: Path, place: Path) -> None:
         shutil.copyfileobj(stream, target)
 
 
-def write_whole(place: Path, content: bytes) -> None:
+def write_whole(place: Path, content: bytes, mode: int = 0o644) -> None:
     """Write a file whole or not at all."""
-    with _replacing(place, 0o644) as target:
+    with _replacing(place, mode) as target:
         target.write(content)
 
 

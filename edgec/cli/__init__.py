@@ -26,7 +26,9 @@ SECTIONS = {
         "compare": "Show artifacts side by side, and which are on the Pareto front.",
         "report": "Show many builds on one page, or one in another form.",
     },
-    "Ship": {},
+    "Ship": {
+        "device-agent": "Write edgec-device, the program that looks after a device's models.",
+    },
     "Look after": {
         "targets": "List the devices that edgec can build for.",
         "recipes": "List the preprocessing recipes.",
@@ -48,7 +50,7 @@ class _Verbs(click.Group):
     def get_command(self, ctx: click.Context, name: str) -> click.Command | None:
         if name not in VERBS:
             return None
-        command: click.Command = import_module(f"edgec.cli.{name}").command
+        command: click.Command = import_module(f"edgec.cli.{name.replace('-', '_')}").command
         return command
 
     def resolve_command(self, ctx: click.Context, args: list[str]) -> Any:

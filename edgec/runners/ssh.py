@@ -11,7 +11,8 @@ share one connection: the user's, where one is open (ControlMaster), else one th
 
 Everything on the board happens in one new folder. A shell there, the *keeper*, makes it, waits until its standard input
 ends, ends what still runs in the folder, and removes it. So nothing is left when this process is killed or the
-connection breaks: sshd then closes that input.
+connection breaks: sshd then closes that input. What shall stay on the board has a *root* there, and then the new folder
+is in ROOT/incoming: a file gets from there to its place without being copied.
 
 The board needs a POSIX shell, mktemp, df and tar, as BusyBox has them, too. What a login shell of another kind reads
 are words of letters, digits and `/._-` only; everything else goes to `sh` as its input.
@@ -36,7 +37,7 @@ from dataclasses import dataclass
 from functools import cache
 from io import BytesIO
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, cast
 
 from edgec.errors import ConnectionLost, DeviceError, ToolMissing, UsageError
 from edgec.runners.board_facts import Facts, facts_from
@@ -76,7 +77,26 @@ trap clean EXIT
 trap 'exit 1' HUP INT TERM
 echo
 echo %(mark)s
-for place in "${TMPDIR:-/tmp}" /tmp /var/tmp "$HOME"; do
+root=
+for each in %(roots)s; do
+    case $each in '~/'*) each=$HOME/${each#??} ;; esac
+    above=$each
+    while [ -n "$above" ] && [ ! -e "$above" ]; do above=${above%%/*}; done
+    if [ -d "${above:-/}" ] && [ -w "${above:-/}" ]; then root=$each; break; fi
+    echo "unwritable $each"
+done
+incoming=
+if [ -n "$root" ]; then
+    echo "root $root"
+    if [ %(make)d = 1 ] && (umask 022 && mkdir -p "$root" && umask 077 && mkdir -p "$root/incoming"); then
+        incoming=$root/incoming
+        for each in "$incoming"/edgec.*; do
+            [ -f "$each/.keeper" ] && read -r pid <"$each/.keeper" || continue
+            [ -d "/proc/$pid" ] || rm -rf "$each"
+        done
+    fi 2>/dev/null
+fi
+for place in ${incoming:+"$incoming"} "${TMPDIR:-/tmp}" /tmp /var/tmp "$HOME"; do
     case $place in *[!A-Za-z0-9/._-]* | [!/]*) continue ;; esac
     folder=$(mktemp -d "$place/edgec.XXXXXXXX" 2>/dev/null) || folder=
     if [ -z "$folder" ]; then echo "tried $place can't be written"; continue; fi
@@ -90,6 +110,7 @@ for place in "${TMPDIR:-/tmp}" /tmp /var/tmp "$HOME"; do
 done
 if [ -n "$folder" ]; then
     rm -f "$folder/try"
+    [ "$folder" = "$incoming/${folder##*/}" ] && echo $$ >"$folder/.keeper"
     echo "folder $folder"
     echo "free ${4:-0}"
 fi
@@ -145,19 +166,29 @@ class Board:
     """An open session. Everything it does is in one folder on the board, which is gone afterwards.
 
     host: as the user named it. folder: on the board. free: bytes there when the session began. facts: of the board.
+    root: what shall stay there is below it; "" where none was asked for, or none can be written.
     """
 
     def __init__(
-        self, host: str, options: Sequence[str], keeper: subprocess.Popen[bytes], folder: str, free: int, facts: Facts
+        self,
+        host: str,
+        options: Sequence[str],
+        keeper: subprocess.Popen[bytes],
+        folder: str,
+        free: int,
+        facts: Facts,
+        root: str = "",
     ) -> None:
-        self.host, self.folder, self.free, self.facts = host, folder, free, facts
+        self.host, self.folder, self.free, self.facts, self.root = host, folder, free, facts, root
         self._options = options
         self._keeper = keeper
         self._runs = 0
         self._sizes: dict[str, int] = {}
 
-    def put(self, files: Mapping[str, Path | bytes]) -> None:
+    def put(self, files: Mapping[str, Path | bytes], listen: Callable[[int], None] | None = None) -> None:
         """Write files into the folder, under plain names; contents that are bytes may be run.
+
+        listen: gets the number of bytes that were handed to ssh, as they grow.
 
         Raises DeviceError when they do not fit there, ConnectionLost.
         """
@@ -173,7 +204,7 @@ class Board:
             assert process.stdin is not None
             try:
                 with contextlib.suppress(BrokenPipeError), process.stdin:  # why is told by how it ended
-                    _write_tar(process.stdin, files)
+                    _write_tar(process.stdin, files, listen)
                 process.wait()
             finally:
                 process.kill()
@@ -335,10 +366,14 @@ class Talk:
 
 
 @contextlib.contextmanager
-def connect(host: str, room: int = 0) -> Iterator[Board]:
+def connect(
+    host: str, room: int = 0, *, roots: Sequence[str] = (), make: bool = False, more: Mapping[str, str] | None = None
+) -> Iterator[Board]:
     """Open a session on `host`: "[user@]host", a name in ~/.ssh/config, or "ssh://[user@]host:port".
 
-    room: bytes that will be needed there.
+    room: bytes that will be needed there. roots: folders for what shall stay there, plain paths that may begin with
+    "~/"; the board's root is the first that can be written. make: make it, and let the session's folder be in it.
+    more: options of ssh itself, stronger than the user's configuration.
 
     Raises UsageError for what can't be a host, ToolMissing without ssh, DeviceError for a board that can't be reached,
     refuses, or has no place for a folder.
@@ -350,7 +385,7 @@ def connect(host: str, room: int = 0) -> Iterator[Board]:
             f"{host} is reached through OpenSSH's programs.",
             "Install it: apt-get install openssh-client (Debian, Ubuntu).",
         )
-    options = _options(host)
+    options = _options(host, more or {})
     # A path of a socket has at most 100 letters or so. The shell removes the folder even when this process is killed.
     sockets = tempfile.mkdtemp(prefix="edgec-ssh-", dir="/tmp" if len(tempfile.gettempdir()) > 50 else None)
     shared = (*options, *_shared(host, sockets, options))
@@ -364,8 +399,10 @@ def connect(host: str, room: int = 0) -> Iterator[Board]:
         stderr=subprocess.PIPE,
     )
     try:
-        told = _asked(host, keeper, _KEEPER % {"kib": -(-(room + _SLACK) // 1024), "mark": _MARK})
-        yield Board(host, shared, keeper, told["folder"], int(told["free"]) * 1024, facts_from(told))
+        words = {"kib": -(-(room + _SLACK) // 1024), "mark": _MARK, "make": make, "roots": shlex.join(roots)}
+        told = _asked(host, keeper, _KEEPER % words)
+        free = int(told["free"]) * 1024
+        yield Board(host, shared, keeper, told["folder"], free, facts_from(told), told.get("root", ""))
     finally:
         _close(keeper)
 
@@ -391,7 +428,7 @@ def check_host(host: str) -> None:
         )
 
 
-def _options(host: str) -> list[str]:
+def _options(host: str, more: Mapping[str, str]) -> list[str]:
     """What edgec wants of ssh whatever the user's configuration says, and what that does not say."""
     asked = subprocess.run(
         ["ssh", "-G", "--", host], capture_output=True, text=True, errors="replace", env=_environment()
@@ -410,6 +447,7 @@ def _options(host: str) -> list[str]:
         "PermitLocalCommand": "no",
         "RemoteCommand": "none",
         "RequestTTY": "no",
+        **more,
     }
     if configured.get("connecttimeout", "none") in ("none", "0"):
         options["ConnectTimeout"] = str(CONNECT_SECONDS)
@@ -523,8 +561,22 @@ def _next(lines: queue.SimpleQueue[bytes], deadline: float | None) -> bytes:
         raise subprocess.TimeoutExpired("ssh", 0.0) from None
 
 
-def _write_tar(stream: IO[bytes], files: Mapping[str, Path | bytes]) -> None:
-    with tarfile.open(fileobj=stream, mode="w|") as archive:
+class _Counted:
+    """A stream that tells how much was written to it."""
+
+    def __init__(self, stream: IO[bytes], listen: Callable[[int], None]) -> None:
+        self._stream, self._listen, self._written = stream, listen, 0
+
+    def write(self, data: bytes) -> int:
+        self._stream.write(data)
+        self._written += len(data)
+        self._listen(self._written)
+        return len(data)
+
+
+def _write_tar(stream: IO[bytes], files: Mapping[str, Path | bytes], listen: Callable[[int], None] | None) -> None:
+    counted = cast("IO[bytes]", stream if listen is None else _Counted(stream, listen))
+    with tarfile.open(fileobj=counted, mode="w|") as archive:
         for name, content in files.items():
             member = tarfile.TarInfo(name)
             member.mtime = int(time.time())

@@ -1,0 +1,40 @@
+"""`edgec device-agent`: the program that looks after a device's models, as one file."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+
+@click.command(name="device-agent", short_help="Write edgec-device.")
+@click.option(
+    "-o",
+    "--output",
+    default=Path("edgec-device"),
+    show_default=True,
+    metavar="FILE",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="Where to write it.",
+)
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+def command(output: Path, as_json: bool) -> None:
+    """Write edgec-device, the program that looks after a device's models, as one file.
+
+    It fetches, verifies, tests, switches and takes back artifacts on a device, and needs Python 3.9 there and nothing
+    else. Copy it to an image, or let `edgec deploy` bring it. The same edgec writes the same bytes.
+    """
+    from edgec.cli.json_output import print_json
+    from edgec.cli.sizes import size
+    from edgec.output_folder import check_writable, write_whole
+    from edgec.shipping.agent_program import program
+
+    made = program()
+    check_writable(output.parent)
+    write_whole(output, made.content, 0o755)
+    if as_json:
+        print_json({"path": str(output), "bytes": len(made.content), "sha256": made.sha256, "contents": made.contents})
+        return
+    click.echo(f"{output} ({size(len(made.content))})")
+    click.echo(f"SHA-256 {made.sha256}")
+    click.echo("with " + ", ".join(f"{name} {version}" for name, version in made.contents.items()))
