@@ -34,6 +34,7 @@ _EPOCH = (1980, 1, 1, 0, 0, 0)
 _MODE = stat.S_IFREG | 0o644
 _LEVEL = 9
 _RUNTIME = Path(__file__).parent.parent / "runtime"
+_OWN_VERSION = "agent/version.py"
 
 _VERSION = f"""\
 \"\"\"The agent's version: that of the edgec that wrote this program.\"\"\"
@@ -125,7 +126,7 @@ def program() -> Program:
         distribution = _distribution(name)
         versions[name] = distribution.version
         members |= dict(_modules(distribution, left_out)) | _licences(distribution)
-    members |= {**_INSTEAD, f"{PACKAGE}/agent/version.py": _VERSION.encode()}
+    members |= {**_INSTEAD, f"{PACKAGE}/{_OWN_VERSION}": _VERSION.encode()}
     return Program(_zipped(members), versions)
 
 
@@ -151,7 +152,7 @@ def _runtime_modules() -> list[str]:
         name = open_ends.pop()
         if name not in found:
             found.add(name)
-            open_ends += _imports(name)
+            open_ends += [] if name == _OWN_VERSION else _imports(name)
     return sorted(found)
 
 

@@ -2,6 +2,6 @@
 
 from __future__ import annotations
 
-from edgec.version import __version__ as VERSION  # noqa: N812
+from ...version import __version__ as VERSION  # noqa: N812
 
 __all__ = ["VERSION"]
