@@ -22,6 +22,7 @@ from edgec.metric.artifact import Executed
 from edgec.metric.artifact import measured as measured_by
 from edgec.metric.measure import Measure
 from edgec.metric.request import MetricRequest
+from edgec.parity.calibration_profile import MOST_SAMPLES, Profiler
 from edgec.parity.executed_samples import affordable, golden, spread
 from edgec.parity.executed_share import executed_int8_share, judge_executed_share
 from edgec.parity.gates import Verdict, eased, judge, together
@@ -41,6 +42,9 @@ _REFERENCES = {"int8-weights": "weights.onnx", "fp16": "weights.onnx"}
 """What a payload is lowered from, where that is not the quantized graph."""
 
 PROBES = 8
+PROFILED_MACS = 20e9
+"""What samples cost that are only run to know the data better, besides those that judge: a second or two."""
+
 GOLDEN_BYTES = 1_000_000
 """Golden samples after the first stop here, and so do steps after a sample's first."""
 
@@ -61,7 +65,8 @@ def validate(
     stage: str,
     emit: Listener,
 ) -> dict[str, Any]:
-    """The document parity.json; writes golden.npz to `out`. See `edgec.stages.validate.run` for the arguments.
+    """The document parity.json; writes golden.npz and profile.json to `out`. For the arguments, see
+    `edgec.stages.validate.run`.
 
     machine: the emulated device that the parameters name.
     """
@@ -72,7 +77,7 @@ def validate(
     if metric is not None:
         known = None if measured is None else float(_read(measured / "metric.json")["original"])
         measure = Measure(metric, samples, contract, state, ingested / "model.onnx", known=known)
-    macs = int(_read(ingested / "ingest.json")["macs"]) if machine is not None else 0
+    macs = int(_read(ingested / "ingest.json")["macs"])
     original = Reference(ingested / "model.onnx").run
     reference = Reference(quantized / _REFERENCES.get(params.precision, "qdq.onnx"), "none").run if quantized else None
     steps = _output_steps(contract, quantized)
@@ -84,6 +89,8 @@ def validate(
         executed = spread(len(source), most) if payload is not None else []
         compared = _Compared(steps, state, len(executed), len(source))
         kept = _Golden(len(source))
+        profiler = Profiler(contract, state)
+        everywhere = len(executed) == len(source)
         outputs: list[Any] = []  # of the payload, one entry a sample, as a metric takes them
         for index, sample in enumerate(source):
             emit(Progress(stage, index, len(source), "samples"))
@@ -92,10 +99,15 @@ def validate(
             real = list(feeds_of_steps(sample, contract, state, payload.run)) if payload and index in executed else None
             compared.add(expected, fake, real)
             kept.offer(index, real or fake or expected)
+            profiler.add((real if everywhere else None) or fake or expected)
             if real is not None and measure is not None and measure.is_on_held_out:
                 outputs.append([found for _, found in real] if state else real[0][1])
         emit(Progress(stage, len(source), len(source), "samples"))
         write_golden(out / "golden.npz", kept.kept, steps)
+        if samples is not None and payload is not None and machine is None:
+            for sample in samples.read(_more(len(samples), macs, source.steps)):
+                profiler.add(list(feeds_of_steps(sample, contract, state, payload.run)))
+        _write_profile(out, profiler, everywhere, note)
         values = None
         if measure is not None:
             ran = None
@@ -202,6 +214,20 @@ def _verdict(compared: _Compared, gate: Gate, precision: Precision, quantizes: b
     else:
         verdict, costs = judge_in_part(compared.quantization, compared.part, compared.total, gate, compared.executed)
     return together(verdict, Verdict(True, (), tuple(costs)))
+
+
+def _more(count: int, macs: int, steps: int) -> list[int]:
+    """Samples for the profile besides those that are held out, drawn by chance, always the same."""
+    known, judges = held_out(count)
+    most = max(0, min(MOST_SAMPLES - len(judges), int(PROFILED_MACS // max(1, macs * steps))))
+    spare = sorted(set(known) - set(judges))
+    return sorted(random.Random(3).sample(spare, min(most, len(spare))))
+
+
+def _write_profile(out: Path, profiler: Profiler, of_payload: bool, why_none: str) -> None:
+    document = profiler.document("payload" if of_payload else "reference", why_none)
+    text = json.dumps(document, indent=1, sort_keys=True, ensure_ascii=False, allow_nan=False) + "\n"
+    (out / "profile.json").write_bytes(text.encode("utf-8", "backslashreplace"))
 
 
 def _on_evaluation(measure: Measure, run: Runner, most: int) -> Executed:

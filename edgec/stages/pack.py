@@ -69,7 +69,7 @@ def run(ingested: Path, lowered: Path, validated: Path, params: PackParams, cont
     payload = _json(lowered / "lower.json")
     parity = _json(validated / "parity.json")
     sources = {f"payload/{name}": lowered / "payload" / name for name in payload["files"]}
-    sources |= {name: validated / name for name in ("parity.json", "golden.npz")}
+    sources |= {name: validated / name for name in ("parity.json", "golden.npz", "profile.json")}
     tools = _tool_versions()
     files = {**sources, "provenance.json": _text(_provenance(params, sources, tools))}
     manifest = {

@@ -60,10 +60,11 @@ def run(
     metric: MetricRequest | None = None,
     measured: Path | None = None,
 ) -> None:
-    """Write parity.json and golden.npz. A failed gate is a verdict in parity.json, not an error.
+    """Write parity.json, golden.npz and profile.json. A failed gate is a verdict in parity.json, not an error.
 
     golden.npz holds a few samples with the payload's own outputs; those of its reference (the quantized one, or the
-    original for a float payload) where it can't run here.
+    original for a float payload) where it can't run here. profile.json says what inputs and outputs look like on the
+    user's data.
 
     ingested: model.onnx, contract.json. quantized: qdq.onnx, qparams.json; None for a float payload.
     lowered: lower.json, payload/. samples: None takes seeded random inputs, and says so.

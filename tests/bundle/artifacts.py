@@ -10,6 +10,7 @@ import pytest
 
 from edgec.backends.base import Precision
 from edgec.contract import Contract, TensorSpec
+from edgec.parity.calibration_profile import Profiler
 from edgec.reference import Reference
 from edgec.runners.execution import NATIVE
 from edgec.runtime.engines import open_engine
@@ -69,6 +70,10 @@ def build(folder: Path, model, precision: Precision, *, state=(), recipe=None, s
         "golden": {"outputs_of": "payload"},
     }
     (validated / "parity.json").write_text(json.dumps(parity))
+    profiler = Profiler(contract, dict(state))
+    for sample in samples:
+        profiler.add(sample)
+    (validated / "profile.json").write_text(json.dumps(profiler.document("payload")))
     params = pack.PackParams("net", target, NATIVE, "openvino", precision, "0" * 64, "1" * 64, recipe, tuple(state))
     pack.run(ingested, lowered, validated, params, _context("pack", packed))
     return Built(packed / "net-host.edgec", ingested, lowered, validated, params)
