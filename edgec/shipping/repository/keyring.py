@@ -1,0 +1,170 @@
+"""Finding the private key for a role: no list of keys is kept, a key is found by the id that the metadata names.
+
+Keys come from references on the command line (a file, env:NAME, a token; edgec/shipping/keys.py) and from a folder of
+the publisher's, which is never inside the repository. Beside each private key NAME.key lies NAME.pub, so that one need
+not open (and perhaps decrypt) all of them to find one.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from securesystemslib.signer import CryptoSigner, Key, Signer
+from tuf.api.metadata import Metadata, Root
+
+from edgec.bundle.errors import as_edgec_error
+from edgec.errors import OutputError, UsageError
+from edgec.runtime.agent.signatures import public_keys
+from edgec.runtime.errors import ArtifactFailure
+from edgec.shipping import keys
+
+PINNED = "root.json"
+"""In the folder of keys: the newest root that this publisher has seen. The repository's is it, or descends from it."""
+
+
+@dataclass
+class Keyring:
+    """Where to look for private keys. `folder` may be missing: not every publisher has one.
+
+    ask: asks a person for a passphrase or PIN that the environment does not hold.
+    """
+
+    folder: Path | None
+    references: Sequence[str] = ()
+    ask: keys.Ask | None = None
+    _signers: dict[str, Signer] = field(default_factory=dict)
+    _new: list[tuple[str, CryptoSigner]] = field(default_factory=list)
+    _read: bool = False
+
+    def find(self, keyid: str) -> Signer | None:
+        """The signer with this id, or None where it is not at hand. Raises what reading a named reference raises."""
+        if not self._read:
+            self._read = True
+            for reference in self.references:
+                self._add(keys.signer(reference, self.ask))
+        if keyid not in self._signers:
+            for path in self._files():
+                public = path.with_suffix(".pub")
+                if not public.exists() or public_key(public).keyid == keyid:
+                    self._add(keys.signer(str(path), self.ask))
+        return self._signers.get(keyid)
+
+    def make(self, name: str) -> CryptoSigner:
+        """A new key, to be written by `keep` when it is certain that it is needed."""
+        if self.folder is None:
+            raise UsageError(
+                f"There is no place for the new key of {name}",
+                "No folder of keys was given.",
+                "Name one with --keys, or bring a key of your own.",
+            )
+        signer = CryptoSigner.generate_ed25519()
+        self._new.append((name, signer))
+        self._add(signer)
+        return signer
+
+    def keep(self) -> tuple[Path, ...]:
+        """Write each new key as NAME.key, for its owner alone, and NAME.pub: under the next name that is free."""
+        written = tuple(self._write(name, signer) for name, signer in self._new)
+        self._new.clear()
+        return written
+
+    def _add(self, signer: Signer) -> None:
+        self._signers[signer.public_key.keyid] = signer
+
+    def _files(self) -> Iterator[Path]:
+        if self.folder is not None and self.folder.is_dir():
+            yield from sorted(self.folder.glob("*.key"))
+
+    def _write(self, name: str, signer: CryptoSigner) -> Path:
+        assert self.folder is not None
+        try:
+            self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+            number = 1
+            while True:
+                place = self.folder / (f"{name}.key" if number == 1 else f"{name}-{number}.key")
+                try:
+                    handle = os.open(place, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+                    break
+                except FileExistsError:
+                    number += 1
+            with os.fdopen(handle, "wb") as stream:
+                stream.write(signer.private_bytes)
+                stream.flush()
+                os.fsync(stream.fileno())
+            place.with_suffix(".pub").write_text(keys.public_pem(signer))
+        except OSError as error:
+            raise OutputError(
+                f"The new key of {name} can't be written to {self.folder}",
+                f"The system says: {error.strerror}.",
+                "Name a folder that you own with --keys.",
+            ) from error
+        return place
+
+    def pinned(self) -> bytes | None:
+        """The newest root that this publisher has seen."""
+        try:
+            return (self.folder / PINNED).read_bytes() if self.folder is not None else None
+        except FileNotFoundError:
+            return None
+
+    def pin(self, root: bytes) -> None:
+        """Remember the newest root, where there is a folder to remember it in."""
+        if self.folder is None or not self.folder.is_dir() or self.pinned() == root:
+            return
+        beside = self.folder / f".{PINNED}.new"
+        beside.write_bytes(root)
+        beside.replace(self.folder / PINNED)
+
+
+def public_key(path: Path) -> Key:
+    """The one public key in a file."""
+    try:
+        found = public_keys([path])
+    except ArtifactFailure as failure:
+        raise as_edgec_error(failure) from failure
+    if len(found) != 1:
+        raise UsageError(
+            f"{path} holds {len(found)} public keys", "One is asked for here.", "Put each into a file of its own."
+        )
+    return found[0]
+
+
+def key_of(reference: str, ask: keys.Ask | None = None) -> tuple[Key, Signer | None]:
+    """The public part of a key, and its signer where the reference is to the private one.
+
+    So a root key can take part whose private part lies in somebody else's safe: name its public file.
+    """
+    if not reference.startswith(("env:", keys.FROM_TOKEN)) and reference.endswith(".pub"):
+        return public_key(Path(reference)), None
+    signer = keys.signer(reference, ask)
+    return signer.public_key, signer
+
+
+def default_folder(repository: Path, first_root: Metadata[Root] | None) -> Path | None:
+    """The folder of keys that belongs to a repository, wherever that was moved or copied to.
+
+    $EDGEC_KEYS_DIR, else ~/.config/edgec/keys/NAME-ID with the first 16 hex digits of the SHA-256 of its first root.
+    None where the repository has no root yet.
+    """
+    if named := os.environ.get("EDGEC_KEYS_DIR"):
+        return Path(named)
+    if first_root is None:
+        return None
+    base = Path(os.environ.get("XDG_CONFIG_HOME") or Path.home() / ".config") / "edgec" / "keys"
+    identity = hashlib.sha256(first_root.signed_bytes).hexdigest()[:16]
+    known = sorted(base.glob(f"*-{identity}"))
+    return known[0] if known else base / f"{repository.resolve().name}-{identity}"
+
+
+def refuse_inside(folder: Path, repository: Path) -> None:
+    """Raises UsageError for a folder of keys that would be served together with the repository."""
+    if folder.resolve().is_relative_to(repository.resolve()):
+        raise UsageError(
+            f"The folder of keys {folder} lies inside the repository",
+            "Everything in a repository is served or copied to others; private keys must not be.",
+            "Name another folder with --keys.",
+        )

@@ -1,0 +1,226 @@
+"""Versions, channels, rollouts and revocations of one target: pure functions on its releases.json.
+
+The document is described in docs/publishing.md. What holds after each of them: a channel names releases that exist and
+are not revoked; where a rollout is below 1, there is a release `before` for the other devices; versions only ascend.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from edgec.errors import UsageError
+from edgec.toml_schema import did_you_mean
+
+Document = dict[str, Any]
+
+
+def newest_version(documents: Iterable[Mapping[str, Any]], model: str) -> int:
+    """The highest version that a model ever had on any target; 0 for a new one."""
+    known = [0]
+    for document in documents:
+        if (entry := document["models"].get(model)) is not None:
+            known += map(int, (*entry["releases"], *entry["revoked"]))
+    return max(known)
+
+
+def version_of(document: Mapping[str, Any], model: str, sha256: str) -> int | None:
+    """The version under which these very bytes were published, or None."""
+    releases = document["models"].get(model, {"releases": {}})["releases"]
+    return next((release["version"] for release in releases.values() if release["sha256"] == sha256), None)
+
+
+def add(document: Mapping[str, Any], model: str, release: Mapping[str, Any]) -> Document:
+    """With one release more, in no channel yet."""
+    changed = copy.deepcopy(dict(document))
+    entry = changed["models"].setdefault(model, {"releases": {}, "channels": {}, "revoked": {}})
+    entry["releases"][str(release["version"])] = dict(release)
+    return changed
+
+
+def assign(document: Mapping[str, Any], model: str, channel: str, version: int, share: float | None) -> Document:
+    """With a release in a channel, for this share of the devices; None: as it is, or all of them.
+
+    Raises UsageError for a revoked release, and where the other devices would have no release.
+    """
+    changed, entry = _model(document, model)
+    release = _release(entry, model, version)
+    if (why := entry["revoked"].get(str(version))) is not None:
+        raise UsageError(
+            f"{model}@{version} is revoked for {document['target']}",
+            f"The reason given: {why}",
+            "Build the model anew, and publish that; what is revoked stays so.",
+        )
+    now = entry["channels"].get(channel)
+    if now is None:
+        if share is not None and share < 1:
+            raise UsageError(
+                f"{model} has no release yet in channel {channel} of {document['target']}",
+                f"A rollout to {percent(share)} leaves the other devices on the release before, and there is none.",
+                "The first release of a channel goes to all of its devices: --rollout 100%. Try it in a channel of its "
+                "own first: --channel canary.",
+            )
+        entry["channels"][channel] = {"version": release["version"], "rollout": 1.0, "before": None, "paused": False}
+    elif now["version"] == version:
+        now["rollout"] = now["rollout"] if share is None else share
+        _require_before(document, model, channel, now)
+    else:
+        if now["rollout"] < 1 and share is not None and share < 1:
+            raise UsageError(
+                f"{model}@{now['version']} is only at {percent(now['rollout'])} in channel {channel} of "
+                f"{document['target']}",
+                "A second partial rollout on top would give some devices three releases in a row.",
+                f"Finish it (edgec publish rollout {model} 100%), take it back (edgec publish revoke "
+                f"{model}@{now['version']} --reason ...), or publish the new one to all: --rollout 100%.",
+            )
+        settled = now["version"] if now["rollout"] == 1 else now["before"]
+        before = None if settled == version else settled
+        entry["channels"][channel] = {
+            "version": version,
+            "rollout": 1.0 if share is None else share,
+            "before": before,
+            "paused": False,
+        }
+        _require_before(document, model, channel, entry["channels"][channel])
+    return changed
+
+
+def set_share(document: Mapping[str, Any], model: str, channel: str, share: float) -> Document:
+    """With the channel's newest release for another share of its devices."""
+    return assign(document, model, channel, _channel(document, model, channel)["version"], share)
+
+
+def set_paused(document: Mapping[str, Any], model: str, channel: str, paused: bool) -> Document:
+    """With a rollout that nobody begins any more, or that goes on."""
+    _channel(document, model, channel)
+    changed, entry = _model(document, model)
+    entry["channels"][channel]["paused"] = paused
+    return changed
+
+
+def revoke(
+    document: Mapping[str, Any],
+    model: str,
+    version: int,
+    reason: str,
+    *,
+    to: int | None = None,
+    leave_empty: bool = False,
+) -> Document:
+    """With a release that nobody installs any more, and that devices leave.
+
+    Channels that had it get `to`, or the release that they had before. leave_empty: a channel that had none before is
+    left without a release, and its devices with what they have.
+
+    Raises UsageError where a channel would be left without a release, and that was not said to be meant.
+    """
+    changed, entry = _model(document, model)
+    _release(entry, model, version)
+    if to is not None:
+        _release(entry, model, to)
+        if to == version or str(to) in entry["revoked"]:
+            raise UsageError(
+                f"{model}@{to} can't take the place of {model}@{version}",
+                "It is the one that is revoked." if to == version else "It is revoked itself.",
+                f"Name another release; `edgec publish status` lists those of {model}.",
+            )
+    entry["revoked"][str(version)] = reason
+    for name, now in list(entry["channels"].items()):
+        if now["version"] == version:
+            if (fallback := to if to is not None else now["before"]) is not None:
+                entry["channels"][name] = {"version": fallback, "rollout": 1.0, "before": None, "paused": False}
+            elif leave_empty:
+                del entry["channels"][name]
+            else:
+                raise _left_empty(document, model, name, version)
+        elif now["before"] == version:
+            if to is not None and to != now["version"]:
+                now["before"] = to
+            elif now["rollout"] == 1:
+                now["before"] = None
+            else:
+                raise UsageError(
+                    f"{percent(1 - now['rollout'])} of the devices in channel {name} of {document['target']} are to "
+                    f"have {model}@{version}",
+                    f"{model}@{now['version']} is only at {percent(now['rollout'])} there.",
+                    f"Give that one to all first (edgec publish rollout {model} 100% --channel {name}), or name what "
+                    "takes the place: --to VERSION.",
+                )
+    return changed
+
+
+def prune(document: Mapping[str, Any], keep: int) -> tuple[Document, list[str]]:
+    """Without releases that no channel names, but for the newest `keep` of each model; and the paths of their files.
+
+    What was revoked stays listed as such: devices may still have it.
+    """
+    changed = copy.deepcopy(dict(document))
+    paths: list[str] = []
+    for entry in changed["models"].values():
+        named = {now[key] for now in entry["channels"].values() for key in ("version", "before")}
+        versions = sorted(map(int, entry["releases"]), reverse=True)
+        sound = [version for version in versions if str(version) not in entry["revoked"]]
+        for version in set(versions) - named - set(sound[:keep]):
+            release = entry["releases"].pop(str(version))
+            paths += [release[key] for key in ("artifact", "signature", "chunks") if release[key] is not None]
+    return changed, sorted(paths)
+
+
+def percent(share: float) -> str:
+    """ "10%", "0.5%"."""
+    return f"{100 * share:.6g}%"
+
+
+def _model(document: Mapping[str, Any], model: str) -> tuple[Document, Document]:
+    """A copy to change, and in it the model's entry."""
+    changed = copy.deepcopy(dict(document))
+    if model not in changed["models"]:
+        raise UsageError(
+            f"{document['target']} has no model {model!r}",
+            f"It has: {', '.join(changed['models']) or 'none'}.{did_you_mean(model, changed['models'])}",
+            "Name one of these; `edgec publish status` lists all.",
+        )
+    return changed, changed["models"][model]
+
+
+def _release(entry: Mapping[str, Any], model: str, version: int) -> Document:
+    if str(version) not in entry["releases"]:
+        raise UsageError(
+            f"There is no {model}@{version}",
+            f"Its versions: {', '.join(entry['releases']) or 'none'}.",
+            "Name one of these; old ones may have been pruned.",
+        )
+    found: Document = entry["releases"][str(version)]
+    return found
+
+
+def _channel(document: Mapping[str, Any], model: str, channel: str) -> Document:
+    channels = _model(document, model)[1]["channels"]
+    if channel not in channels:
+        raise UsageError(
+            f"{model} has no release in channel {channel!r} of {document['target']}",
+            f"Its channels: {', '.join(channels) or 'none'}.{did_you_mean(channel, channels)}",
+            "Name one of these with --channel, or publish or promote a release to that one.",
+        )
+    found: Document = channels[channel]
+    return found
+
+
+def _require_before(document: Mapping[str, Any], model: str, channel: str, now: Mapping[str, Any]) -> None:
+    if now["rollout"] < 1 and now["before"] is None:
+        raise UsageError(
+            f"{model}@{now['version']} can't go to {percent(now['rollout'])} of channel {channel} of "
+            f"{document['target']} only",
+            "There is no release before it that the other devices could have.",
+            "Give it to all: 100%. To stop those who have not installed it yet: edgec publish pause.",
+        )
+
+
+def _left_empty(document: Mapping[str, Any], model: str, channel: str, version: int) -> UsageError:
+    return UsageError(
+        f"Channel {channel} of {document['target']} would be left without a release of {model}",
+        f"{model}@{version} is the only one that it has.",
+        "Publish a better one first, name another release with --to VERSION, or say --leave-empty if devices shall "
+        "keep what they have and new ones get none.",
+    )
