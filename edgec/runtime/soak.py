@@ -21,7 +21,7 @@ from typing import Any
 import numpy as np
 
 from . import machine
-from .drift import LEAST_VALUES, SIGNIFICANCE, trend
+from .trends import LEAST_VALUES, SIGNIFICANCE, trend
 from .turns import Turn
 
 WINDOWS = 60

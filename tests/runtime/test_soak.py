@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from edgec.runtime.bench import Start, figures
-from edgec.runtime.drift import trend
+from edgec.runtime.trends import trend
 from edgec.runtime.soak import LEAK_BYTES, Blocks, Watch, Window, condensed, findings
 from edgec.runtime.turns import Turn
 

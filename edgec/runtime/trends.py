@@ -1,4 +1,4 @@
-"""Whether a series of values drifts: a trend that chance does not explain, and that is large enough to matter."""
+"""Whether a series of values has a trend: one that chance does not explain, and that is large enough to matter."""
 
 from __future__ import annotations
 
