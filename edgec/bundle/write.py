@@ -17,9 +17,9 @@ from pathlib import Path
 from typing import IO, Any
 
 from edgec.errors import ModelRefused
+from edgec.runtime.archive import INTERPRETER
 from edgec.runtime.bundle import FORMAT_VERSION, MANIFEST, SEAL
 
-INTERPRETER = b"#!/usr/bin/env python3\n"
 PACKAGE = "edgec_runtime"
 
 _EPOCH = (1980, 1, 1, 0, 0, 0)
@@ -51,9 +51,7 @@ def runtime_sources() -> dict[str, bytes]:
     """The runtime's modules, by the names that they have in an artifact; what installs artifacts is no part of them."""
     folder = Path(__file__).parent.parent / "runtime"
     names = sorted(path.relative_to(folder) for path in folder.rglob("*.py"))
-    return {
-        f"{PACKAGE}/{name.as_posix()}": (folder / name).read_bytes() for name in names if name.parts[0] != "agent"
-    }
+    return {f"{PACKAGE}/{name.as_posix()}": (folder / name).read_bytes() for name in names if name.parts[0] != "agent"}
 
 
 Content = bytes | Path

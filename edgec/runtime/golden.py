@@ -15,17 +15,14 @@ judged by itself. Equal samples give equal bytes.
 
 from __future__ import annotations
 
-import io
-import zipfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from .errors import BundleError
-from .npz import write_npz
+from .npz import read_npz, write_npz
 
 Step = tuple[Mapping[str, np.ndarray], Mapping[str, np.ndarray]]
 """(feeds, outputs) of one run of the model."""
@@ -66,26 +63,42 @@ def write_golden(path: Path, samples: Sequence[Sequence[Step]], steps: Mapping[s
 def read_golden(source: Path | bytes) -> Golden:
     """The golden samples of a file, or of its bytes. Raises BundleError when they can't be understood."""
     try:
-        with np.load(io.BytesIO(source) if isinstance(source, bytes) else source, allow_pickle=False) as arrays:
-            return _golden(arrays)
-    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
+        return _golden(read_npz(source if isinstance(source, bytes) else source.read_bytes()))
+    except (OSError, ValueError) as error:
         raise BundleError(
             "The golden samples can't be read",
-            f"golden.npz: {type(error).__name__}: {error}",
+            f"golden.npz: {error}.",
             "Build the artifact again, or fetch it again.",
         ) from error
 
 
-def _golden(arrays: Any) -> Golden:
-    inputs = [str(name) for name in arrays["inputs"]]
-    outputs = [str(name) for name in arrays["outputs"]]
+def _golden(arrays: Mapping[str, np.ndarray]) -> Golden:
+    """The samples. Raises ValueError where there are none: a self-test on nothing would pass."""
+    left = dict(arrays)
+
+    def take(key: str, kind: str, ndim: int | None = None) -> np.ndarray:
+        if key not in left:
+            raise ValueError(f"{key!r} is not there")
+        array = left.pop(key)
+        if array.dtype.kind not in kind or (ndim is not None and array.ndim != ndim):
+            raise ValueError(f"{key!r} is {array.dtype} of {array.ndim} axes")
+        return array
+
+    inputs, outputs = ([str(name) for name in take(key, "U", 1)] for key in ("inputs", "outputs"))
+    widths = take("output_steps", "f", 1).tolist()
+    counts = take("sample_steps", "iu", 1).tolist()
+    if not inputs or not outputs or not counts or min(counts) < 1:
+        raise ValueError("there is no sample, or one without inputs, outputs or steps")
+    if len(set(inputs)) != len(inputs) or len(set(outputs)) != len(outputs) or len(widths) != len(outputs):
+        raise ValueError("a name is there twice, or an output without its quantization step")
     samples = []
-    for s, count in enumerate(arrays["sample_steps"].tolist()):
+    for s, count in enumerate(counts):
         sample = []
         for t in range(count):
-            feeds = {name: arrays[f"input.{s}.{t}.{i}"] for i, name in enumerate(inputs)}
-            expected = {name: arrays[f"output.{s}.{t}.{o}"] for o, name in enumerate(outputs)}
+            feeds = {name: take(f"input.{s}.{t}.{i}", "biuf") for i, name in enumerate(inputs)}
+            expected = {name: take(f"output.{s}.{t}.{o}", "biuf") for o, name in enumerate(outputs)}
             sample.append((feeds, expected))
         samples.append(tuple(sample))
-    widths = dict(zip(outputs, arrays["output_steps"].tolist()))
-    return Golden(tuple(samples), {name: width for name, width in widths.items() if width})
+    if left:
+        raise ValueError(f"{len(left)} arrays belong to no sample, {next(iter(left))!r:.60} among them")
+    return Golden(tuple(samples), {name: width for name, width in zip(outputs, widths) if width})

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from .errors import BundleError
 from .golden import Golden
 from .model import Model
 
@@ -41,7 +42,17 @@ class OutputDifference:
 
 
 def replay(model: Model, golden: Golden, tolerances: Mapping[str, float]) -> list[OutputDifference]:
-    """Run every golden step; one result for each output. An output without a tolerance has to be equal."""
+    """Run every golden step; one result for each output. An output without a tolerance has to be equal.
+
+    Raises BundleError for golden samples of another model.
+    """
+    feeds, expected = golden.samples[0][0]
+    if set(feeds) != {spec.name for spec in model.inputs} or set(expected) != {spec.name for spec in model.outputs}:
+        raise BundleError(
+            "The golden samples are of another model",
+            f"They are for {', '.join(map(repr, feeds))} to {', '.join(map(repr, expected))}.",
+            "Build the artifact again, or fetch it again.",
+        )
     worst = {spec.name: 0.0 for spec in model.outputs}
     peak = dict(worst)
     for sample in golden.samples:

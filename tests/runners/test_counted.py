@@ -59,7 +59,7 @@ def test_an_error_that_nobody_foresaw_comes_with_its_traceback(rpi4_machine, tmp
     artifact = tmp_path / "x.edgec"
     artifact.write_bytes(b"")
     manifest = {"engine": {"name": "tvm"}}
-    monkeypatch.setattr(Bundle, "open", lambda path: Bundle(path, manifest))
+    monkeypatch.setattr(Bundle, "open", lambda path: Bundle(path, manifest, {}))
     monkeypatch.setattr(counted, "_write_program", raising)
     with pytest.raises(WorkerCrashed) as caught:
         counted.inferences(artifact, load_target("rpi4"))

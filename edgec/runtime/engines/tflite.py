@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from importlib import import_module
 from typing import Any
@@ -25,6 +26,8 @@ _INTERPRETERS = ("ai_edge_litert.interpreter", "tflite_runtime.interpreter")
 _OPTIONS = {"inputs", "outputs"}
 _EDGETPU = "edgetpu"
 """Option of a payload that was compiled for an Edge TPU: the compiled file, and the library that runs it."""
+
+_DELEGATE = re.compile(r"libedgetpu[A-Za-z0-9.-]*")
 
 
 class Border:
@@ -126,6 +129,12 @@ def _chosen(files: Mapping[str, bytes], edgetpu: Mapping[str, Any] | None, threa
     content = next(iter(files.values()))
     if edgetpu is None:
         return _interpreter(content, threads)
+    if not _DELEGATE.fullmatch(edgetpu["delegate"]):
+        raise BundleError(
+            f"The artifact names {edgetpu['delegate']!r:.60} as the library that runs the Edge TPU",
+            "It would be loaded from wherever the name says, and that has to be where the system keeps its libraries.",
+            "Build the artifact again.",
+        )
     if edgetpu["file"] not in files:
         raise BundleError(
             "The artifact's payload is incomplete",
