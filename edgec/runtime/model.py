@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import importlib.metadata
 import os
-import re
 import warnings
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
@@ -16,7 +15,8 @@ import numpy as np
 
 from .bundle import Bundle
 from .device import check_device
-from .engines import Engine, alternatives, open_engine
+from .engine_packages import numbers, packages_for, pip_install
+from .engines import Engine, open_engine
 from .errors import EngineMissing, InputError
 from .layouts import by_x
 
@@ -156,32 +156,21 @@ def check_engine(needed: Mapping[str, Any]) -> list[str]:
 
     Raises EngineMissing when none is installed.
     """
-    first = needed.get("distribution", needed["name"])
-    if not first:
+    least = packages_for(needed)
+    if not least:
         return []  # the payload is its own engine
-    least = {first: needed["minimum_version"], **alternatives(needed["name"])}
     for distribution, minimum in least.items():
         try:
             installed = importlib.metadata.version(distribution)
         except importlib.metadata.PackageNotFoundError:
             continue
-        if _release(installed) < _release(minimum):
-            install = _install(distribution, minimum)
+        if numbers(installed) < numbers(minimum):
+            install = pip_install(distribution, minimum)
             return [f"{distribution} {installed} is older than {minimum}, which the artifact was made with. {install}"]
         return []
     choices = " or ".join(f"{name} {minimum}" for name, minimum in least.items())
     raise EngineMissing(
         f"The engine {needed['name']} is not installed",
         f"The artifact runs in {choices} or later, and this Python has none.",
-        f"Install it: {_install(first, least[first])}",
+        f"Install it: {pip_install(*next(iter(least.items())))}",
     )
-
-
-def _install(distribution: str, minimum: str) -> str:
-    return f'python3 -m pip install "{distribution}>={minimum}"'
-
-
-def _release(version: str) -> tuple[int, ...]:
-    """The numbers that a version starts with: "2026.4.1rc2" gives (2026, 4, 1)."""
-    found = re.match(r"\d+(?:\.\d+)*", version)
-    return tuple(map(int, found[0].split("."))) if found else ()

@@ -12,7 +12,8 @@ from edgec.backends.tflite.writer import write_graph
 from edgec.ir import kinds
 from edgec.ir.builder import GraphBuilder
 from edgec.ir.graph import Quantization, TensorType
-from edgec.runtime.engines import alternatives, open_engine
+from edgec.runtime.engine_packages import packages_for
+from edgec.runtime.engines import open_engine
 from edgec.runtime.errors import BundleError, EngineMissing, InputError
 from edgec.runtime.model import check_engine
 
@@ -149,8 +150,8 @@ def test_tflite_runtime_does_as_well(monkeypatch):
     _without_litert(monkeypatch, Stub)
     made = open_engine("tflite", {"model.tflite": b""}, {"inputs": [], "outputs": []})
     assert made.version == "unknown"  # the stand-in has no distribution
-    assert alternatives("tflite") == {"tflite-runtime": "2.14"}
-    assert alternatives("openvino") == alternatives("no such engine") == {}
+    needed = {"name": "tflite", "distribution": "ai-edge-litert", "minimum_version": "2.1"}
+    assert packages_for(needed) == {"ai-edge-litert": "2.1", "tflite-runtime": "2.14"}
 
 
 def test_without_any_interpreter_both_are_named(monkeypatch):

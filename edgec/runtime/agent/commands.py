@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import ArtifactFailure
+from .version import VERSION
 
 VERBS: Mapping[str, str] = {
     "init": "Make the device's folder, its configuration, and whom it trusts.",
@@ -38,8 +39,8 @@ DEFAULT_ROOT = Path("/var/lib/edgec")
 _INTERRUPTED = 130
 _CODES = (
     "Exit codes: 0 ok, 2 command line or configuration, 6 the version failed (the one before runs), 8 engine or "
-    "package missing, 9 untrusted or damaged, 10 not for this device, 69 server not reached, 73 storage, 75 busy: try later, "
-    "130 interrupted."
+    "package missing, 9 untrusted or damaged, 10 not for this device, 69 server not reached, 73 storage, 75 busy: try "
+    "later, 130 interrupted."
 )
 
 
@@ -70,6 +71,7 @@ def _parser(given: Sequence[str]) -> argparse.ArgumentParser:
         "when it fails.",
         epilog=_CODES,
     )
+    parser.add_argument("-V", "--version", action="version", version=f"%(prog)s {VERSION}")
     verbs = parser.add_subparsers(title="commands", metavar="COMMAND", required=True, dest="verb")
     for name, text in VERBS.items():
         each = verbs.add_parser(name, help=text, description=text)

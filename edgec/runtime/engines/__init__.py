@@ -1,9 +1,8 @@
 """Engines by name. One module an engine; each is imported when an artifact asks for it.
 
 A module here has `DISTRIBUTION` (what to install; "" where the payload is machine code that needs nothing) and
-`load(files, options, threads) -> Engine`; some have `ALTERNATIVES`, distributions that do as well, with their least
-versions. An engine that has to be told before it loads that its steps will be timed has `load_for_profile` besides; one
-that can't time them says why in `NO_PROFILE`.
+`load(files, options, threads) -> Engine`. An engine that has to be told before it loads that its steps will be timed
+has `load_for_profile` besides; one that can't time them says why in `NO_PROFILE`.
 """
 
 from __future__ import annotations
@@ -86,10 +85,3 @@ def _module(name: str) -> ModuleType:
             "Use the runtime that the artifact carries: python3 FILE.edgec run ...",
         )
     return import_module(f".{name}", __name__)
-
-
-def alternatives(name: str) -> Mapping[str, str]:
-    """Distributions that run an engine's payloads as well as its own, with their least versions."""
-    if name not in ENGINES:
-        return {}
-    return getattr(import_module(f".{name}", __name__), "ALTERNATIVES", {})

@@ -14,9 +14,6 @@ from ..errors import BundleError, EngineMissing, InputError
 
 DISTRIBUTION = "ai-edge-litert"
 
-ALTERNATIVES = {"tflite-runtime": "2.14"}
-"""Distributions that do as well, and their least versions: 32-bit ARM has no other."""
-
 NO_PROFILE = (
     "the Python API of LiteRT and tflite-runtime gives no times of operators; their benchmark_model program does "
     "(--enable_op_profiling), on the .tflite file that `extract` writes"
