@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from edgec.runtime.bench import Start, figures
-from edgec.runtime.trends import trend
 from edgec.runtime.soak import LEAK_BYTES, Blocks, Watch, Window, condensed, findings
+from edgec.runtime.trends import trend
 from edgec.runtime.turns import Turn
 
 MIB = 1 << 20
