@@ -112,6 +112,10 @@ class Program:
     contents: Mapping[str, str]
 
     @property
+    def version(self) -> str:
+        return self.contents["edgec"]
+
+    @property
     def sha256(self) -> str:
         return hashlib.sha256(self.content).hexdigest()
 

@@ -88,6 +88,11 @@ def check_free_memory(needs: Mapping[str, Any]) -> None:
         )
 
 
+def memory_bytes() -> int | None:
+    """What this device has; None where the system does not say."""
+    return _meminfo().get("MemTotal")
+
+
 def _check_format(version: Any) -> None:
     if version is not None and version > FORMAT_VERSION:
         raise DeviceUnfit(
