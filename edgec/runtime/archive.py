@@ -17,6 +17,7 @@ The structures are those of PKWARE's APPNOTE.TXT 6.3.3, sections 4.3.7, 4.3.12 a
 
 from __future__ import annotations
 
+import io
 import re
 import stat
 import struct
@@ -130,9 +131,11 @@ def _directory(stream: BinaryIO, end: int) -> tuple[bytes, int, int]:
     if at < len(INTERPRETER):
         raise BadArchive("It is too short to hold anything.")
     stream.seek(at)
-    mark, disk, first_disk, here, count, size, place, _comment = _END.unpack(stream.read(_END.size))
+    mark, disk, first_disk, here, count, size, place, comment = _END.unpack(stream.read(_END.size))
     if mark != _END_MARK:
         raise BadArchive("What is before its seal is not the end of a zip archive's directory.")
+    if end + comment != stream.seek(0, io.SEEK_END):
+        raise BadArchive(f"Its comment claims to have {comment} bytes, and has others.")
     stream.seek(max(at - _LOCATOR_SIZE, 0))
     if stream.read(len(_ZIP64_LOCATOR)) == _ZIP64_LOCATOR or count == 0xFFFF or 0xFFFFFFFF in (size, place):
         raise BadArchive("It uses zip64, which artifacts never do.")

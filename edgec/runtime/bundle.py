@@ -36,11 +36,12 @@ _FETCH = "Copy or download the file again. If that does not help, build it again
 
 @dataclass(frozen=True)
 class Bundle:
-    """An artifact that was checked. `manifest` is its description, as in docs/artifact.md."""
+    """An artifact that was checked. `manifest` is its description, as in docs/artifact.md. sha256: of the file."""
 
     path: Path
     manifest: Mapping[str, Any]
     members: Mapping[str, Member] = field(repr=False)
+    sha256: str = ""
 
     @classmethod
     def open(cls, path: Path) -> Bundle:
@@ -56,7 +57,8 @@ class Bundle:
             ) from error
         try:
             with stream:
-                found = members(stream, _check_seal(stream, path))
+                end, sha256 = _check_seal(stream, path)
+                found = members(stream, end)
                 manifest = _manifest(stream, found, path)
         except BadArchive as error:
             _damaged(path, str(error))
@@ -67,7 +69,7 @@ class Bundle:
                 "Check the path, and the disk that it is on.",
             ) from error
         _check_listing(found, manifest, path)
-        return cls(path, manifest, found)
+        return cls(path, manifest, found, sha256)
 
     def read(self, name: str) -> bytes:
         """The bytes of one member, checked against the manifest. Raises BundleError, KeyError for an unlisted name."""
@@ -94,8 +96,9 @@ def _damaged(path: Path, why: str) -> NoReturn:
     raise BundleError(f"{path} is damaged, or not an edgec artifact", why, _FETCH)
 
 
-def _check_seal(stream: BinaryIO, path: Path) -> int:
-    """Compare the digest at the end of the file with the bytes before it; returns where the comment begins."""
+def _check_seal(stream: BinaryIO, path: Path) -> tuple[int, str]:
+    """Compare the digest at the end of the file with the bytes before it; returns where the comment begins, and the
+    SHA-256 of the whole file."""
     end = left = stream.seek(0, io.SEEK_END) - _SEAL_SIZE
     stream.seek(max(left, 0))
     seal = stream.read()
@@ -111,7 +114,8 @@ def _check_seal(stream: BinaryIO, path: Path) -> int:
         left -= len(chunk)
     if digest.hexdigest().encode() != seal[len(SEAL) :]:
         _damaged(path, "Its SHA-256 is not the one that it was sealed with: at least one byte was changed.")
-    return end
+    digest.update(seal)
+    return end, digest.hexdigest()
 
 
 def _manifest(stream: BinaryIO, found: Mapping[str, Member], path: Path) -> dict[str, Any]:

@@ -60,7 +60,8 @@ def read_npz(content: bytes) -> dict[str, np.ndarray]:
 def _array(data: bytes, name: str) -> np.ndarray:
     """The array in the bytes of an .npy file."""
     stream = io.BytesIO(data)
-    version = np.lib.format.read_magic(stream)  # ValueError for anything else
+    magic = data[: np.lib.format.MAGIC_LEN]
+    version = np.lib.format.read_magic(stream) if magic.startswith(b"\x93NUMPY") and len(magic) == 8 else None
     if (
         version not in _READERS
         or int.from_bytes(data[8:12] if version == (2, 0) else data[8:10], "little") > _MAX_HEADER
@@ -68,7 +69,7 @@ def _array(data: bytes, name: str) -> np.ndarray:
         raise ValueError(f"{name!r:.60} has a header of another kind, or a huge one")
     try:
         shape, by_columns, dtype = _READERS[version](stream)
-    except (SyntaxError, RecursionError, MemoryError) as error:  # of Python's parser, for nesting
+    except (ValueError, SyntaxError, RecursionError, MemoryError) as error:  # of Python's parser, for nesting
         raise ValueError(f"the header of {name!r:.60} can't be understood") from error
     if dtype.kind not in _KINDS or dtype.hasobject:
         raise ValueError(f"{name!r:.60} holds {dtype!s:.40}, which is not numbers")
