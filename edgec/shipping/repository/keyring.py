@@ -147,14 +147,13 @@ def key_of(reference: str, ask: keys.Ask | None = None) -> tuple[Key, Signer | N
 def default_folder(repository: Path, first_root: Metadata[Root] | None) -> Path | None:
     """The folder of keys that belongs to a repository, wherever that was moved or copied to.
 
-    $EDGEC_KEYS_DIR, else ~/.config/edgec/keys/NAME-ID with the first 16 hex digits of the SHA-256 of its first root.
-    None where the repository has no root yet.
+    NAME-ID in $EDGEC_KEYS_DIR, else in ~/.config/edgec/keys: the ID is the first 16 hex digits of the SHA-256 of the
+    repository's first root. None where it has no root yet.
     """
-    if named := os.environ.get("EDGEC_KEYS_DIR"):
-        return Path(named)
     if first_root is None:
         return None
-    base = Path(os.environ.get("XDG_CONFIG_HOME") or Path.home() / ".config") / "edgec" / "keys"
+    configuration = Path(os.environ.get("XDG_CONFIG_HOME") or Path.home() / ".config")
+    base = Path(os.environ.get("EDGEC_KEYS_DIR") or configuration / "edgec" / "keys")
     identity = hashlib.sha256(first_root.signed_bytes).hexdigest()[:16]
     known = sorted(base.glob(f"*-{identity}"))
     return known[0] if known else base / f"{repository.resolve().name}-{identity}"

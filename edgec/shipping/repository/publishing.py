@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -17,7 +16,7 @@ from edgec.shipping.repository import files, layout, policy, releases
 from edgec.shipping.repository.artifacts import Candidate, examine
 from edgec.shipping.repository.keyring import Keyring
 from edgec.shipping.repository.releases import Document
-from edgec.shipping.repository.state import State, load, sha256
+from edgec.shipping.repository.state import State, load
 from edgec.shipping.repository.transaction import Transaction, missing_keys
 from edgec.toml_schema import did_you_mean
 
@@ -220,14 +219,9 @@ def _delegate(transaction: Transaction, target: str, keys: Sequence[Key], thresh
 
 
 def _commit(transaction: Transaction, documents: dict[str, Document]) -> None:
-    """Put changed documents into the transaction, and write it if anything changed at all."""
-    state = transaction.state
+    """Put the documents into the transaction, and write it if anything changed at all."""
     for target, document in documents.items():
-        if document != state.releases.get(target):
-            content = json.dumps(document, indent=1, sort_keys=True).encode() + b"\n"
-            path = layout.releases_path(target)
-            transaction.add_payload(target, path, content, len(content), sha256(content))
-    state.releases = documents
+        transaction.set_releases(target, document)
     if transaction.has_changes:
         transaction.commit()
 

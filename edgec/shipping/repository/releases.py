@@ -86,6 +86,15 @@ def assign(document: Mapping[str, Any], model: str, channel: str, version: int, 
     return changed
 
 
+def promote(
+    document: Mapping[str, Any], model: str, version: int | None, source: str, channel: str, share: float | None
+) -> Document:
+    """With a release in one more channel: `version`, or the newest one that channel `source` has."""
+    if version is None:
+        version = _channel(document, model, source)["version"]
+    return assign(document, model, channel, version, share)
+
+
 def set_share(document: Mapping[str, Any], model: str, channel: str, share: float) -> Document:
     """With the channel's newest release for another share of its devices."""
     return assign(document, model, channel, _channel(document, model, channel)["version"], share)

@@ -87,10 +87,14 @@ def load(folder: Path, pinned: bytes | None = None) -> State:
             "Let the holders of the root keys sign it: edgec publish sign-root --repo DIR --key KEY.",
         )
     root, root_bytes = _newest_root(folder, pinned)
+    if pending is not None and pending.signed.version <= root.signed.version:
+        pending = None  # it was published, and the command that did was killed before it took it away
     timestamp_file = layout.metadata_file(folder, "timestamp", 0)
     timestamp = _verified(timestamp_file, _read(timestamp_file), Timestamp, "timestamp", root.signed)
     snapshot = _listed(folder, Snapshot, "snapshot", timestamp.signed.snapshot_meta, root.signed)
-    targets = _listed(folder, Targets, "targets", snapshot.signed.meta["targets.json"], root.signed)
+    if (listed := snapshot.signed.meta.get("targets.json")) is None:
+        raise _damaged(snapshot_name(snapshot), "It does not list targets.json")
+    targets = _listed(folder, Targets, "targets", listed, root.signed)
     delegated: dict[str, Metadata[Targets]] = {}
     for name in delegated_roles(targets.signed):
         if (meta := snapshot.signed.meta.get(f"{name}.json")) is None:

@@ -8,7 +8,8 @@ behind it.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import json
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
@@ -54,6 +55,14 @@ class Transaction:
         self._payloads[layout.payload_file(self.state.folder, path, digest)] = (source, digest)
         self.changed(target)
 
+    def set_releases(self, target: str, document: Mapping[str, Any]) -> None:
+        """What clients of `target` are told there is; nothing where it is what they are told already."""
+        if document == self.state.releases.get(target):
+            return
+        content = json.dumps(document, indent=1, sort_keys=True).encode() + b"\n"
+        self.add_payload(target, layout.releases_path(target), content, len(content), sha256(content))
+        self.state.releases[target] = dict(document)
+
     def commit(self) -> None:
         """Sign, then write. Raises UsageError where a key is missing; then nothing is written."""
         metadata = self._sign_all()
@@ -77,11 +86,13 @@ class Transaction:
             written.append(self._issue("targets", state.root.signed, (old_root,)))
         if self._changed - {"timestamp"}:
             written.append(self._issue("snapshot", state.root.signed, (old_root,)))
-        timestamp = self._issue("timestamp", state.root.signed, (old_root,))
         if self.new_root is None:
-            return [*written, timestamp]
+            return [*written, self._issue("timestamp", state.root.signed, (old_root,))]
         root = (layout.metadata_file(state.folder, "root", self.new_root.signed.version), state.root_bytes)
-        both = _verified(state.timestamp, "timestamp", old_root) and _verified(state.snapshot, "snapshot", old_root)
+        if not self._changed:  # the root alone: whoever holds its keys need not have the timestamp's
+            return [root]
+        timestamp = self._issue("timestamp", state.root.signed, (old_root,))
+        both = verified(state.timestamp, "timestamp", old_root) and verified(state.snapshot, "snapshot", old_root)
         return [*written, timestamp, root] if both else [*written, root, timestamp]
 
     def _issue(self, name: str, delegator: Root | Targets, others: Iterable[Root | Targets]) -> tuple[Path, bytes]:
@@ -120,11 +131,12 @@ class Transaction:
         for keyid in dict.fromkeys(keyids):
             if keyid not in self.distrusted and (signer := self.ring.find(keyid)) is not None:
                 metadata.sign(signer, append=True)
-        if not _verified(metadata, name, delegator):
+        if not verified(metadata, name, delegator):
             raise missing_keys(name, role, metadata, self.ring)
 
 
-def _verified(metadata: Metadata[Any], name: str, delegator: Root | Targets) -> bool:
+def verified(metadata: Metadata[Any], name: str, delegator: Root | Targets) -> bool:
+    """Whether enough of the keys that the delegator names for a role signed its metadata."""
     return bool(delegator.get_verification_result(name, metadata.signed_bytes, metadata.signatures))
 
 
