@@ -176,11 +176,11 @@ class Fetcher:
                 raise Unreachable(
                     f"{place} can't be fetched", f"{scheme!r} is not spoken here.", "Use https:, http: or file:."
                 )
-            reply = self._ask(place, asked)
+            reply = self.ask(place, asked)
             if reply.status not in _REDIRECTS:
                 return self._checked(reply)
             reply.close()
-            place = _followed(place, reply)
+            place = followed(place, reply)
         raise Unreachable(
             f"{url} leads from one address to the next",
             f"{self.limits.redirects} redirects were followed, and there is one more: {place}.",
@@ -208,16 +208,17 @@ class Fetcher:
         body = self._counted(_blocks(stream, end - first))
         return Reply(url, 200 if span is None else 206, headers, body, stream.close)
 
-    def _ask(self, url: str, headers: Mapping[str, str]) -> Reply:
-        """One request over the network; the status is not looked at."""
+    def ask(self, url: str, headers: Mapping[str, str], method: str = "GET", body: bytes | None = None) -> Reply:
+        """One request over the network; the status is not looked at, and no redirect is followed."""
         urllib3 = _urllib3()
         left = self._left(url)
         limits = self.limits
         self.requests += 1
         try:
             response = self._pool(url).request(
-                "GET",
+                method,
                 url,
+                body=body,
                 headers={"User-Agent": "edgec-device", "Accept-Encoding": "identity", **headers},
                 preload_content=False,
                 decode_content=False,
@@ -366,7 +367,7 @@ def _blocks(stream: BinaryIO, size: int) -> Iterator[bytes]:
         yield block
 
 
-def _followed(url: str, reply: Reply) -> str:
+def followed(url: str, reply: Reply) -> str:
     """Where a redirect leads. Raises Unreachable when it leads to where nobody should be led."""
     place = urljoin(url, reply.headers.get("location", ""))
     was, becomes = urlsplit(url).scheme, urlsplit(place).scheme
