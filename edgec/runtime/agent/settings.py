@@ -156,11 +156,14 @@ def read_settings(root: Path) -> Settings:
     Raises InputError for a file that can't be understood, with the line where that is known, or for a key that nobody
     knows; StorageFailed where it can't be read.
     """
-    path = root / FILE
-    content = _content(path)
+    return parse_settings(_content(root / FILE), root, str(root / FILE))
+
+
+def parse_settings(content: str, root: Path, path: str) -> Settings:
+    """The settings in the text of a device.conf; `path` names it in errors. Raises InputError."""
     parser = configparser.ConfigParser(interpolation=None, default_section="")
     try:
-        parser.read_string(content, source=str(path))
+        parser.read_string(content, source=path)
     except configparser.Error as error:
         raise InputError(
             f"{path} can't be understood", str(error), "It is an INI file: [section], then key = value."

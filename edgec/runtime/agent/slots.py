@@ -43,7 +43,7 @@ RELEASE = "release.json"
 EVIDENCE = "model.edgec.dsse.json"
 STARTS = "starts"
 NAMES = string.ascii_lowercase
-_INCOMING, _STAGED = ".incoming", ".staged"
+_INCOMING, STAGED = ".incoming", ".staged"
 _MARGIN = 1 << 20
 """Bytes that stay free besides the artifact: for the agent's own small files."""
 
@@ -93,7 +93,7 @@ class Slots:
 
     def staged(self) -> Slot | None:
         """A version that waits for its slot."""
-        return _slot(self.folder / _STAGED)
+        return _slot(self.folder / STAGED)
 
     def find(self, sha256: str) -> Slot | None:
         """The slot that holds an artifact; None where none does."""
@@ -193,7 +193,7 @@ class Slots:
         staged = self.staged()
         if staged is not None and staged.release.sha256 == release.sha256 and _fault(staged, deep=True) is None:
             return staged
-        storage.remove(self.folder / _STAGED)
+        storage.remove(self.folder / STAGED)
         if not (move and _same_file_system(file, self.folder)):
             self._make_room(release.bytes)
         incoming = self.folder / _INCOMING
@@ -211,21 +211,21 @@ class Slots:
                 storage.write_new(incoming / EVIDENCE, evidence)
             storage.write_new(incoming / RELEASE, _text(release))
             storage.sync_folder(incoming)
-            storage.move(incoming, self.folder / _STAGED)
+            storage.move(incoming, self.folder / STAGED)
         except ArtifactFailure:
             _remove_if_possible(incoming)
             raise
-        return Slot(self.folder / _STAGED, release)
+        return Slot(self.folder / STAGED, release)
 
     def discard(self) -> None:
         """Remove the version that is staged."""
-        storage.remove(self.folder / _STAGED)
+        storage.remove(self.folder / STAGED)
 
     def place(self) -> Slot:
         """Give the staged version a slot: a free one, or that of the version that is needed least."""
         staged = self.staged()
         if staged is None:
-            raise InputError("No version is staged", f"{self.folder / _STAGED} is not there.", "Install one first.")
+            raise InputError("No version is staged", f"{self.folder / STAGED} is not there.", "Install one first.")
         folder = self.folder / self._name_for_new()
         self._vacate(folder)
         storage.move(staged.folder, folder)
@@ -258,8 +258,10 @@ class Slots:
         self.collect()
         return current
 
-    def roll_back(self, why: str, to: Slot | None = None) -> Slot | None:
+    def roll_back(self, why: str, to: Slot | None = None, needed: bool = False) -> Slot | None:
         """The version that runs failed: remember that, and go back to the one before, or to `to`.
+
+        needed: without a version to go back to, nothing is remembered either.
 
         Returns what runs now: None where there is no other version that is whole. Then the one that failed stays.
         """
@@ -272,6 +274,8 @@ class Slots:
         )
         if target is not None and target.name not in whole:
             target = None
+        if target is None and needed:
+            return None
         state = state.with_failed(current.release.sha256, why)
         if target is not None:
             # What an operator names is wanted, whatever became of it before.
@@ -342,7 +346,7 @@ class Slots:
         with storage.storing(self.folder, "read"):
             names = sorted(path.name for path in self.folder.iterdir())
         for name in names:
-            if name.startswith(".") and (name != _STAGED or self.staged() is None):
+            if name.startswith(".") and (name != STAGED or self.staged() is None):
                 storage.remove(self.folder / name)
 
     def _whole(self, deep: bool, done: list[str]) -> tuple[dict[str, Slot], set[str]]:

@@ -1,0 +1,106 @@
+"""Running another program within limits: an artifact's own checks, and the health command.
+
+Such a process yields to all others (nice 10), is the first that the kernel ends when memory runs out, and is killed
+with all that it started when its time is over.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import subprocess
+import tempfile
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import BinaryIO
+
+from ..errors import InputError
+
+_NICE = 10
+_KEPT = 64 << 10
+"""Bytes of output that are read back, the last ones."""
+
+
+@dataclass(frozen=True)
+class Ended:
+    """How a process ended. code: as subprocess has it, -N for signal N; None: it was killed when its time was over.
+
+    output: the end of its standard output. errors: the end of its standard error.
+    """
+
+    code: int | None
+    output: str
+    errors: str
+
+    def why(self, timeout: float) -> str:
+        """In words, for a process that failed: "It ended with code 3: no such camera"."""
+        if self.code is None:
+            how = f"It took longer than {timeout:g} s, and was ended"
+        elif self.code < 0:
+            how = f"It was ended by {_signal_name(-self.code)}"
+        else:
+            how = f"It ended with code {self.code}"
+        lines = [line for line in (self.errors or self.output).splitlines() if line.strip()]
+        return f"{how}: {lines[-1].strip()[:300]}" if lines else f"{how}."
+
+
+def run(command: Sequence[str], timeout: float, environment: Mapping[str, str]) -> Ended:
+    """Run a program to its end, or for `timeout` seconds. environment: what is added to this process's own.
+
+    Raises InputError when it can't be started.
+    """
+    with _scratch() as output, _scratch() as errors:
+        try:
+            process = subprocess.Popen(
+                command,
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=errors,
+                env={**os.environ, **environment},
+                start_new_session=True,
+            )
+        except OSError as error:
+            raise InputError(
+                f"{command[0]} can't be run", f"The system says: {error.strerror}.", "Check the path and its rights."
+            ) from error
+        _be_modest(process.pid)
+        try:
+            code: int | None = process.wait(timeout)
+        except subprocess.TimeoutExpired:
+            code = None
+        finally:
+            if process.poll() is None:
+                with contextlib.suppress(ProcessLookupError):
+                    os.killpg(process.pid, signal.SIGKILL)
+                process.wait()
+        return Ended(code, _end_of(output), _end_of(errors))
+
+
+def _scratch() -> BinaryIO:
+    """A file that vanishes; in memory where the system can, since the storage may be full."""
+    if hasattr(os, "memfd_create"):
+        return os.fdopen(os.memfd_create("edgec-device"), "w+b")
+    return tempfile.TemporaryFile()
+
+
+def _be_modest(pid: int) -> None:
+    """Without the right to, it runs like any other."""
+    with contextlib.suppress(OSError):
+        os.setpriority(os.PRIO_PROCESS, pid, _NICE)
+    with contextlib.suppress(OSError):
+        Path(f"/proc/{pid}/oom_score_adj").write_text("1000", encoding="ascii")
+
+
+def _end_of(stream: BinaryIO) -> str:
+    size = stream.seek(0, os.SEEK_END)
+    stream.seek(max(0, size - _KEPT))
+    return stream.read().decode("utf-8", "replace")
+
+
+def _signal_name(number: int) -> str:
+    try:
+        return signal.Signals(number).name
+    except ValueError:
+        return f"signal {number}"
