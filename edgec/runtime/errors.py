@@ -56,6 +56,12 @@ class PackageMissing(ArtifactFailure):
     exit_code = 8
 
 
+class NothingLoads(ArtifactFailure):
+    """None of several artifacts can be loaded; the exit code is that of the first one's refusal."""
+
+    exit_code = 8
+
+
 class Untrusted(ArtifactFailure):
     """A signature, a repository's metadata or a digest does not vouch for the file."""
 

@@ -19,6 +19,7 @@ from .engine_packages import numbers, packages_for, pip_install
 from .engines import Engine, open_engine
 from .errors import EngineMissing, InputError
 from .layouts import by_x
+from .loading import Refusal, Source
 
 Feeds = Mapping[str, np.ndarray]
 
@@ -44,6 +45,9 @@ class Model:
     """An artifact, ready to run.
 
     state: output name to input name, for a recurrent model: what one step hands to the next.
+    bundle: what it was loaded from.
+    source: where that was found, for a model that `edgec.runtime.load` found.
+    fallbacks: what was to be loaded rather, and why it was not.
     """
 
     manifest: Mapping[str, Any]
@@ -51,6 +55,9 @@ class Model:
     inputs: tuple[TensorSpec, ...]
     outputs: tuple[TensorSpec, ...]
     state: Mapping[str, str]
+    bundle: Bundle
+    source: Source | None = None
+    fallbacks: tuple[Refusal, ...] = ()
 
     def __repr__(self) -> str:
         takes, gives = (", ".join(map(str, each)) for each in (self.inputs, self.outputs))
@@ -67,7 +74,13 @@ class Model:
         needed = manifest["engine"]
         chosen = manifest["threads"] if threads is None else threads
         engine = open_engine(needed["name"], bundle.payload(), needed["options"], chosen)
-        return cls(manifest, engine, specs(manifest["inputs"]), specs(manifest["outputs"]), dict(manifest["state"]))
+        inputs, outputs = specs(manifest["inputs"]), specs(manifest["outputs"])
+        return cls(manifest, engine, inputs, outputs, dict(manifest["state"]), bundle)
+
+    def outdated(self) -> bool:
+        """Whether another file is now where this model was asked for: a new version was switched in, or the artifact
+        was replaced. Costs one look at the file system; `edgec.runtime.load` of the same path loads what is there."""
+        return self.source is not None and self.source.changed()
 
     def run(self, feeds: Feeds | np.ndarray) -> dict[str, np.ndarray]:
         """Run once. A bare array is taken as the model's only input; a state that is not given starts as zeros.
