@@ -22,7 +22,7 @@ import re
 import shlex
 import sys
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -45,6 +45,7 @@ class Settings:
     id: what staged rollouts tell devices apart by.
     keep: versions of a model that stay installed, the running one among them.
     models: patterns (fnmatch) of the models that `update` installs.
+    pinned: the version that a model shall have, whatever its channel says; by model.
     python: the interpreter that the artifacts run in; their engines are installed there.
     health_command: run after a switch; ends with 0 where the version is good. Empty: the self-test is enough.
     confirm: who says that a version is good: "health" (the self-test and the health command), or "application"
@@ -59,6 +60,7 @@ class Settings:
     id: str = ""
     keep: int = 2
     models: tuple[str, ...] = ("*",)
+    pinned: Mapping[str, int] = field(default_factory=dict)
     python: str = sys.executable
     repository: str = ""
     health_command: tuple[str, ...] = ()
@@ -68,6 +70,9 @@ class Settings:
     selftest_timeout: float = 600.0
     lock_wait: float = 10.0
     use_wait: float = 300.0
+    silence: float = 30.0
+    least_rate: float = 512.0
+    deadline: float = 4 * 3600.0
 
     @property
     def keys(self) -> Path:
@@ -121,6 +126,25 @@ def _text(text: str, key: str) -> str:
     return text
 
 
+def _rate(text: str, key: str) -> float:
+    """Bytes a second; 0 for a line that may be as slow as it likes."""
+    if not text.isdigit():
+        raise InputError(f"{key} = {text} is no number of bytes a second", "", f"Give for example {key} = 512.")
+    return float(text)
+
+
+def _pins(text: str, key: str) -> Mapping[str, int]:
+    pins = {}
+    for each in text.replace(",", " ").split():
+        name, _, version = each.partition("@")
+        if not name or not version.isdigit():
+            raise InputError(
+                f"{key} = {text} can't be understood", f"{each!r} is not MODEL@VERSION.", f"Give {key} = digits@3."
+            )
+        pins[name] = int(version)
+    return pins
+
+
 def _words(text: str, key: str) -> tuple[str, ...]:
     return tuple(text.replace(",", " ").split()) or ("*",)
 
@@ -132,6 +156,7 @@ _KEYS: Mapping[str, Mapping[str, tuple[str, Callable[[str, str], Any]]]] = {
         "id": ("id", _id),
         "keep": ("keep", _kept),
         "models": ("models", _words),
+        "pin": ("pinned", _pins),
         "python": ("python", _text),
     },
     "repository": {"url": ("repository", _text)},
@@ -145,6 +170,9 @@ _KEYS: Mapping[str, Mapping[str, tuple[str, Callable[[str, str], Any]]]] = {
         "selftest": ("selftest_timeout", seconds_of),
         "lock_wait": ("lock_wait", _wait),
         "use_wait": ("use_wait", _wait),
+        "silence": ("silence", seconds_of),
+        "least_rate": ("least_rate", _rate),
+        "deadline": ("deadline", seconds_of),
     },
 }
 """Section, key: the field of Settings, and what reads its text."""
@@ -181,9 +209,9 @@ def parse_settings(content: str, root: Path, path: str) -> Settings:
                     f"Known there are: {', '.join(_KEYS[section])}.",
                     "Remove it, or correct it.",
                 )
-            field, read = _KEYS[section][key]
+            name, read = _KEYS[section][key]
             if text.strip():
-                fields[field] = read(text.strip(), f"{path}: [{section}] {key}")
+                fields[name] = read(text.strip(), f"{path}: [{section}] {key}")
     fields.setdefault("id", id_of_machine())
     return Settings(root, **fields)
 
@@ -227,6 +255,7 @@ _DESCRIBED: Mapping[str, Mapping[str, tuple[str, str]]] = {
         "id": ("(derived from /etc/machine-id)", "What staged rollouts tell devices apart by."),
         "keep": ("2", "Versions of a model that stay installed, the running one among them."),
         "models": ("*", "The models that `edgec-device update` installs: names or patterns."),
+        "pin": ("digits@3", "Versions to have whatever the channel says, unless they are revoked."),
         "python": ("(the one that runs edgec-device)", "The Python that has numpy and the engine."),
     },
     "repository": {"url": ("https://models.example/edgec", "Where releases come from.")},
@@ -240,6 +269,9 @@ _DESCRIBED: Mapping[str, Mapping[str, tuple[str, str]]] = {
         "selftest": ("10m", "How long an artifact's own checks may take."),
         "lock_wait": ("10s", "How long to wait for another edgec-device."),
         "use_wait": ("5m", "How long to wait for applications that hold updates off."),
+        "silence": ("30s", "How long a server may send nothing."),
+        "least_rate": ("512", "Bytes a second that a server has to send on average over a minute."),
+        "deadline": ("4h", "How long all transfers of an update may take together."),
     },
 }
 """Section, key: an example or the default, and what it is."""
