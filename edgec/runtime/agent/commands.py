@@ -19,7 +19,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
-from ..errors import ArtifactFailure
+from ..errors import ArtifactFailure, StorageFailed
 from .version import VERSION
 
 VERBS: Mapping[str, str] = {
@@ -62,6 +62,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 0
     except KeyboardInterrupt:
         return _INTERRUPTED
+    except OSError as error:
+        place = error.filename or options.root
+        failure = StorageFailed(f"{place} can't be read", f"The system says: {error.strerror}.", "Check the storage.")
+        return _report(failure, options.json)
     return 0
 
 

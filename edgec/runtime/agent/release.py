@@ -31,7 +31,7 @@ class Release:
     target: str
     channel: str | None
     origin: str
-    needs: Mapping[str, Any] = field(default_factory=dict)
+    needs: Mapping[str, Any] = field(default_factory=dict, hash=False)
 
     def __str__(self) -> str:
         """ "digits 3 (1f2e3d4c5b6a)"."""
