@@ -34,6 +34,9 @@ STRICT, LAX = (1 << 32) // (MEAN * 4), (1 << 32) // (MEAN // 4)
 GEAR = struct.unpack("<256I", b"".join(hashlib.sha256(b"edgec gear %d" % n).digest() for n in range(32)))
 """256 numbers that look random, and are the same everywhere."""
 
+LARGEST_INDEX = 64 << 20
+"""Bytes: that of the largest artifact has a sixth of it."""
+
 _MASK = (1 << 32) - 1
 _MAGIC = b"edgec chunks 1\n\0"
 _HEAD = struct.Struct("<16sQ32sI")

@@ -26,6 +26,8 @@ VERBS: Mapping[str, str] = {
     "init": "Make the device's folder, its configuration, and whom it trusts.",
     "status": "Show which versions are there, which one runs, and which failed.",
     "check": "Tell what this device is, and whether artifacts fit it.",
+    "update": "Bring the models up to date from the repository.",
+    "fetch": "Download what `update` would install.",
     "install": "Install an artifact from a file.",
     "rollback": "Go back to the version before.",
     "confirm": "Say that the version on trial is good.",

@@ -101,10 +101,10 @@ def download(
     return Download(done, fetcher.received - before[0], resumed, reused, fetcher.requests - before[1])
 
 
-def keep_index(folder: Path, index: Index) -> None:
-    """Keep the chunks of what is being downloaded: the next version's download asks for them."""
+def keep_index(folder: Path, data: bytes, sha256: str) -> None:
+    """Keep the index of the file with this SHA-256: the next version's download asks for it."""
     make_folder(folder)
-    replace_file(folder / f"{index.sha256}.chunks", index.pack())
+    replace_file(folder / f"{sha256}.chunks", data)
 
 
 def _clear(folder: Path, kept: set[str]) -> None:

@@ -21,7 +21,7 @@ from urllib.parse import quote, unquote, urlsplit
 
 from ..errors import ArtifactFailure, Busy, PackageMissing, Unreachable, Untrusted
 from .clock import Clock, keep_time, read_clock
-from .fetcher import Fetcher, Refused
+from .fetcher import Fetcher, Limits, Refused
 from .locks import held
 from .releases import checked_releases
 from .storage import make_folder, replace_file
@@ -133,17 +133,18 @@ class Repository:
 
 @contextmanager
 def opened(
-    url: str, root: bytes, folder: Path, fetcher: Fetcher | None = None, clock: Clock | None = None
+    url: str, root: bytes, folder: Path, limits: Limits | None = None, clock: Clock | None = None
 ) -> Iterator[Repository]:
     """A repository, its state fetched and verified; `folder` keeps what is known of it, and is locked meanwhile.
 
     url: of the folder that holds metadata/ and targets/. root: the root metadata that the device was set up with.
+    limits: of what the server may cost. clock: what time it is, where `folder` is not to be asked.
     Raises Untrusted for whatever the signatures do not vouch for, Unreachable, Busy, StorageFailed.
     """
     make_folder(folder)
     time = folder / "clock"  # metadata of roles ends in .json, and roles are named after targets
     clock = clock or read_clock(time)
-    fetcher = fetcher or Fetcher(check_times=not clock.behind)
+    fetcher = Fetcher(limits, check_times=not clock.behind)
     busy = Busy(
         "Another update is running",
         f"It holds the lock of {folder}.",
@@ -261,7 +262,7 @@ def _client(url: str, root: bytes, folder: Path, transfer: Any, clock: Clock) ->
         raise Untrusted(
             "The root that this device was set up with is not one",
             f"{error}.",
-            "Set the device up again with the repository's root.json (edgec-device init --root-metadata).",
+            "Set the device up again with the repository's root.json: edgec-device init --trust-root FILE --replace.",
         ) from error
     updater.judge_by(clock.now)
     return updater

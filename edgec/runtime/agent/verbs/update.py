@@ -1,0 +1,27 @@
+"""`edgec-device update`: bring the models up to date from the repository. What the timer runs."""
+
+from __future__ import annotations
+
+import argparse
+from typing import Any
+
+from ..folder import check_device_folder
+from ..settings import read_settings
+from ..update import text, update
+
+__all__ = ["add_arguments", "run", "text"]
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "models",
+        nargs="*",
+        metavar="MODEL",
+        help="these models alone (default: those of device.conf, which may be all)",
+    )
+    parser.add_argument("--retry", action="store_true", help="also versions that failed on this device before")
+
+
+def run(options: argparse.Namespace) -> dict[str, Any]:
+    check_device_folder(options.root)
+    return update(read_settings(options.root), options.models, retry=options.retry)
