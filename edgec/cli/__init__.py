@@ -27,6 +27,8 @@ SECTIONS = {
         "report": "Show many builds on one page, or one in another form.",
     },
     "Ship": {
+        "deploy": "Install artifacts on boards, over ssh.",
+        "rollback": "Let boards go back to a version that they have.",
         "device-agent": "Write edgec-device, the program that looks after a device's models.",
     },
     "Look after": {

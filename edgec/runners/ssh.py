@@ -182,6 +182,7 @@ class Board:
         self.host, self.folder, self.free, self.facts, self.root = host, folder, free, facts, root
         self._options = options
         self._keeper = keeper
+        self._putting: subprocess.Popen[bytes] | None = None
         self._runs = 0
         self._sizes: dict[str, int] = {}
 
@@ -201,6 +202,7 @@ class Board:
             raise disk_full(self.host, self.folder, f"{mib(size)} are to be written, and {mib(free)} are free.")
         with tempfile.TemporaryFile() as said:
             process = self._start(f"exec tar -xf - -C {self.folder}", stdout=subprocess.DEVNULL, stderr=said)
+            self._putting = process
             assert process.stdin is not None
             try:
                 with contextlib.suppress(BrokenPipeError), process.stdin:  # why is told by how it ended
@@ -211,7 +213,7 @@ class Board:
                 process.wait()
             said.seek(0)
             text = said.read().decode(errors="replace")
-        if process.returncode == _SSH_FAILED:
+        if process.returncode == _SSH_FAILED or process.returncode < 0:
             raise self._lost(text)
         if process.returncode != 0:
             if "space" in text.lower() or "quota" in text.lower():
@@ -282,6 +284,14 @@ class Board:
                 f"{name} can't be read on {self.host}", f"The board says: {tail(done.said)}", "Please report it."
             )
         return done.output
+
+    def hang_up(self) -> None:
+        """End the session from another thread: what it waits for raises ConnectionLost."""
+        with contextlib.suppress(OSError, ValueError):
+            assert self._keeper.stdin is not None
+            self._keeper.stdin.close()
+        if self._putting is not None:
+            self._putting.kill()
 
     def _start(self, command: str, **streams: Any) -> subprocess.Popen[bytes]:
         if self._keeper.poll() is not None:
@@ -388,7 +398,7 @@ def connect(
     options = _options(host, more or {})
     # A path of a socket has at most 100 letters or so. The shell removes the folder even when this process is killed.
     sockets = tempfile.mkdtemp(prefix="edgec-ssh-", dir="/tmp" if len(tempfile.gettempdir()) > 50 else None)
-    shared = (*options, *_shared(host, sockets, options))
+    shared = (*options, *_shared(host, sockets, options, "UserKnownHostsFile" in (more or {})))
     keeper = _ssh(
         host,
         [*shared, "-o", "ControlMaster=auto"],
@@ -456,8 +466,13 @@ def _options(host: str, more: Mapping[str, str]) -> list[str]:
     return [word for name, value in options.items() for word in ("-o", f"{name}={value}")]
 
 
-def _shared(host: str, sockets: str, options: Sequence[str]) -> list[str]:
-    """How sessions share a connection: the user's, where it is open, else one of our own."""
+def _shared(host: str, sockets: str, options: Sequence[str], own: bool) -> list[str]:
+    """How sessions share a connection: the user's, where it is open, else one of our own.
+
+    own: the user's may be to a host whose key is not the one that is asked for.
+    """
+    if own:
+        return ["-o", f"ControlPath={sockets}/%C"]
     check = subprocess.run(["ssh", *options, "-O", "check", "--", host], capture_output=True, env=_environment())
     return [] if check.returncode == 0 else ["-o", f"ControlPath={sockets}/%C"]
 

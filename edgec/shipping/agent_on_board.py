@@ -11,10 +11,9 @@ edgec, and its commands stay.
 from __future__ import annotations
 
 import contextlib
-import json
 import re
 import tempfile
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -47,6 +46,18 @@ import subprocess, sys
 sys.exit(subprocess.Popen(sys.argv[1:], start_new_session=True, cwd="/").wait())
 """
 """Runs a command that goes on when the connection breaks: in a session of its own, and not in the session's folder."""
+
+
+_KEEP = """
+set -e
+umask 022
+mkdir -p "$2"
+chmod 755 "$1"
+mv -f "$1" "$2/.$3"
+sync
+mv -f "$2/.$3" "$2/$3"
+sync
+"""
 
 
 class OnDevice(DeviceError):
@@ -97,11 +108,7 @@ class AgentOnBoard:
 
     def keep(self) -> None:
         """Let the program that was sent be the board's."""
-        script = (
-            'set -e; umask 022; mkdir -p "$2"; chmod 755 "$1"; sync; mv -f "$1" "$2/$3.new"; mv -f "$2/$3.new" "$2/$3"; '
-            "sync"
-        )
-        done = self.board.run(["sh", "-c", script, "sh", self._program, f"{self.root}/bin", NAME])
+        done = self.board.run(["sh", "-c", _KEEP, "sh", self._program, f"{self.root}/bin", NAME])
         if done.code != 0:
             raise DeviceError(
                 f"The device agent can't be written to {self.root}/bin on {self.board.host}",
@@ -109,6 +116,14 @@ class AgentOnBoard:
                 "Free some space there, or name a folder that the user there may write: ssh://host/path",
             )
         self._program = self._place
+
+    def link(self, file: str, name: str) -> None:
+        """Let a file of the board be in the session's folder too, as `name`."""
+        done = self.board.run(["sh", "-c", 'ln "$1" "$2" || cp "$1" "$2"', "sh", file, name])
+        if done.code != 0:
+            raise DeviceError(
+                f"{file} can't be read on {self.board.host}", f"The board says: {tail(done.said)}", "Look at it there."
+            )
 
     def ask(
         self, verb: str, *arguments: str, alone: bool = False, listen: Callable[[str], None] | None = None
@@ -188,12 +203,7 @@ def _numbers(version: str) -> tuple[int, ...]:
     return tuple(map(int, re.findall(r"\d+", version)))
 
 
-def as_file(document: object) -> bytes:
-    """JSON for the agent to read."""
-    return json.dumps(document).encode()
-
-
-def place_of(path: Path, taken: Mapping[str, object]) -> str:
+def plain_name(path: Path, taken: Iterable[str]) -> str:
     """A plain name for a file on a board, as much like its own as can be."""
     name = re.sub(r"[^A-Za-z0-9._-]", "_", path.name).lstrip("._-")[-80:]
-    return name if name and name not in taken else f"{len(taken)}-{name}"
+    return name if name and name not in taken else f"{len(list(taken))}-{name}"

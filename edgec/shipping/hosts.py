@@ -95,6 +95,6 @@ def known_hosts(file: Path) -> str:
         raise UsageError(
             f"{file} holds no keys of hosts",
             "It is neither a known_hosts file nor a host's public key.",
-            "Copy /etc/ssh/ssh_host_ed25519_key.pub from the board on a way that you trust, or name a known_hosts file.",
+            "Fetch /etc/ssh/ssh_host_ed25519_key.pub from the board on a way that you trust, or name known_hosts.",
         )
     return "\n".join(lines) + "\n"

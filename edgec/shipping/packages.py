@@ -2,37 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from edgec.bundle.errors import as_edgec_error
-from edgec.digest import digest_file
 from edgec.errors import ArtifactError, UsageError
+from edgec.runtime.agent.release import Release
 from edgec.runtime.agent.signatures import envelope_beside
-from edgec.runtime.bundle import Bundle
+from edgec.runtime.agent.slots import release_of
 from edgec.runtime.errors import ArtifactFailure
 
 
 @dataclass(frozen=True)
 class Package:
-    """An artifact. envelope: the file with its signature; None where there is none, and that was said to be right."""
+    """An artifact, and what it is to a device. envelope: the file with its signature; None where there is none, and
+    that was said to be right."""
 
     path: Path
     envelope: Path | None
-    sha256: str
-    bytes: int
-    manifest: Mapping[str, Any]
-
-    @property
-    def model(self) -> str:
-        return str(self.manifest["name"])
-
-    @property
-    def version(self) -> str:
-        """As people tell versions of a model apart that have no number."""
-        return self.sha256[:12]
+    release: Release
 
 
 def read_packages(paths: Sequence[Path], unsigned: bool) -> list[Package]:
@@ -43,7 +32,7 @@ def read_packages(paths: Sequence[Path], unsigned: bool) -> list[Package]:
     packages = [_read(path, unsigned) for path in paths]
     seen: dict[tuple[str, str], Package] = {}
     for package in packages:
-        key = (package.model, package.manifest["target"])
+        key = (package.release.model, package.release.target)
         if (other := seen.setdefault(key, package)) is not package:
             raise UsageError(
                 f"{other.path} and {package.path} are the same model for the same target",
@@ -55,7 +44,7 @@ def read_packages(paths: Sequence[Path], unsigned: bool) -> list[Package]:
 
 def _read(path: Path, unsigned: bool) -> Package:
     try:
-        manifest = Bundle.open(path).manifest
+        release = release_of(path, "ssh")
     except ArtifactFailure as failure:
         raise as_edgec_error(failure) from failure
     envelope = envelope_beside(path)
@@ -66,13 +55,5 @@ def _read(path: Path, unsigned: bool) -> Package:
                 f"There is no {envelope.name} beside it, and a board takes what is signed with a key that it trusts.",
                 f"Sign it: edgec sign {path} --key KEY. On a bench where anything goes: --unsigned",
             )
-        return Package(path, None, digest_file(path), path.stat().st_size, manifest)
-    return Package(path, envelope, digest_file(path), path.stat().st_size, manifest)
-
-
-def by_model(packages: Iterable[Package]) -> dict[str, list[Package]]:
-    """The packages of each model, in the order in which the models were named first."""
-    found: dict[str, list[Package]] = {}
-    for package in packages:
-        found.setdefault(package.model, []).append(package)
-    return found
+        return Package(path, None, release)
+    return Package(path, envelope, release)

@@ -13,8 +13,9 @@ from ...device import architecture, cpu_features, glibc
 from ...errors import ArtifactFailure, DeviceUnfit, InputError
 from .. import storage
 from ..compatibility import check, memory_bytes
-from ..release import Release, is_model_name
-from ..settings import Settings, read_settings
+from ..folder import models_of
+from ..release import Release
+from ..settings import FILE, Settings, read_settings
 from ..signatures import public_keys
 from ..slots import Slots, release_of
 from ..version import VERSION
@@ -41,6 +42,7 @@ def run(options: argparse.Namespace) -> dict[str, Any]:
         "status": "ok",
         "agent": VERSION,
         "root": str(options.root),
+        "initialized": (options.root / FILE).is_file(),
         "free_bytes": storage.free_bytes(_existing(options.root)),
         "device": {
             "arch": architecture(),
@@ -51,7 +53,7 @@ def run(options: argparse.Namespace) -> dict[str, Any]:
             "target": settings.target or None,
         },
         "trusted": [key.keyid for key in public_keys(sorted(settings.keys.glob("*.pub")))],
-        "models": {name: _running(Slots(options.root, name)) for name in _models(options.root)},
+        "models": {name: _running(Slots(options.root, name)) for name in models_of(options.root)},
         "releases": [_judged(settings, release) for release in _releases(options.files)],
     }
 
@@ -78,13 +80,6 @@ def text(document: dict[str, Any]) -> str:
 def _existing(folder: Path) -> Path:
     """The folder, or the nearest above it that is there."""
     return next(each for each in (folder.absolute(), *folder.absolute().parents) if each.is_dir())
-
-
-def _models(root: Path) -> list[str]:
-    try:
-        return sorted(path.name for path in (root / "models").iterdir() if is_model_name(path.name))
-    except OSError:
-        return []
 
 
 def _running(slots: Slots) -> dict[str, Any]:

@@ -1,0 +1,130 @@
+"""Boards: what is being done on them, and what became of them."""
+
+from __future__ import annotations
+
+import contextlib
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from edgec.cli.report_error import report_error
+from edgec.cli.sizes import size
+from edgec.untrusted_text import clean
+
+if TYPE_CHECKING:
+    from rich.progress import Progress, TaskID
+
+    from edgec.shipping.hosts import Host
+    from edgec.shipping.reports import BoardReport, Step, Tell
+
+_COLUMNS = ("host", "model", "before", "after", "seconds", "result")
+_SHA256 = 12  # characters that tell versions apart
+
+
+@contextlib.contextmanager
+def listening(hosts: Sequence[Host]) -> Iterator[Tell]:
+    """What hears of each step: lines that change on a terminal, a line a step elsewhere; all on standard error."""
+    if not sys.stderr.isatty():
+        yield _Lines().hear
+        return
+    from rich.console import Console
+    from rich.progress import BarColumn, Progress, TextColumn
+
+    bars = Progress(
+        TextColumn("{task.fields[host]}"),
+        TextColumn("{task.description}"),
+        BarColumn(bar_width=16),
+        TextColumn("{task.fields[count]}"),
+        console=Console(stderr=True),
+        transient=True,
+    )
+    with bars:
+        yield _Bars(bars, hosts).hear
+
+
+class _Lines:
+    """A line for each step of each board."""
+
+    def __init__(self) -> None:
+        self._last: dict[Host, str] = {}
+
+    def hear(self, step: Step) -> None:
+        text = _outcome(step.ended) if step.ended else step.text + (f" ({size(step.total)})" if step.total else "")
+        if self._last.get(step.host) != text:
+            self._last[step.host] = text
+            print(clean(f"{step.host.name}: {text}"), file=sys.stderr, flush=True)
+
+
+class _Bars:
+    """A line for each board, with a bar while something is sent there."""
+
+    def __init__(self, bars: Progress, hosts: Sequence[Host]) -> None:
+        self._bars = bars
+        self._tasks: dict[Host, TaskID] = {
+            host: bars.add_task("waiting", total=None, start=False, host=_literal(host.name), count="")
+            for host in hosts
+        }
+
+    def hear(self, step: Step) -> None:
+        text = _outcome(step.ended) if step.ended else step.text
+        total = 1 if step.ended else step.total or None
+        count = f"{size(step.done)} of {size(step.total)}" if step.total else ""
+        done = 1 if step.ended else step.done
+        self._bars.update(self._tasks[step.host], description=_literal(text), total=total, completed=done, count=count)
+
+
+def _literal(text: str) -> str:
+    from edgec.cli.markup import escape
+
+    return escape(text)
+
+
+def _outcome(report: BoardReport) -> str:
+    how = f"failed: {report.errors[0].what}" if report.errors else "done"
+    return f"{how} ({report.seconds:.1f} s)"
+
+
+def show(reports: Sequence[BoardReport]) -> None:
+    """What became of each board: a line for each of its models, what it still has, and what went wrong."""
+    rows = [row for report in reports for row in _rows(report)]
+    widths = [max(len(row[column]) for row in (_COLUMNS, *rows)) for column in range(len(_COLUMNS))]
+    for row in (_COLUMNS, *rows):
+        cells = [
+            f"{text:>{width}}" if title == "seconds" else f"{text:{width}}"
+            for text, width, title in zip(row, widths, _COLUMNS, strict=True)
+        ]
+        print("  ".join(cells).rstrip())
+    for report in reports:
+        for model in report.models:
+            for note in model.notes:
+                print(clean(f"note: {report.host.name}: {model.model}: {note}"))
+        for error in report.errors:
+            report_error(error, f"{report.host.name}: ")
+
+
+def _rows(report: BoardReport) -> list[tuple[str, ...]]:
+    host = clean(report.host.name)
+    rows: list[tuple[str, ...]] = [
+        (host, clean(model.model), _release(model.before), _release(model.after), _seconds(model.seconds), model.result)
+        for model in report.models
+    ]
+    for name, found in report.installed.items():
+        roles = {found["current"]["sha256"]: ""} if found["current"] else {}
+        for each in found["installed"]:
+            if each["sha256"] not in roles and any(model.model == name for model in report.models):
+                role = "failed here" if each["sha256"] in found["failed"] else "to go back to"
+                rows.append((host, clean(name), "", _release(each), "", role))
+    if rows:
+        return rows
+    return [(host, "-", "", "", _seconds(report.seconds), "failed" if report.error else "has no models")]
+
+
+def _release(release: Mapping[str, Any] | None) -> str:
+    if release is None:
+        return "-"
+    sha256 = clean(release["sha256"])[:_SHA256]
+    return sha256 if release.get("version") is None else f"{release['version']} ({sha256})"
+
+
+def _seconds(seconds: float) -> str:
+    return f"{seconds:.1f}" if seconds else ""
