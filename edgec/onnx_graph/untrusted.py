@@ -26,10 +26,12 @@ class ModelFiles:
     """The files of a model, the .onnx first, and one digest of all their bytes.
 
     digest: SHA-256 of the .onnx file where that is all there is; otherwise of a list of names and SHA-256 digests.
+    parts: (name, SHA-256) of each: "model", and "external data: " with the path from the model's folder.
     """
 
     files: tuple[Path, ...]
     digest: str
+    parts: tuple[tuple[str, str], ...]
 
 
 @dataclass(frozen=True)
@@ -45,12 +47,12 @@ class OpenedModel:
         """Hash all bytes. Raises ModelRefused when a file changes while it is read."""
         own = self.model.digest()
         if not self.external:
-            return ModelFiles((self.model.path,), own)
+            return ModelFiles((self.model.path,), own, (("model", own),))
         external = {opened.path: opened for _, opened in sorted(self.external.items())}
-        listing = f"{own}  the model\n"
-        for path, opened in external.items():
-            listing += f"{opened.digest()}  {path.relative_to(self.model.path.parent)}\n"
-        return ModelFiles((self.model.path, *external), hashlib.sha256(listing.encode()).hexdigest())
+        digests = {str(path.relative_to(self.model.path.parent)): opened.digest() for path, opened in external.items()}
+        listing = f"{own}  the model\n" + "".join(f"{digest}  {name}\n" for name, digest in digests.items())
+        parts = (("model", own), *((f"external data: {name}", digest) for name, digest in digests.items()))
+        return ModelFiles((self.model.path, *external), hashlib.sha256(listing.encode()).hexdigest(), parts)
 
 
 def scan(path: Path) -> ModelFiles:

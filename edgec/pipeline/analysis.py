@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from edgec.errors import EdgecError
 from edgec.pipeline.front import Front
-from edgec.stage_runner import StageRunner
+from edgec.stage_runner import NOT_MADE, StageRunner
 from edgec.stages import analyze, peaks
 from edgec.store import Entry
 from edgec.targets import Target, cpu_name
@@ -30,3 +30,11 @@ def analyzed_if_possible(front: Front, target: Target, runner: StageRunner) -> E
     except EdgecError as error:
         runner.note("analyze", f"The model could not be analyzed, which the build does not need: {error.what}")
         return None
+
+
+def activation_bytes(analysis: Entry | None) -> dict[str, int] | None:
+    """What activations need at their peak, as "float32" and as "int8"; None where it is not known (yet)."""
+    if analysis is None or analysis.digest == NOT_MADE:
+        return None
+    peak = analysis.read_json("analysis.json")["totals"]["activation_peak_bytes"]
+    return {kind: int(peak[kind]) for kind in ("float32", "int8")}

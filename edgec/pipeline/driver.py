@@ -14,7 +14,7 @@ from edgec.events import Listener, ignore
 from edgec.graph_files import foresee_graph
 from edgec.output_folder import check_writable
 from edgec.parity.thresholds import Gate
-from edgec.pipeline.analysis import analyzed
+from edgec.pipeline.analysis import activation_bytes, analyzed
 from edgec.pipeline.front import Front
 from edgec.pipeline.target_build import build_target, impossible
 from edgec.pipeline.target_path import TargetPath
@@ -112,7 +112,15 @@ def plan(spec: BuildSpec, *, store: Store | None = None) -> Plan:
                 for way in found[target.name]:
                     if not isinstance(way.where, Execution):
                         continue
-                    path = TargetPath(way.spec, target, front, runner, way.spec.precision, way.where)
+                    path = TargetPath(
+                        way.spec,
+                        target,
+                        front,
+                        runner,
+                        way.spec.precision,
+                        way.where,
+                        activation_bytes=activation_bytes(analysis),
+                    )
                     with contextlib.suppress(ParityGateError):  # known to fail: what comes after will not be reached
                         path.artifact()
                         if len(found[target.name]) > 1:

@@ -30,8 +30,12 @@ _QUANTIZED = {"QuantizeLinear", "DequantizeLinear", "DynamicQuantizeLinear"} | {
 
 @dataclass(frozen=True)
 class Front:
-    """What all targets share: the model as read, simplified and brought into its normal form, and the samples."""
+    """What all targets share: the model as read, simplified and brought into its normal form, and the samples.
 
+    spec: as the user gave it; that of one way to an artifact may name a backend where this one does not.
+    """
+
+    spec: BuildSpec
     runner: StageRunner
     files: ModelFiles
     facts: ModelFacts
@@ -86,6 +90,7 @@ class Front:
         size = sum(path.stat().st_size for path in files.files)
         facts = ModelFacts(spec.artifact_name, str(spec.model), files.digest, size, seen["macs"], seen["parameters"])
         return cls(
+            spec,
             runner,
             files,
             facts,

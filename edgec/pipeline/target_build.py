@@ -17,7 +17,7 @@ from edgec.graph_files import SUFFIX as GRAPH
 from edgec.graph_files import graph_of, publish_graph
 from edgec.outcome import Outcome
 from edgec.output_folder import describe_file, publish, write_whole
-from edgec.pipeline.analysis import analyzed_if_possible
+from edgec.pipeline.analysis import activation_bytes, analyzed_if_possible
 from edgec.pipeline.front import Front
 from edgec.pipeline.target_path import TargetPath
 from edgec.result import ArtifactFile, TargetBuild
@@ -112,7 +112,9 @@ def _tried(
         called = target.name
         if len(ways) > 1:
             called += f" ({number} of {len(ways)}: {way.name})" if spec.search else f" through {spec.backend}"
-        path, outcome = _follow(way, target, front, runner.for_target(called), proven.get(base), len(ways) > 1)
+        path, outcome = _follow(
+            way, target, front, runner.for_target(called), proven.get(base), len(ways) > 1, activation_bytes(analysis)
+        )
         outcome = replace(outcome, analyzed=analysis, figures=figures)
         candidate = outcome.candidate
         if outcome.error is None:
@@ -160,14 +162,20 @@ def _left_out(way: Attempt, reason: str) -> Candidate:
 
 
 def _follow(
-    attempt: Attempt, target: Target, front: Front, runner: StageRunner, proven: TargetPath | None, several: bool
+    attempt: Attempt,
+    target: Target,
+    front: Front,
+    runner: StageRunner,
+    proven: TargetPath | None,
+    several: bool,
+    activations: dict[str, int] | None,
 ) -> tuple[TargetPath, Outcome]:
     """All stages of one way to an artifact. proven: the same way with another number of threads, as far as it is the
-    same. several: there are others to compare it with."""
+    same. several: there are others to compare it with. activations: what they need in memory."""
     spec = attempt.spec
     execution = attempt.where if isinstance(attempt.where, Execution) else Execution("none", "none")
     if proven is None:
-        path = TargetPath(spec, target, front, runner, spec.precision, execution)
+        path = TargetPath(spec, target, front, runner, spec.precision, execution, activation_bytes=activations)
     else:
         path = replace(proven, spec=spec, runner=runner, packed=None, measured=None, counted=None)
         runner.records[:] = [each for each in proven.runner.records if each.name not in (pack.STAGE.name, "measure")]

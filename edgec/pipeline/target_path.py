@@ -12,6 +12,7 @@ from edgec.candidates.asked import backend_of, known_tiles, tuning_place
 from edgec.digest import digest_of
 from edgec.errors import DeviceError
 from edgec.pipeline.front import Front
+from edgec.pipeline.materials import materials, request
 from edgec.refusal import refusal
 from edgec.runners import ssh
 from edgec.runners.execution import Execution
@@ -30,6 +31,7 @@ class TargetPath:
 
     execution: where its payload is executed.
     gated: whether a gate that refuses stops the path. A diagnosis looks at what was refused, too.
+    activation_bytes: what an analysis says that activations need (`edgec.pipeline.analysis`).
     """
 
     spec: BuildSpec
@@ -39,6 +41,7 @@ class TargetPath:
     precision: Precision
     execution: Execution
     gated: bool = True
+    activation_bytes: dict[str, int] | None = None
     calibrated: Entry | None = None
     quantized: Entry | None = None
     compressed: Entry | None = None
@@ -120,11 +123,12 @@ class TargetPath:
                 backend=backend_of(spec, self.target),
                 precision=self.precision,
                 model_sha256=front.files.digest,
-                calibration_sha256=front.samples.digest if front.samples else None,
                 recipe=front.recipe,
                 state=as_pairs(spec.state),
-                tuning_sha256=self.tuned.digest if self.tuned is not None else None,
                 threads=spec.threads,
+                request=request(front.spec, front, self.target),
+                materials=materials(front, self.target, self.tuned.digest if self.tuned is not None else None),
+                activation_bytes=self.activation_bytes,
             ),
             detail=_computing(spec),
         )

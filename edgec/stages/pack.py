@@ -5,19 +5,22 @@ out: NAME-TARGET.edgec
 
 from __future__ import annotations
 
+import hashlib
 import importlib.metadata
 import json
 import os
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from edgec.backends import backend_tools
 from edgec.backends.base import Precision
+from edgec.bundle.bill_of_materials import Described, bill_of_materials
+from edgec.bundle.provenance import statement
 from edgec.digest import digest_file
 from edgec.errors import DeviceError, InternalError
 from edgec.runners import native
@@ -40,9 +43,10 @@ _EMULATED_TIMEOUT = 3600.0
 class PackParams:
     """execution: where the artifact tests itself. model_sha256: digest of the user's model with its external data.
 
-    tuning_sha256: digest of the tiles that were searched for and of what was measured of them.
-    threads: how many the artifact uses unless told otherwise; None: what the target says.
     recipe: preprocessing, as the runtime takes it. state: (output, input) pairs of a recurrent model.
+    threads: how many the artifact uses unless told otherwise; None: what the target says.
+    request: what the user asked for. materials: (name, SHA-256) of what went in. Both for the provenance.
+    activation_bytes: what activations need at their peak, "float32" and "int8"; None where nobody knows.
     """
 
     name: str
@@ -51,11 +55,12 @@ class PackParams:
     backend: str
     precision: Precision
     model_sha256: str
-    calibration_sha256: str | None = None
     recipe: dict[str, Any] | None = None
     state: tuple[tuple[str, str], ...] = ()
-    tuning_sha256: str | None = None
     threads: int | None = None
+    request: dict[str, Any] = field(default_factory=dict)
+    materials: tuple[tuple[str, str], ...] = ()
+    activation_bytes: dict[str, int] | None = None
 
 
 def run(ingested: Path, lowered: Path, validated: Path, params: PackParams, context: StageContext) -> None:
@@ -66,12 +71,29 @@ def run(ingested: Path, lowered: Path, validated: Path, params: PackParams, cont
     from edgec.bundle.write import write_bundle
 
     contract = _json(ingested / "contract.json")
+    ingest = _json(ingested / "ingest.json")
     payload = _json(lowered / "lower.json")
     parity = _json(validated / "parity.json")
     sources = {f"payload/{name}": lowered / "payload" / name for name in payload["files"]}
     sources |= {name: validated / name for name in ("parity.json", "golden.npz", "profile.json")}
     tools = _tool_versions()
-    files = {**sources, "provenance.json": _text(_provenance(params, sources, tools))}
+    engine = _engine(payload)
+    digests = {name: digest_file(path) for name, path in sources.items()}
+    described = Described(
+        params.name,
+        params.target.name,
+        params.backend,
+        params.precision,
+        contract,
+        parity,
+        ingest["metadata"],
+        (engine["distribution"], engine["minimum_version"]),
+    )
+    shipped = {name: digest for name, digest in digests.items() if name.startswith("payload/")}
+    bill = _text(bill_of_materials(described, shipped, params.materials, tools))
+    digests["bom.cdx.json"] = hashlib.sha256(bill).hexdigest()
+    provenance = statement(digests, params.request, _found(params), params.materials, tools)
+    files = {**sources, "bom.cdx.json": bill, "provenance.json": _text(provenance)}
     manifest = {
         "name": params.name,
         "target": params.target.name,
@@ -80,12 +102,13 @@ def run(ingested: Path, lowered: Path, validated: Path, params: PackParams, cont
         "threads": params.target.threads if params.threads is None else params.threads,
         "backend": params.backend,
         "precision": params.precision,
-        "engine": _engine(payload),
+        "engine": engine,
         "inputs": contract["inputs"],
         "outputs": contract["outputs"],
         "state": dict(params.state),
         "preprocess": params.recipe,
         "model_sha256": params.model_sha256,
+        "memory_bytes": _memory(params, payload["facts"]),
         "payload": [f"payload/{name}" for name in payload["files"]],
         "selftest": {"tolerances": _tolerances((validated / "golden.npz").read_bytes(), parity)},
         "tools": tools,
@@ -112,15 +135,30 @@ def _engine(payload: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def _provenance(params: PackParams, files: Mapping[str, Path], tools: Mapping[str, str]) -> dict[str, Any]:
-    """What went in, by digest. No time, no path, no host: equal builds have equal provenance."""
+def _found(params: PackParams) -> dict[str, Any]:
+    """What edgec made of what the user asked for."""
     return {
-        "model": {"sha256": params.model_sha256},
-        "calibration": {"sha256": params.calibration_sha256} if params.calibration_sha256 else None,
-        "parameters": asdict(params),
-        "tools": dict(tools),
-        "results": {name: {"sha256": digest_file(path)} for name, path in sorted(files.items())},
+        "backend": params.backend,
+        "precision": params.precision,
+        "threads": params.threads,
+        "target": asdict(params.target),
+        "execution": asdict(params.execution),
+        "model_sha256": params.model_sha256,
     }
+
+
+def _memory(params: PackParams, facts: Mapping[str, Any]) -> int | None:
+    """Bytes of memory that the model takes, at least: weights as the payload has them, and activations at their peak.
+
+    For machine code of our own both are exact: the library, which holds the weights, and its arena. Of other engines it
+    is a lower bound: they may hold weights in another form too, and what they need for themselves is not in it.
+    """
+    if "arena_bytes" in facts:
+        return int(facts["library_bytes"] + facts["arena_bytes"])
+    if params.activation_bytes is None or "weight_bytes" not in facts:
+        return None
+    in_integers = params.precision in ("int8", "mixed")
+    return int(facts["weight_bytes"] + params.activation_bytes["int8" if in_integers else "float32"])
 
 
 def _tool_versions() -> dict[str, str]:

@@ -57,6 +57,7 @@ def build(folder: Path, model, precision: Precision, *, state=(), recipe=None, s
         tuple(TensorSpec(name, str(array.dtype), array.shape) for name, array in outputs.items()),
     )
     (ingested / "contract.json").write_text(json.dumps(contract.to_json()))
+    (ingested / "ingest.json").write_text(json.dumps({"metadata": {"license": "MIT", "task": "classification"}}))
     target = load_target("host")
     lower.run(source, lower.LowerParams("openvino", target, precision, "model.onnx"), _context("lower", lowered))
     made = json.loads((lowered / "lower.json").read_text())
@@ -74,7 +75,19 @@ def build(folder: Path, model, precision: Precision, *, state=(), recipe=None, s
     for sample in samples:
         profiler.add(sample)
     (validated / "profile.json").write_text(json.dumps(profiler.document("payload")))
-    params = pack.PackParams("net", target, NATIVE, "openvino", precision, "0" * 64, "1" * 64, recipe, tuple(state))
+    params = pack.PackParams(
+        "net",
+        target,
+        NATIVE,
+        "openvino",
+        precision,
+        "0" * 64,
+        recipe,
+        tuple(state),
+        request={"name": "net", "target": "host"},
+        materials=(("model", "0" * 64), ("calibration", "1" * 64)),
+        activation_bytes={"float32": 4000, "int8": 1000},
+    )
     pack.run(ingested, lowered, validated, params, _context("pack", packed))
     return Built(packed / "net-host.edgec", ingested, lowered, validated, params)
 

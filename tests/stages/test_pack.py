@@ -63,11 +63,70 @@ def test_provenance_holds_digests_and_neither_time_nor_place(cnn):  # noqa: F811
     bundle = Bundle.open(cnn.path)
     text = bundle.read("provenance.json").decode()
     provenance = json.loads(text)
-    assert provenance["model"] == {"sha256": "0" * 64}
-    assert provenance["calibration"] == {"sha256": "1" * 64}
-    for name, result in provenance["results"].items():
-        assert result["sha256"] == hashlib.sha256(bundle.read(name)).hexdigest()
+    definition = provenance["predicate"]["buildDefinition"]
+    assert definition["resolvedDependencies"] == [
+        {"name": "model", "digest": {"sha256": "0" * 64}},
+        {"name": "calibration", "digest": {"sha256": "1" * 64}},
+    ]
+    assert definition["externalParameters"] == {"name": "net", "target": "host"}
+    assert definition["internalParameters"]["execution"]["label"] == "native"
+    subjects = {item["name"]: item["digest"]["sha256"] for item in provenance["subject"]}
+    assert subjects.keys() >= {*bundle.manifest["payload"], "parity.json", "golden.npz", "bom.cdx.json"}
+    for name, digest in subjects.items():
+        assert digest == hashlib.sha256(bundle.read(name)).hexdigest()
     assert str(cnn.path.parent) not in text
+
+
+@pytest.mark.parametrize("what", ["cnn", "lstm"])
+def test_provenance_is_an_in_toto_statement(what, request):
+    from google.protobuf import json_format
+    from in_toto_attestation.predicates.provenance.v1 import provenance_pb2
+    from in_toto_attestation.v1 import statement_pb2
+    from in_toto_attestation.v1.statement import Statement
+
+    document = json.loads(Bundle.open(request.getfixturevalue(what).path).read("provenance.json"))
+    parsed = json_format.ParseDict(document, statement_pb2.Statement())  # refuses fields that the format does not have
+    Statement.copy_from_pb(parsed).validate()
+    predicate = json_format.ParseDict(document["predicate"], provenance_pb2.Provenance())
+    assert predicate.run_details.builder.version["edgec"]
+
+
+@pytest.mark.parametrize("what", ["cnn", "lstm"])
+def test_the_bill_of_materials_is_cyclonedx(what, request):
+    from cyclonedx.schema import SchemaVersion
+    from cyclonedx.validation.json import JsonStrictValidator
+
+    text = Bundle.open(request.getfixturevalue(what).path).read("bom.cdx.json").decode()
+    assert JsonStrictValidator(SchemaVersion.V1_6).validate_str(text) is None
+
+
+def test_the_bill_of_materials_tells_what_is_in_the_artifact(cnn):  # noqa: F811
+    bundle = Bundle.open(cnn.path)
+    bill = json.loads(bundle.read("bom.cdx.json"))
+    components = {component["bom-ref"]: component for component in bill["components"]}
+    assert components["model"]["hashes"] == [{"alg": "SHA-256", "content": "0" * 64}]
+    engine = bundle.manifest["engine"]
+    assert components["engine"]["purl"] == f"pkg:pypi/openvino@{engine['minimum_version']}"
+    for name in bundle.manifest["payload"]:
+        assert components[name]["hashes"][0]["content"] == bundle.manifest["files"][name]["sha256"]
+    card = bill["metadata"]["component"]["modelCard"]
+    assert card["modelParameters"]["inputs"] == [{"format": "image: float32[1x3x16x16]"}]
+    assert card["modelParameters"]["datasets"] == [{"ref": "calibration"}]
+    assert "timestamp" not in bill["metadata"]
+
+
+def test_the_memory_that_a_model_needs_is_its_weights_and_activations(again, cnn):  # noqa: F811
+    facts = json.loads((cnn.lowered / "lower.json").read_text())["facts"]
+    assert again()[0].manifest["memory_bytes"] == facts["weight_bytes"] + 1000
+
+
+def test_the_memory_that_a_float_model_needs_is_that_of_float_activations(again, cnn):  # noqa: F811
+    facts = json.loads((cnn.lowered / "lower.json").read_text())["facts"]
+    assert again(precision="float")[0].manifest["memory_bytes"] == facts["weight_bytes"] + 4000
+
+
+def test_memory_that_nobody_knows_is_null(again):
+    assert again(activation_bytes=None)[0].manifest["memory_bytes"] is None
 
 
 def test_no_member_tells_where_it_was_built(cnn):  # noqa: F811
@@ -155,7 +214,8 @@ def test_the_very_file_tests_itself_on_the_emulated_device(on_device, tmp_path):
 
 def test_the_device_is_part_of_the_provenance_and_no_path_is(on_device, tmp_path):
     bundle, _ = on_device()
-    parameters = json.loads(bundle.read("provenance.json"))["parameters"]
+    definition = json.loads(bundle.read("provenance.json"))["predicate"]["buildDefinition"]
+    parameters = definition["internalParameters"]
     assert parameters["execution"]["label"] == "qemu-aarch64:cortex-a72"
     assert parameters["execution"]["version"] == "1.2.3"
     assert str(tmp_path) not in json.dumps(parameters)

@@ -63,7 +63,12 @@ class Signed:
 
     @property
     def precision(self) -> str | None:
-        return _text(self._definition, "externalParameters", "precision")
+        return _text(self._definition, "internalParameters", "precision")
+
+    @property
+    def model_sha256(self) -> str | None:
+        """Of the original model with its external data, as in the manifest."""
+        return _text(self._definition, "internalParameters", "model_sha256")
 
     @property
     def builder(self) -> str | None:
@@ -89,7 +94,7 @@ class Signed:
             "signers": list(self.signers),
             "target": self.target,
             "precision": self.precision,
-            "model_sha256": self.went_in("model"),
+            "model_sha256": self.model_sha256,
             "calibration_sha256": self.went_in("calibration"),
             "builder": self.builder,
             "builder_version": self.builder_version,
