@@ -49,6 +49,12 @@ def create(
     _refuse_existing(folder)
     keys = keys or {}
     periods = periods or {}
+    for name in {*keys, *periods} - set(layout.TOP_LEVEL):
+        raise UsageError(
+            f"A new repository has no role {name!r}",
+            f"It has: {', '.join(layout.TOP_LEVEL)}; targets get theirs when something is published for them.",
+            "Name one of these.",
+        )
     root = Root(expires=_expiry("root", periods, now), consistent_snapshot=True)
     signers: dict[str, list[Signer]] = {}
     ring = Keyring(Path(), ask=ask)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -38,7 +38,7 @@ def status(folder: Path, ring: Keyring, now: datetime) -> dict[str, Any]:
 
 @dataclass(frozen=True)
 class Checked:
-    """What `check` found. problems: what a client would refuse, or what contradicts itself. files, bytes: what was read."""
+    """What `check` found. problems: what a client would refuse, or what contradicts itself. files, bytes: as read."""
 
     problems: tuple[str, ...]
     warnings: tuple[str, ...]
@@ -46,6 +46,9 @@ class Checked:
     files: int
     bytes: int
     unreferenced: int
+
+    def to_json(self) -> dict[str, Any]:
+        return {**asdict(self), "problems": list(self.problems), "warnings": list(self.warnings)}
 
 
 def check(folder: Path, now: datetime) -> Checked:

@@ -17,7 +17,7 @@ secret, and nothing that clients read."""
 RELEASES = "releases.json"
 TOP_LEVEL = ("root", "timestamp", "snapshot", "targets")
 
-_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,99}")
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 """Names become parts of paths, of URLs and of TUF's patterns; these characters mean nothing in any of them."""
 
 
@@ -27,7 +27,7 @@ def check_name(name: str, whose: str, fix: str) -> None:
         reason = (
             "TUF has a role of that name."
             if name in TOP_LEVEL
-            else "It becomes part of URLs: up to 100 letters, digits, '_', '-' and '.', and no '-' or '.' in front."
+            else "It becomes part of URLs: up to 100 letters, digits, '.', '_' and '-', the first a letter or digit."
         )
         raise UsageError(f"{name!r} can't be the name of {whose} in a repository", reason, fix)
 

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import datetime
 from pathlib import Path
+from typing import Any
 
 from securesystemslib.signer import Key
 from tuf.api.metadata import DelegatedRole, Metadata, Targets
@@ -16,7 +17,7 @@ from edgec.shipping.repository import files, layout, policy, releases
 from edgec.shipping.repository.artifacts import Candidate, examine
 from edgec.shipping.repository.keyring import Keyring
 from edgec.shipping.repository.releases import Document
-from edgec.shipping.repository.state import State, load
+from edgec.shipping.repository.state import State, load, sha256
 from edgec.shipping.repository.transaction import Transaction, missing_keys
 from edgec.toml_schema import did_you_mean
 
@@ -37,6 +38,9 @@ class Published:
     is_new: bool
     changed: bool
 
+    def to_json(self) -> dict[str, Any]:
+        return {**asdict(self), "path": str(self.path)}
+
 
 @dataclass(frozen=True)
 class Change:
@@ -48,6 +52,9 @@ class Change:
     before: Document | None
     after: Document | None
 
+    def to_json(self) -> dict[str, Any]:
+        return asdict(self)
+
 
 def publish(
     folder: Path,
@@ -57,7 +64,8 @@ def publish(
     *,
     channel: str = "stable",
     share: float | None = None,
-    unsigned_allowed: bool = True,
+    signed_by: Sequence[Path] = (),
+    require_signed: bool = False,
 ) -> list[Published]:
     """Verify artifacts, give them versions, and offer them in a channel to a share of its devices.
 
@@ -65,9 +73,10 @@ def publish(
     already keeps its version; where it is in the channel too, nothing changes.
 
     share: from 0 to 1; None: all devices. That of a release which is in the channel already stays as it is.
+    signed_by, require_signed: as `examine` has them.
     """
     layout.check_name(channel, "a channel", "Choose another with --channel.")
-    candidates = _examine_all(paths, unsigned_allowed)
+    candidates = _distinct([examine(path, signed_by, require_signed) for path in paths])
     with files.locked(folder):
         state = load(folder, ring.pinned())
         transaction = Transaction(state, ring, now)
@@ -110,7 +119,7 @@ def publish(
 
 def delegate(
     folder: Path, ring: Keyring, target: str, now: datetime, keys: Sequence[Key] = (), threshold: int = 1
-) -> None:
+) -> tuple[Path, ...]:
     """Give a target a role of its own, with these keys or a new one; `publish` does it by itself for a new target."""
     layout.check_name(target, "a target", "Name it as `edgec targets` does.")
     with files.locked(folder):
@@ -124,6 +133,7 @@ def delegate(
         transaction = Transaction(state, ring, now)
         _delegate(transaction, target, keys, threshold)
         _commit(transaction, {**state.releases, target: {"schema": 1, "target": target, "models": {}}})
+        return transaction.generated
 
 
 def change(
@@ -134,16 +144,17 @@ def change(
     edit: Callable[[Document], Document],
     targets: Sequence[str] = (),
     channel: str | None = None,
+    version: int | None = None,
 ) -> list[Change]:
     """Apply one of the functions of `releases` to all targets that have the model, or to those named.
 
-    channel: where no target is named, only those that have the model in this channel.
+    channel, version: where no target is named, only those that have the model in this channel, or in this version.
     """
     with files.locked(folder):
         state = load(folder, ring.pinned())
         documents = dict(state.releases)
         changes = []
-        for target in _targets_of(state, model, targets, channel):
+        for target in _targets_of(state, model, targets, channel, version):
             before = documents[target]["models"].get(model, {"channels": {}})["channels"]
             documents[target] = edit(documents[target])
             after = documents[target]["models"][model]["channels"]
@@ -156,43 +167,41 @@ def change(
     return changes
 
 
-def _examine_all(paths: Sequence[Path], unsigned_allowed: bool) -> list[Candidate]:
+def _distinct(candidates: Iterable[Candidate]) -> list[Candidate]:
     """The artifacts, each target and model once."""
-    candidates: dict[tuple[str, str], Candidate] = {}
-    for path in paths:
-        found = examine(path)
-        if found.signature is None and not unsigned_allowed:
+    found: dict[tuple[str, str], Candidate] = {}
+    for each in candidates:
+        other = found.setdefault((each.target, each.model), each)
+        if other.sha256 != each.sha256:
             raise UsageError(
-                f"{path} is not signed",
-                f"There is no {path.name}.dsse.json beside it.",
-                "Sign it first (`edgec sign`), or publish without --require-signed.",
-            )
-        other = candidates.setdefault((found.target, found.model), found)
-        if other.sha256 != found.sha256:
-            raise UsageError(
-                f"{other.path} and {path} are both {found.model} for {found.target}",
+                f"{other.path} and {each.path} are both {each.model} for {each.target}",
                 "One command publishes one release of a model for each target.",
                 "Publish the older one first, then the newer one.",
             )
-    return list(candidates.values())
+    return list(found.values())
 
 
 def _release(transaction: Transaction, candidate: Candidate, version: int) -> Document:
     """The release's entry; its files become part of the transaction."""
     target, path = candidate.target, layout.artifact_path(candidate.target, candidate.model, version)
     transaction.add_payload(target, path, candidate.path, candidate.bytes, candidate.sha256)
+    from edgec.shipping.chunking import index_of  # numpy
+
     signature = None
     if candidate.signature is not None:
         signature = f"{path}.dsse.json"
         size, digest = candidate.signature.stat().st_size, digest_file(candidate.signature)
         transaction.add_payload(target, signature, candidate.signature, size, digest)
+    chunks = f"{path.removesuffix('.edgec')}.chunks"
+    index = index_of(candidate.path).pack()
+    transaction.add_payload(target, chunks, index, len(index), sha256(index))
     return {
         "version": version,
         "artifact": path,
         "bytes": candidate.bytes,
         "sha256": candidate.sha256,
         "signature": signature,
-        "chunks": None,
+        "chunks": chunks,
         **candidate.facts,
     }
 
@@ -226,7 +235,9 @@ def _commit(transaction: Transaction, documents: dict[str, Document]) -> None:
         transaction.commit()
 
 
-def _targets_of(state: State, model: str, targets: Iterable[str], channel: str | None) -> list[str]:
+def _targets_of(
+    state: State, model: str, targets: Iterable[str], channel: str | None, version: int | None
+) -> list[str]:
     """The targets that a command is about. Raises UsageError where there are none, or an unknown one is named."""
     if named := list(targets):
         for target in named:
@@ -247,6 +258,9 @@ def _targets_of(state: State, model: str, targets: Iterable[str], channel: str |
             f"It has: {', '.join(known) or 'none'}.{did_you_mean(model, known)}",
             "Name one of these; `edgec publish status` lists all.",
         )
-    return [target for target, entry in having.items() if channel is None or channel in entry["channels"]] or list(
-        having
-    )
+    fitting = [
+        target
+        for target, entry in having.items()
+        if (channel is None or channel in entry["channels"]) and (version is None or str(version) in entry["releases"])
+    ]
+    return fitting or list(having)  # where none fits, the change itself says what is missing

@@ -14,6 +14,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 from securesystemslib.signer import Key
 from tuf.api.exceptions import RepositoryError
@@ -61,6 +62,14 @@ class Rotated:
     generated: tuple[Path, ...] = ()
     waiting: str = ""
     root_version: int | None = None
+
+    def to_json(self) -> dict[str, Any]:
+        return {
+            "changes": list(self.changes),
+            "generated": [str(path) for path in self.generated],
+            "waiting": self.waiting or None,
+            "root_version": self.root_version,
+        }
 
 
 def rotate(

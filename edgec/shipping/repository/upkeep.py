@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 from edgec.errors import UsageError
 from edgec.shipping.repository import files, layout, policy, releases, rotation
@@ -25,6 +26,14 @@ class Refreshed:
     timestamp_expires: datetime
     warnings: tuple[str, ...]
     waiting: str = ""
+
+    def to_json(self) -> dict[str, Any]:
+        return {
+            "roles": list(self.roles),
+            "timestamp_expires": self.timestamp_expires.isoformat(),
+            "warnings": list(self.warnings),
+            "root_waits": self.waiting or None,
+        }
 
 
 def refresh(folder: Path, ring: Keyring, now: datetime, roles: Sequence[str] = ()) -> Refreshed:
@@ -86,6 +95,9 @@ class Pruned:
     files: int
     bytes: int
     waiting: int
+
+    def to_json(self) -> dict[str, Any]:
+        return {**asdict(self), "releases": list(self.releases)}
 
 
 def prune(folder: Path, ring: Keyring, now: datetime, keep: int | None) -> Pruned:
