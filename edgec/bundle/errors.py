@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from edgec.errors import (
     ArtifactError,
+    Busy,
     DeviceError,
     EdgecError,
     InternalError,
     OutputError,
     ParityGateError,
     ToolMissing,
+    Unreachable,
     UsageError,
 )
 from edgec.runtime.errors import ArtifactFailure
@@ -20,7 +22,9 @@ _CLASSES: tuple[type[EdgecError], ...] = (
     ToolMissing,
     ArtifactError,
     DeviceError,
+    Unreachable,
     OutputError,
+    Busy,
 )
 
 
