@@ -16,11 +16,12 @@ if TYPE_CHECKING:
 
     from .loading import Place
     from .model import Model
+    from .monitoring.monitor import Monitor
     from .slot import hold_updates
 
-__all__ = ["hold_updates", "load"]
+__all__ = ["Monitor", "hold_updates", "load"]
 
-_PLACES = {"hold_updates": ".slot"}
+_PLACES = {"Monitor": ".monitoring.monitor", "hold_updates": ".slot"}
 
 
 def load(path: Place | Sequence[Place], threads: int | None = None, *, selftest: bool = False) -> Model:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib.metadata
 import os
 import warnings
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -88,14 +88,17 @@ class Model:
         Arrays of another dtype are converted where no kind of number is lost (float64 to float32, int32 to int64).
         Raises InputError for anything that does not fit the contract.
         """
-        outputs = self.engine.run(self._complete(feeds))
+        outputs = self.engine.run(self.complete(feeds))
         return {spec.name: outputs[spec.name] for spec in self.outputs}
 
-    def run_sequence(self, steps: Iterable[Feeds | np.ndarray]) -> Iterator[dict[str, np.ndarray]]:
-        """Run the steps of one sequence in order, each with the state that the one before left."""
+    def run_sequence(
+        self, steps: Iterable[Feeds | np.ndarray], run: Callable[[Feeds], dict[str, np.ndarray]] | None = None
+    ) -> Iterator[dict[str, np.ndarray]]:
+        """Run the steps of one sequence in order, each with the state that the one before left. run: instead of the
+        model's own."""
         carried: dict[str, np.ndarray] = {}
         for step in steps:
-            outputs = self.run({**carried, **self._named(step)})
+            outputs = (run or self.run)({**carried, **self._named(step)})
             carried = {into: outputs[source] for source, into in self.state.items()}
             yield outputs
 
@@ -115,7 +118,8 @@ class Model:
             )
         return {self.free_inputs[0].name: feeds}
 
-    def _complete(self, feeds: Feeds | np.ndarray) -> dict[str, np.ndarray]:
+    def complete(self, feeds: Feeds | np.ndarray) -> dict[str, np.ndarray]:
+        """All inputs by name, as the engine takes them: what `run` makes of its argument. Raises InputError."""
         named = self._named(feeds)
         complete = {}
         for spec in self.inputs:

@@ -11,16 +11,15 @@ def effective_runs(series: np.ndarray) -> np.ndarray:
     """The number of independent runs that float64[n, statistics] are worth, for each statistic: float64[statistics].
 
     n / (1 + 2 sum of autocorrelations), summed in pairs until a pair is not positive (Geyer, Practical Markov Chain
-    Monte Carlo, Statistical Science 7, 1992, section 3.3). What never changes is worth one run. Between 1 and n.
+    Monte Carlo, Statistical Science 7, 1992, section 3.3). Between 1 and n; n also for what never changes, of
+    which this tells nothing.
     """
     count = len(series)
-    worth = np.ones(series.shape[1])
-    if count < 4:
-        return worth
+    worth = np.full(series.shape[1], float(count))
     for index, column in enumerate(series.T):
         centred = column - column.mean()
         variance = float(centred @ centred) / count
-        if variance <= (_SAME * float(np.abs(column).max())) ** 2:
+        if count < 4 or variance <= (_SAME * float(np.abs(column).max())) ** 2:
             continue
         spectrum = np.abs(np.fft.rfft(centred, 2 * count)) ** 2
         correlations = np.fft.irfft(spectrum)[:count] / (count * variance)

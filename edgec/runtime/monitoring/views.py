@@ -176,7 +176,13 @@ class Spread:
     @classmethod
     def from_json(cls, document: Mapping[str, Any]) -> Spread:
         edges, counts = np.asarray(document["edges"], np.float64), np.asarray(document["counts"], np.int64)
-        if edges.ndim != 1 or counts.shape != (len(edges) + 1,) or (np.diff(edges) <= 0).any() or counts.sum() <= 0:
+        if (
+            edges.ndim != 1
+            or not np.isfinite(edges).all()
+            or counts.shape != (len(edges) + 1,)
+            or (np.diff(edges) <= 0).any()
+            or counts.sum() <= 0
+        ):
             raise ValueError("edges and counts of a distribution do not fit")
         return cls(edges, counts, float(document["minimum"]), float(document["maximum"]))
 
