@@ -17,7 +17,8 @@ if TYPE_CHECKING:
     from edgec.shipping.hosts import Host
     from edgec.shipping.reports import BoardReport, Step, Tell
 
-_COLUMNS = ("host", "model", "before", "after", "seconds", "result")
+_CHANGES = ("host", "model", "before", "after", "seconds", "result")
+_VERSIONS = ("host", "model", "version", "state")
 _SHA256 = 12  # characters that tell versions apart
 
 
@@ -84,45 +85,79 @@ def _outcome(report: BoardReport) -> str:
     return f"{how} ({report.seconds:.1f} s)"
 
 
-def show(reports: Sequence[BoardReport]) -> None:
-    """What became of each board: a line for each of its models, what it still has, and what went wrong."""
-    rows = [row for report in reports for row in _rows(report)]
-    widths = [max(len(row[column]) for row in (_COLUMNS, *rows)) for column in range(len(_COLUMNS))]
-    for row in (_COLUMNS, *rows):
-        cells = [
-            f"{text:>{width}}" if title == "seconds" else f"{text:{width}}"
-            for text, width, title in zip(row, widths, _COLUMNS, strict=True)
-        ]
-        print("  ".join(cells).rstrip())
+def show(reports: Sequence[BoardReport], looks: bool) -> None:
+    """What became of each board: a line for each of its models, and what went wrong. looks: nothing was changed."""
+    if looks:
+        for report in filter(lambda each: each.device, reports):
+            print(clean(f"{report.host.name}: {_device(report)}"))
+        print()
+    if any(report.installed for report in reports):
+        _print_table(_VERSIONS, [row for report in reports for row in _versions(report)])
+    else:
+        _print_table(_CHANGES, [row for report in reports for row in _changes(report)])
     for report in reports:
         for model in report.models:
             for note in model.notes:
                 print(clean(f"note: {report.host.name}: {model.model}: {note}"))
+    if len(reports) > 1:
+        print(f"{sum(not report.errors for report in reports)} of {len(reports)} boards without an error")
+    sys.stdout.flush()
+    for report in reports:
         for error in report.errors:
             report_error(error, f"{report.host.name}: ")
 
 
-def _rows(report: BoardReport) -> list[tuple[str, ...]]:
-    host = clean(report.host.name)
-    rows: list[tuple[str, ...]] = [
-        (host, clean(model.model), _release(model.before), _release(model.after), _seconds(model.seconds), model.result)
-        for model in report.models
+def _print_table(titles: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+    widths = [max(len(row[column]) for row in (titles, *rows)) for column in range(len(titles))]
+    for row in (titles, *rows):
+        cells = [
+            f"{clean(text):>{width}}" if title == "seconds" else f"{clean(text):{width}}"
+            for text, width, title in zip(row, widths, titles, strict=True)
+        ]
+        print("  ".join(cells).rstrip())
+
+
+def _device(report: BoardReport) -> str:
+    device = report.device
+    agent = f"agent {report.agent['before']}" if report.agent["before"] else "no agent"
+    parts = [
+        device["arch"],
+        f"glibc {device['glibc']}" if device["glibc"] else "no glibc",
+        f"Python {device['python']}",
+        *([f"{size(device['memory_bytes'])} of memory"] if device["memory_bytes"] else []),
+        f"{agent}, {size(device['free_bytes'])} free in {report.root}",
     ]
-    for name, found in report.installed.items():
-        roles = {found["current"]["sha256"]: ""} if found["current"] else {}
+    return ", ".join(parts)
+
+
+def _changes(report: BoardReport) -> list[Sequence[str]]:
+    host = report.host.name
+    if not report.models:
+        return [(host, "-", "", "", _seconds(report.seconds), "failed" if report.error else "has no models")]
+    return [
+        (host, each.model, _release(each.before), _release(each.after), _seconds(each.seconds), each.result)
+        for each in report.models
+    ]
+
+
+def _versions(report: BoardReport) -> list[Sequence[str]]:
+    """The versions that a board has, the running one of each model first."""
+    rows: list[Sequence[str]] = []
+    for model in report.models:
+        found = report.installed[model.model]
+        current = found["current"]
+        rows.append((report.host.name, model.model, _release(current), model.result))
         for each in found["installed"]:
-            if each["sha256"] not in roles and any(model.model == name for model in report.models):
-                role = "failed here" if each["sha256"] in found["failed"] else "to go back to"
-                rows.append((host, clean(name), "", _release(each), "", role))
-    if rows:
-        return rows
-    return [(host, "-", "", "", _seconds(report.seconds), "failed" if report.error else "has no models")]
+            if current is None or each["sha256"] != current["sha256"]:
+                failed = each["sha256"] in found["failed"]
+                rows.append((report.host.name, model.model, _release(each), "failed" if failed else "to go back to"))
+    return rows or [(report.host.name, "-", "", "failed" if report.error else "has no models")]
 
 
 def _release(release: Mapping[str, Any] | None) -> str:
     if release is None:
         return "-"
-    sha256 = clean(release["sha256"])[:_SHA256]
+    sha256 = release["sha256"][:_SHA256]
     return sha256 if release.get("version") is None else f"{release['version']} ({sha256})"
 
 

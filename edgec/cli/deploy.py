@@ -59,6 +59,7 @@ def on_boards_options(function: Any) -> Any:
 )
 @click.option("--replace-trust", is_flag=True, help="Let boards trust the keys of --trust and no others from now on.")
 @click.option("--unsigned", is_flag=True, help="Take artifacts without a signature, on boards that trust no key.")
+@click.option("--retry", is_flag=True, help="Install also what failed on a board before.")
 @click.option("--dry-run", is_flag=True, help="Tell what would happen; change nothing on the boards.")
 @click.option("--status", is_flag=True, help="Show what the boards have; takes no artifacts.")
 def command(
@@ -70,6 +71,7 @@ def command(
     trust: tuple[Path, ...],
     replace_trust: bool,
     unsigned: bool,
+    retry: bool,
     dry_run: bool,
     status: bool,
 ) -> int:
@@ -92,7 +94,7 @@ def command(
         _refuse_with_status(files, trust, unsigned, dry_run)
         from edgec.shipping.look import look
 
-        return serve(names, hosts, host_key, parallel, look, as_json)
+        return serve(names, hosts, host_key, parallel, look, as_json, looks=True)
     if not files:
         raise UsageError(
             "No artifact is named",
@@ -108,12 +110,23 @@ def command(
     from edgec.shipping.packages import read_packages
 
     keys = [_read_key(path) for path in trust]
-    order = deploy.Order(read_packages(files, unsigned), program(), keys, replace_trust, unsigned, dry_run)
-    return serve(names, hosts, host_key, parallel, deploy.deploying(order), as_json)
+    order = deploy.Order(read_packages(files, unsigned), program(), keys, replace_trust, unsigned, retry, dry_run)
+    return serve(names, hosts, host_key, parallel, deploy.deploying(order), as_json, looks=dry_run)
 
 
-def serve(names: list[str], file: Path | None, host_key: Path | None, parallel: int, work: Work, as_json: bool) -> int:
-    """Do the work on the boards that are named, show what became of each, and return the exit code."""
+def serve(
+    names: list[str],
+    file: Path | None,
+    host_key: Path | None,
+    parallel: int,
+    work: Work,
+    as_json: bool,
+    looks: bool = False,
+) -> int:
+    """Do the work on the boards that are named, show what became of each, and return the exit code.
+
+    looks: it changes nothing, and what the boards are is shown, too.
+    """
     from edgec.cli.boards_table import listening, show
     from edgec.cli.json_output import print_json
     from edgec.shipping.hosts import hosts_of, known_hosts
@@ -131,7 +144,7 @@ def serve(names: list[str], file: Path | None, host_key: Path | None, parallel: 
         document = {"edgec": __version__, "schema": 1, "status": state, "exit_code": code}
         print_json({**document, "boards": [report.to_json() for report in reports]})
     else:
-        show(reports)
+        show(reports, looks)
     return code
 
 

@@ -7,6 +7,7 @@ from pathlib import Path
 import click
 
 from edgec.cli.deploy import on_boards_options, serve
+from edgec.errors import UsageError
 
 
 @click.command(name="rollback", short_help="Let boards go back to a version that they have.")
@@ -41,4 +42,7 @@ def command(
     """
     from edgec.shipping.look import look, rolling_back
 
-    return serve(list(given), hosts, host_key, parallel, look if listed else rolling_back(model, to), as_json)
+    if listed and (model or to):
+        raise UsageError("--list shows all models", "It was given with --model or --to.", "Give one of them.")
+    work = look if listed else rolling_back(model, to)
+    return serve(list(given), hosts, host_key, parallel, work, as_json, looks=listed)

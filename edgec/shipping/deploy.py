@@ -10,11 +10,11 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from edgec.errors import ArtifactError, ConnectionLost, DeviceError, EdgecError, OutputError
+from edgec.errors import ArtifactError, ConnectionLost, DeviceError, EdgecError, OutputError, ParityGateError
 from edgec.runners.ssh_refusals import tail
 from edgec.runtime.agent.signatures import SUFFIX, public_keys, short
 from edgec.shipping.agent_on_board import AgentOnBoard, OnDevice, plain_name
@@ -43,7 +43,7 @@ class Order:
 
     program: the agent. trust: public keys in PEM that are pinned on boards that trust none yet. replace_trust: also on
     those that trust others, whose keys are removed. unsigned: boards that trust none take artifacts without a look at
-    signatures. dry_run: only look.
+    signatures. retry: also artifacts that failed there before. dry_run: only look.
     """
 
     packages: Sequence[Package]
@@ -51,6 +51,7 @@ class Order:
     trust: Sequence[bytes] = ()
     replace_trust: bool = False
     unsigned: bool = False
+    retry: bool = False
     dry_run: bool = False
 
 
@@ -65,7 +66,7 @@ def deploy(host: Host, order: Order, sessions: Sessions, tell: Tell, report: Boa
         _deploy(host, order, sessions, tell, report)
     except EdgecError:
         for model in report.models:
-            if model.result == _WOULD and not order.dry_run:
+            if model.result == _WOULD:
                 model.result, model.after = "not begun", model.before
         raise
 
@@ -82,7 +83,7 @@ def _deploy(host: Host, order: Order, sessions: Sessions, tell: Tell, report: Bo
         tell(Step(host, "looking at the board"))
         told = _checked(agent, order.packages)
         report.device = {**told["device"], "free_bytes": told["free_bytes"]}
-        chosen = _choose(order.packages, told, report)
+        chosen = _choose(order, told, report)
         pins = _keys_to_pin(host, order, told["trusted"]) if chosen else {}
         bare = order.unsigned and not told["trusted"] and not pins
         for model, choice in chosen:
@@ -97,7 +98,7 @@ def _deploy(host: Host, order: Order, sessions: Sessions, tell: Tell, report: Bo
             _prepare(agent, told, pins)
         for model, choice in chosen:
             if model.result != "unchanged":
-                _install(host, agent, model, choice, bare, tell)
+                _install(host, agent, model, choice, bare, order.retry, tell)
 
 
 @dataclass(frozen=True)
@@ -114,16 +115,14 @@ def _checked(agent: AgentOnBoard, packages: Sequence[Package]) -> dict[str, Any]
     return agent.ask("check", f"{agent.board.folder}/releases.json")
 
 
-def _choose(
-    packages: Sequence[Package], told: Mapping[str, Any], report: BoardReport
-) -> list[tuple[ModelReport, _Choice]]:
+def _choose(order: Order, told: Mapping[str, Any], report: BoardReport) -> list[tuple[ModelReport, _Choice]]:
     """For each model the artifact that this board shall have, in the order in which they were named.
 
     Of several that fit, for several targets, it is the one that uses most of the CPU's features.
     """
     chosen = []
-    judged = list(zip(packages, told["releases"], strict=True))
-    for name in dict.fromkeys(package.release.model for package in packages):
+    judged = list(zip(order.packages, told["releases"], strict=True))
+    for name in dict.fromkeys(package.release.model for package in order.packages):
         candidates = [(package, found) for package, found in judged if package.release.model == name]
         before = told["models"].get(name, {}).get("current")
         fitting = [each for each in candidates if each[1]["fits"]]
@@ -136,7 +135,11 @@ def _choose(
         result, after = ("unchanged", before) if same else (_WOULD, package.release.to_json())
         model = ModelReport(name, package.path, before, after, result, notes=found["notes"])
         report.models.append(model)
-        chosen.append((model, _Choice(package, found["slot"] or "")))
+        failed = told["models"].get(name, {}).get("failed", {})
+        if not same and not order.retry and (why := failed.get(package.release.sha256)) is not None:
+            model.result, model.after, model.error = "refused", before, _failed_before(report.host, package, why)
+        else:
+            chosen.append((model, _Choice(package, found["slot"] or "")))
     return chosen
 
 
@@ -149,6 +152,17 @@ def _unfit(host: Host, candidates: Sequence[tuple[Package, Mapping[str, Any]]]) 
         f"None of {len(candidates)} artifacts of {candidates[0][0].release.model} fits {host.name}",
         "\n".join(f"{package.path}: {found['error']['what']}." for package, found in candidates),
         "Build it for a target that the board satisfies (`edgec targets` lists them).",
+    )
+
+
+def _failed_before(host: Host, package: Package, why: str) -> EdgecError:
+    return OnDevice(
+        f"{package.path} failed on {host.name} before, and is not tried again",
+        why,
+        "Deploy another build; or, if the board was at fault, this one with --retry",
+        {},
+        "RolledBack",
+        ParityGateError.exit_code,
     )
 
 
@@ -172,17 +186,30 @@ def _keys_to_pin(host: Host, order: Order, trusted: Sequence[str]) -> dict[str, 
             "Name the public key that the artifacts were signed with: --trust KEY.pub. On a bench where anything goes: "
             "--unsigned",
         )
-    if wanted == set(trusted) or not wanted:
-        return {}
-    if trusted and not order.replace_trust:
-        if wanted < set(trusted):
-            return {}
+    if trusted and not order.replace_trust and not wanted <= set(trusted):
         raise ArtifactError(
             f"{host.name} trusts other keys than {', '.join(map(short, sorted(wanted)))}",
             f"Pinned there: {', '.join(map(short, trusted))}. A deployment does not change that unasked.",
             "If the board shall trust the new key and no other from now on: --replace-trust",
         )
-    return files
+    pins = order.replace_trust or not trusted
+    _check_signers(host, order.packages, wanted if pins else trusted)
+    return files if pins and wanted != set(trusted) else {}
+
+
+def _check_signers(host: Host, packages: Sequence[Package], trusted: Collection[str]) -> None:
+    """Learn before anything is sent that a signature is by nobody whom the board will trust; whether it is good, the
+    board finds out. Raises ArtifactError."""
+    for package in packages:
+        if package.envelope is None or not trusted:
+            continue
+        if not package.signers & set(trusted):
+            raise ArtifactError(
+                f"{package.path} is signed by nobody whom {host.name} trusts",
+                f"It is signed by {', '.join(map(short, sorted(package.signers))) or 'nobody'}; trusted there: "
+                f"{', '.join(map(short, sorted(trusted)))}.",
+                "Sign it with a key that the board trusts: edgec sign FILE.edgec --key KEY",
+            )
 
 
 def _prepare(agent: AgentOnBoard, told: Mapping[str, Any], pins: Mapping[str, bytes]) -> None:
@@ -214,7 +241,9 @@ def _check_room(host: Host, choice: _Choice, free: int) -> None:
         )
 
 
-def _install(host: Host, agent: AgentOnBoard, model: ModelReport, choice: _Choice, bare: bool, tell: Tell) -> None:
+def _install(
+    host: Host, agent: AgentOnBoard, model: ModelReport, choice: _Choice, bare: bool, retry: bool, tell: Tell
+) -> None:
     """Send one artifact, as far as the board does not have it, and let the agent install it.
 
     What fails there is told in `model`, and does not stop other models. Raises ConnectionLost.
@@ -236,8 +265,8 @@ def _install(host: Host, agent: AgentOnBoard, model: ModelReport, choice: _Choic
             )
             model.sent = size
         tell(Step(host, f"installing {model.model}"))
-        arguments = [f"{agent.board.folder}/{name}", "--move", "--origin", "ssh", *(["--unsigned"] if bare else [])]
-        told = agent.ask("install", *arguments, alone=True)
+        flags = [*(["--unsigned"] if bare else []), *(["--retry"] if retry else [])]
+        told = agent.ask("install", f"{agent.board.folder}/{name}", "--move", "--origin", "ssh", *flags, alone=True)
         model.after, model.result = told["release"], {"current": "unchanged"}.get(told["status"], told["status"])
         model.notes = told["notes"]
     except ConnectionLost:
@@ -245,8 +274,7 @@ def _install(host: Host, agent: AgentOnBoard, model: ModelReport, choice: _Choic
         raise
     except EdgecError as error:
         model.error = error
-        model.after = error.details.get("runs", model.before)
-        if error.details.get("failed"):
-            model.result = "rolled back"
+        if (runs := error.details.get("runs")) is not None:
+            model.result, model.after = "rolled back", runs
     finally:
         model.seconds = time.monotonic() - begun

@@ -66,8 +66,9 @@ def hosts_of(given: Iterable[str], file: Path | None) -> list[Host]:
             "Boards are named as [user@]host or ssh://[user@]host[:port][/path].",
             "Name one or several, or a file with one in each line: --hosts FILE",
         )
-    if again := next((host for host in hosts if hosts.count(host) > 1), None):
-        raise UsageError(f"{again.name} is named twice", "Each board is served once.", "Name it once.")
+    names = [host.name for host in hosts]
+    if again := next((name for name in names if names.count(name) > 1), None):
+        raise UsageError(f"{again} is named twice", "A board has one agent, and one folder for it.", "Name it once.")
     return hosts
 
 

@@ -46,6 +46,7 @@ def rolling_back(model: str | None, to: str | None) -> Work:
                 changed.result, changed.error = "failed", error
                 return
             changed.result, changed.after = "rolled back", told["release"]
+            report.installed = {}
 
     return roll_back
 

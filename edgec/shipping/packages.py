@@ -9,18 +9,22 @@ from pathlib import Path
 from edgec.bundle.errors import as_edgec_error
 from edgec.errors import ArtifactError, UsageError
 from edgec.runtime.agent.release import Release
-from edgec.runtime.agent.signatures import envelope_beside
+from edgec.runtime.agent.signatures import envelope_beside, parse_envelope
 from edgec.runtime.agent.slots import release_of
 from edgec.runtime.errors import ArtifactFailure
 
 
 @dataclass(frozen=True)
 class Package:
-    """An artifact, and what it is to a device. envelope: the file with its signature; None where there is none, and
-    that was said to be right."""
+    """An artifact, and what it is to a device.
+
+    envelope: the file with its signature; None where there is none, and that was said to be right. signers: ids of the
+    keys that it says it is signed with; whether it is, the device finds out.
+    """
 
     path: Path
     envelope: Path | None
+    signers: frozenset[str]
     release: Release
 
 
@@ -55,5 +59,9 @@ def _read(path: Path, unsigned: bool) -> Package:
                 f"There is no {envelope.name} beside it, and a board takes what is signed with a key that it trusts.",
                 f"Sign it: edgec sign {path} --key KEY. On a bench where anything goes: --unsigned",
             )
-        return Package(path, None, release)
-    return Package(path, envelope, release)
+        return Package(path, None, frozenset(), release)
+    try:
+        signers = parse_envelope(envelope.read_bytes()).signatures
+    except ArtifactFailure as failure:
+        raise as_edgec_error(failure) from failure
+    return Package(path, envelope, frozenset(signers), release)
