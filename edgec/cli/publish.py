@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from edgec.cli import completion
+from edgec.cli import completion, publish_oci
 from edgec.cli.json_output import print_json
 from edgec.cli.publish_keys import delegate, init, refresh, rotate, sign_root
 from edgec.cli.publish_options import now, repository_options, ring_of
@@ -35,12 +35,21 @@ class _Publish(click.Group):
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         if args and args[0] not in self.commands and args[0] not in ctx.help_option_names:
-            args = ["add", *args]
+            self._refuse_misspelt(ctx, args[0])
+            args = ["oci" if publish_oci.is_asked_for(args) else "add", *args]
         return super().parse_args(ctx, args)
+
+    def _refuse_misspelt(self, ctx: click.Context, word: str) -> None:
+        if word.startswith("-") or "." in word or Path(word).exists():
+            return
+        from edgec.toml_schema import did_you_mean
+
+        ctx.fail(f"There is no file and no command {word!r}.{did_you_mean(word, self.commands)}")
 
     def format_usage(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         formatter.write_usage(ctx.command_path, "FILE.edgec... --repo DIR [OPTIONS]")
         formatter.write_usage(ctx.command_path, "COMMAND --repo DIR [OPTIONS]", prefix="       ")
+        formatter.write_usage(ctx.command_path, "FILE.edgec... --oci HOST/REPOSITORY[:TAG]", prefix="       ")
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         return sorted(self.commands, key=_ORDER.index)
@@ -444,5 +453,5 @@ def prune(keep: int | None, repo: Path, keys: Path | None, references: tuple[str
     )
 
 
-for _each in (init, delegate, refresh, rotate, sign_root):
+for _each in (init, delegate, refresh, rotate, sign_root, publish_oci.oci):
     command.add_command(_each)

@@ -99,7 +99,10 @@ def read_index(content: bytes, media_type: str, where: Reference) -> list[Entry]
         _refuse(where, f"Its 'manifests' is no list of {_MAX_ENTRIES} at most.")
     entries = []
     for item in listed:
-        if not isinstance(item, dict) or item.get("artifactType") != ARTIFACT_TYPE:
+        if not isinstance(item, dict) or item.get("artifactType", ARTIFACT_TYPE) != ARTIFACT_TYPE:
+            continue  # some tools that copy an index leave this field out
+        annotations = item.get("annotations")
+        if not isinstance(annotations, dict) or TARGET not in annotations:
             continue
         descriptor = _descriptor(item, where, LARGEST_MANIFEST)
         if descriptor.media_type != MANIFEST:
