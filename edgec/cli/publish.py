@@ -25,7 +25,7 @@ _PERCENT = re.compile(r"([0-9]{1,3}(\.[0-9]{1,6})?)%")
 
 _ORDER = (
     *("init", "add", "rollout", "pause", "resume", "promote", "revoke", "status", "check"),
-    *("refresh", "prune", "rotate", "sign-root", "delegate"),
+    *("refresh", "prune", "rotate", "sign-root", "delegate", "oci"),
 )
 """Commands as help lists them: as they are needed in the life of a repository."""
 

@@ -70,7 +70,7 @@ def oci(
         return
     width = max(len(each.target) for each in published)
     for each in published:
-        what = f"{size(each.sent)} of {size(each.bytes)} sent" if each.changed else "as before"
+        what = f"{size(each.bytes)}, {size(each.sent)} sent" if each.changed else "as before"
         signed = "signed" if each.signed else "not signed"
         click.echo(f"{each.model}@{each.version}  {each.target:<{width}}  {what}  {each.sha256[:12]}  {signed}")
         click.echo(f"  {each.reference}")

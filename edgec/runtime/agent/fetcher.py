@@ -403,10 +403,10 @@ def _network_failure(url: str, error: Exception, check_times: bool) -> ArtifactF
         return _tls_failure(url, _root_cause(error), check_times)
     if isinstance(error, problems.NameResolutionError):
         return TryAgain(f"The name of {url} is not known", f"{_root_cause(error)}.", again)
+    if isinstance(error, problems.NewConnectionError):  # a kind of the next, to urllib3
+        return TryAgain(f"There is no connection to {url}", f"{_root_cause(error)}.", again)
     if isinstance(error, problems.ConnectTimeoutError):
         return TryAgain(f"There is no way to {url}", "The server did not answer the connection in time.", again)
-    if isinstance(error, problems.NewConnectionError):
-        return TryAgain(f"There is no connection to {url}", f"{_root_cause(error)}.", again)
     if isinstance(error, problems.ReadTimeoutError):
         return TryAgain(f"The server fell silent over {url}", "No byte came for too long.", again)
     if isinstance(error, problems.LocationParseError):
