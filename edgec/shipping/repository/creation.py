@@ -90,7 +90,7 @@ def check_threshold(role: str, threshold: int, keys: int) -> None:
         raise UsageError(
             f"The threshold of {role} can't be {threshold}",
             f"It has {keys} key{'s' if keys != 1 else ''}, and each of them counts once.",
-            f"Name more keys, or a threshold from 1 to {keys}.",
+            f"Name more keys, or {'a threshold from 1 to ' if keys > 1 else 'a threshold of '}{keys}.",
         )
 
 
