@@ -27,6 +27,9 @@ SECTIONS = {
         "report": "Show many builds on one page, or one in another form.",
     },
     "Ship": {
+        "keygen": "Make a key to sign artifacts and repositories with.",
+        "sign": "Sign artifacts, with what is known of how they were made.",
+        "verify": "Check who signed artifacts, and what they say of them.",
         "deploy": "Install artifacts on boards, over ssh.",
         "rollback": "Let boards go back to a version that they have.",
         "publish": "Publish artifacts to a repository that devices update from.",
