@@ -7,7 +7,7 @@ import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from edgec import worker
 from edgec.backends.base import Availability, Interface, LowerJob, OpVerdict, Payload, Precision
@@ -73,7 +73,6 @@ class TVM:
         Raises UsageError for a target without kernels, UnsupportedOp naming what there is no kernel for, ToolMissing
         without a linker, WorkerCrashed and WorkerTimedOut.
         """
-        from edgec.backends.tvm.building import build
         from edgec.backends.tvm.tuning.database import tile_from
 
         isa = _instruction_set(job.target)
@@ -86,10 +85,17 @@ class TVM:
             "c_object": job.out / _OBJECT if job.c_object else None,
             "tiles": {kernel: tile_from(tile) for kernel, tile in job.tiles.items()},
         }
-        facts = worker.call(build, call, timeout=_TIMEOUT)
+        facts = worker.call(_build, call, timeout=_TIMEOUT)
         shutil.copyfile(_SHELL / _HEADER, job.out / _HEADER)
         files = (_FILE, _HEADER, _OBJECT) if job.c_object else (_FILE, _HEADER)
         return Payload(engine="tvm", files=files, facts=facts)
+
+
+def _build(**job: Any) -> dict[str, Any]:
+    """`building.build`, which imports TVM: in the worker alone, not also where that is waited for."""
+    from edgec.backends.tvm.building import build
+
+    return build(**job)
 
 
 def _instruction_set(target: Target) -> str:
