@@ -38,8 +38,7 @@ class Faults:
 
     def __init__(self, kind: str, at: int) -> None:
         self.kind, self.at, self.calls, self.met = kind, at, 0, False
-        self._unsynced: dict[int, str] = {}  # descriptor: path of a file with bytes that are not on the medium
-        self._open: dict[int, str] = {}
+        self._unsynced: dict[int, int] = {}  # inode of a file with bytes that are not on the medium: a descriptor
         self._real = {name: getattr(os, name) for name in _CALLS}
 
     def installed(self) -> Faults:
@@ -57,15 +56,19 @@ class Faults:
             if self.calls >= self.at:
                 self._fault(name, arguments)
             result = real(*arguments, **keywords)
-            if name == "open":
-                self._open[result] = os.fspath(arguments[0])
-            elif name == "write":
-                self._unsynced[arguments[0]] = self._open[arguments[0]]
+            if name == "write":
+                self._note_unsynced(arguments[0])
             elif name == "fsync":
-                self._unsynced.pop(arguments[0], None)
+                self._unsynced.pop(os.fstat(arguments[0]).st_ino, None)
             return result
 
         return call
+
+    def _note_unsynced(self, descriptor: int) -> None:
+        """A descriptor of our own: the file may be closed long before the power is cut."""
+        inode = os.fstat(descriptor).st_ino
+        if inode not in self._unsynced:
+            self._unsynced[inode] = os.dup(descriptor)
 
     def _fault(self, name: str, arguments) -> None:
         self.met = True
@@ -73,9 +76,9 @@ class Faults:
             if name == "write":
                 descriptor, content = arguments
                 self._real["write"](descriptor, bytes(content)[: len(content) // 2])
-                self._unsynced[descriptor] = self._open[descriptor]
+                self._note_unsynced(descriptor)
             if self.kind == "powercut":
-                for descriptor in self._unsynced:
+                for descriptor in self._unsynced.values():
                     self._real["ftruncate"](descriptor, 0)
             os.kill(os.getpid(), signal.SIGKILL)
         number = getattr(errno, self.kind)

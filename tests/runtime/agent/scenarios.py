@@ -38,7 +38,13 @@ def bring(folder: Path, number: int, *, retry: bool = False, **fields) -> Outcom
     file = folder / f"{number}.edgec"
     release = replace(_release(file), version=number)
     return install(
-        folder / "root", file, release, settings(folder, **fields), check_artifact=no_checks, retry=retry, evidence=b"{}"
+        folder / "root",
+        file,
+        release,
+        settings(folder, **fields),
+        check_artifact=no_checks,
+        retry=retry,
+        evidence=b"{}",
     )
 
 
@@ -81,6 +87,9 @@ SCENARIOS = {
 }
 """What is played, on the folder that `prepare` made."""
 
+FAILED = "f" * 64
+"""A version that failed on the device long ago."""
+
 EXPECTED = {"unhealthy": (6,)}
 """Exit codes that a scenario ends with when all goes well."""
 
@@ -90,6 +99,9 @@ def prepare(folder: Path, scenario: str) -> None:
     if scenario == "first":
         return
     bring(folder, 1)
+    model = slots(folder)
+    with model.lock(0):
+        model.note_failed(replace(_release(folder / "1.edgec"), sha256=FAILED), "no camera")
     if scenario in ("boot loop", "confirm"):
         bring(folder, 2, confirm="application", starts=2)
         if scenario == "boot loop":
@@ -98,7 +110,6 @@ def prepare(folder: Path, scenario: str) -> None:
         return
     bring(folder, 2)
     if scenario == "recover":  # what a bad storage may make of it, all at once
-        model = slots(folder)
         (model.folder / "state.json").write_text('{"schema": 1, "trial"', encoding="utf-8")
         current = model.current()
         assert current is not None
@@ -124,6 +135,11 @@ def judge(folder: Path, scenario: str) -> list[str]:
         previous = model.previous()
         if previous is not None and (not _is_whole(previous) or previous == model.current()):
             wrong.append("after recover, `previous` is nothing to go back to")
+        running, state = model.current(), model.state()
+        if running is not None and running.release.sha256 in state.failed and previous is not None:
+            wrong.append("after recover, a version runs that failed")
+        if scenario not in ("first", "recover") and FAILED not in state.failed:
+            wrong.append("what failed before is forgotten")
         with model.lock(0):
             if again := model.recover():
                 wrong.append(f"recover is not done after one run: {again}")
