@@ -17,11 +17,12 @@ if TYPE_CHECKING:
     from .loading import Place
     from .model import Model
     from .monitoring.monitor import Monitor
+    from .shadow import Shadow
     from .slot import hold_updates
 
-__all__ = ["Monitor", "hold_updates", "load"]
+__all__ = ["Monitor", "Shadow", "hold_updates", "load"]
 
-_PLACES = {"Monitor": ".monitoring.monitor", "hold_updates": ".slot"}
+_PLACES = {"Monitor": ".monitoring.monitor", "Shadow": ".shadow", "hold_updates": ".slot"}
 
 
 def load(path: Place | Sequence[Place], threads: int | None = None, *, selftest: bool = False) -> Model:
