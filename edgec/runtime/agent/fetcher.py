@@ -231,8 +231,9 @@ class Fetcher:
         self._note_time(response.headers.get("date"))
 
         def close() -> None:
-            if response.length_remaining != 0:
-                response.close()  # what is left of the body is not worth waiting for
+            if response.length_remaining == 0:
+                response.drain_conn()  # all has come, and the connection can be used again
+            response.close()  # what is left of a body is not worth waiting for
             response.release_conn()
 
         received = {key.lower(): value for key, value in response.headers.items()}
@@ -405,6 +406,8 @@ def _network_failure(url: str, error: Exception, check_times: bool) -> ArtifactF
         return TryAgain(f"The name of {url} is not known", f"{_root_cause(error)}.", again)
     if isinstance(error, problems.NewConnectionError):  # a kind of the next, to urllib3
         return TryAgain(f"There is no connection to {url}", f"{_root_cause(error)}.", again)
+    if isinstance(error, problems.NewConnectionError):  # a kind of the next, to urllib3
+        return TryAgain(f"There is no connection to {url}", f"{_root_cause(error)}.", again)
     if isinstance(error, problems.ConnectTimeoutError):
         return TryAgain(f"There is no way to {url}", "The server did not answer the connection in time.", again)
     if isinstance(error, problems.ReadTimeoutError):
@@ -455,16 +458,19 @@ def _watched_pools(limits: Limits) -> dict[str, Any]:
             timer = threading.Timer(limits.silence, end)
             timer.daemon = True
             timer.start()
+            failure: Exception | None = None
             try:
-                return base.getresponse(self)
+                response = base.getresponse(self)
             except Exception as error:
-                if late.is_set():
-                    raise _too_slow(
-                        f"{self.host}:{self.port}", f"The head of its reply took {limits.silence:g} s.", limits
-                    ) from error
-                raise
+                failure = error
             finally:
                 timer.cancel()
+            if late.is_set():  # a head that ends in the middle may look like a whole one
+                seen = f"The head of its reply took {limits.silence:g} s."
+                raise _too_slow(f"{self.host}:{self.port}", seen, limits) from failure
+            if failure is not None:
+                raise failure
+            return response
 
         return type(f"Watched{base.__name__}", (base,), {"getresponse": getresponse})
 

@@ -36,8 +36,8 @@ class Result:
     """What became of one model.
 
     status: "current" (it has what it shall have), "waiting" (the repository has nothing for it at the moment),
-    "fetched", "installed", "trial", "failed". before: the release that ran when the update began. reason: of the choice,
-    in words.
+    "fetched", "installed", "trial", "failed". before: the release that ran when the update began. reason: of the
+    choice, in words.
     """
 
     model: str
