@@ -33,6 +33,7 @@ SECTIONS = {
         "deploy": "Install artifacts on boards, over ssh.",
         "rollback": "Let boards go back to a version that they have.",
         "publish": "Publish artifacts to a repository that devices update from.",
+        "fetch": "Fetch published artifacts, verified, into a folder.",
         "device-agent": "Write edgec-device, the program that looks after a device's models.",
     },
     "Look after": {

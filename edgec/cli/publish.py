@@ -193,8 +193,8 @@ def rollout(
 ) -> None:
     """Give the newest release of MODEL in a channel to PERCENT of its devices.
 
-    Which devices those are is decided by each one's id: whoever is in the first 1% is in the first 10% too. A smaller
-    share takes the release back from those who are outside.
+    Which devices those are is decided by each one's id: whoever is in the first 1% is in the first 10% too. With a
+    smaller share fewer begin to install it; who has it keeps it, and `revoke` takes it back.
     """
     from edgec.shipping.repository.releases import set_share
 

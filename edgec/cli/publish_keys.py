@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING
 import click
 
 from edgec.cli.json_output import print_json
-from edgec.cli.publish_options import asker, now, repository_options, require_tuf, ring_of
+from edgec.cli.publish_options import now, repository_options, require_tuf, ring_of
+from edgec.cli.secrets import asker
 from edgec.errors import UsageError
 
 if TYPE_CHECKING:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
@@ -65,19 +64,16 @@ def require_tuf() -> None:
 def ring_of(repo: Path, keys: Path | None, references: Sequence[str]) -> Keyring:
     """Where the keys of a repository are looked for."""
     require_tuf()
+    from edgec.cli.secrets import asker, warn_of_open_keys
     from edgec.shipping.repository.keyring import Keyring, default_folder, refuse_inside
     from edgec.shipping.repository.state import first_root
 
     folder = keys or default_folder(repo, first_root(repo))
     if folder is not None:
         refuse_inside(folder, repo)
-    return Keyring(folder, references, asker())
-
-
-def asker() -> Callable[[str], str] | None:
-    """Asks a person for a passphrase, where there is one to ask."""
-    terminal = sys.stdin.isatty()
-    return (lambda prompt: str(click.prompt(prompt, hide_input=True, err=True))) if terminal else None
+    ring = Keyring(folder, references, asker())
+    warn_of_open_keys(map(str, ring.private_files()))
+    return ring
 
 
 def now() -> datetime:

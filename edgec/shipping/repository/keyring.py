@@ -75,6 +75,11 @@ class Keyring:
     def _add(self, signer: Signer) -> None:
         self._signers[signer.public_key.keyid] = signer
 
+    def private_files(self) -> Iterator[Path]:
+        """The files of private keys that this looks at, as far as they are there."""
+        yield from filter(Path.exists, map(Path, self.references))
+        yield from self._files()
+
     def _files(self) -> Iterator[Path]:
         if self.folder is not None and self.folder.is_dir():
             yield from sorted(self.folder.glob("*.key"))
