@@ -34,6 +34,7 @@ SECTIONS = {
         "rollback": "Let boards go back to a version that they have.",
         "publish": "Publish artifacts to a repository that devices update from.",
         "fetch": "Fetch published artifacts, verified, into a folder.",
+        "runtime": "Let a candidate run in the shadow of an artifact, and compare them.",
         "device-agent": "Write edgec-device, the program that looks after a device's models.",
     },
     "Look after": {

@@ -1,4 +1,4 @@
-"""The commands of an artifact: `python3 FILE.edgec info | verify | extract | selftest | run | bench`.
+"""The commands of an artifact: `python3 FILE.edgec info | verify | extract | selftest | run | bench | ab`.
 
 Exit codes are those of `edgec`: 0 ok, 2 usage, 6 the self-test failed, 8 the engine is missing, 9 the artifact is
 damaged, 10 this machine can't run it, 73 the output can't be written, 130 interrupted. Numpy and the engine are
@@ -129,6 +129,24 @@ def _parser(artifact: Path) -> argparse.ArgumentParser:
     instead.add_argument("--soak", metavar="TIME", help="run for so long, and watch for drift of latency and memory")
     instead.add_argument(
         "--mlperf", action="store_true", help="MLPerf's single stream: 1024 queries and 60 s at least, p90"
+    )
+    _add_threads(each)
+    each = add("ab", _ab, "Let another artifact run in the shadow of this one, and compare answers and latency.")
+    each.add_argument("candidate", metavar="CANDIDATE", help="another artifact, or a slot of the device")
+    each.add_argument(
+        "inputs",
+        nargs="*",
+        metavar="INPUT",
+        help="files as for `run`, folders of them, or - for file names on standard input, a line each (default: the "
+        "golden samples of this artifact)",
+    )
+    each.add_argument("--watch", type=Path, metavar="FOLDER", help="take each file that comes in there")
+    each.add_argument("--for", dest="duration", metavar="TIME", help="how long to watch (default: until Ctrl-C)")
+    each.add_argument(
+        "--share", type=float, default=1.0, metavar="S", help="share of inputs that the candidate gets (default: 1)"
+    )
+    each.add_argument(
+        "--agree", type=float, metavar="S", help="fail with 6 unless it is shown that decisions agree so often"
     )
     _add_threads(each)
     return parser
@@ -343,6 +361,13 @@ def _bench(artifact: Path, options: argparse.Namespace) -> dict[str, Any]:
 
     document: dict[str, Any] = run(bundle, model, load_ms, start_bytes, options)
     return document
+
+
+def _ab(artifact: Path, options: argparse.Namespace) -> dict[str, Any]:
+    model = _load(Bundle.open(artifact), options)
+    from .ab_command import run
+
+    return run(model, options, print, lambda line: print(f"note: {line}", file=sys.stderr))
 
 
 def _load(bundle: Bundle, options: argparse.Namespace) -> Model:

@@ -38,6 +38,12 @@ class SelftestFailed(ArtifactFailure):
     exit_code = 6
 
 
+class CandidateRefused(ArtifactFailure):
+    """A candidate did not show that it does as well as the current model."""
+
+    exit_code = 6
+
+
 class RolledBack(ArtifactFailure):
     """A version failed on this device: what ran before runs on, or again."""
 
