@@ -22,9 +22,12 @@ _POLL = 0.1
 
 
 @contextmanager
-def held(path: Path, wait: float, busy: Busy, shared: bool = False) -> Iterator[int]:
-    """Hold the lock; yields its descriptor. wait: seconds. Raises `busy` when others hold it for longer than that."""
-    descriptor = _opened(path)
+def held(path: Path, wait: float, busy: Busy, shared: bool = False, mode: int = 0o644) -> Iterator[int]:
+    """Hold the lock; yields its descriptor. wait: seconds. mode: who may read the file may hold the lock.
+
+    Raises `busy` when others hold it for longer than `wait`.
+    """
+    descriptor = _opened(path, mode)
     try:
         _acquire(descriptor, path, wait, busy, fcntl.LOCK_SH if shared else fcntl.LOCK_EX)
         yield descriptor
@@ -47,7 +50,7 @@ def is_held(path: Path) -> bool:
     return False
 
 
-def _opened(path: Path) -> int:
+def _opened(path: Path, mode: int) -> int:
     """The lock's file, made where it is not there; a reader's is enough for a lock, where this user may not write."""
     try:
         return os.open(path, os.O_RDONLY)
@@ -57,8 +60,8 @@ def _opened(path: Path) -> int:
         with storing(path, "opened"):
             raise error
     with storing(path, "made"):
-        descriptor = os.open(path, os.O_RDONLY | os.O_CREAT, 0o644)
-        os.fchmod(descriptor, 0o644)
+        descriptor = os.open(path, os.O_RDONLY | os.O_CREAT, mode)
+        os.fchmod(descriptor, mode)
         return descriptor
 
 

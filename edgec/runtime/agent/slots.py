@@ -133,7 +133,7 @@ class Slots:
             f"It holds {self.folder / 'lock'}, and still did after {wait:g} s.",
             "Try again when it is done; nothing was changed.",
         )
-        return held(self.folder / "lock", wait, busy)
+        return held(self.folder / "lock", wait, busy, mode=0o600)
 
     def unused(self, wait: float) -> AbstractContextManager[int]:
         """Keep applications from loading while slots change. Raises Busy when they hold updates off for longer."""

@@ -70,6 +70,7 @@ def make_folder(path: Path) -> None:
             if not path.is_dir():
                 raise
             return
+        os.chmod(path, 0o755)  # whatever the umask: applications of other users read what is in it
     sync_folder(path.parent)
 
 
@@ -210,7 +211,7 @@ def free_bytes(path: Path) -> int:
 def _created(path: Path, mode: int) -> Iterator[int]:
     descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, mode)
     try:
-        os.fchmod(descriptor, mode)  # whatever the umask: applications of other users read it
+        os.fchmod(descriptor, mode)  # whatever the umask
         yield descriptor
     finally:
         os.close(descriptor)
