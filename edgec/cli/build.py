@@ -21,6 +21,7 @@ from edgec.version import __version__
 
 if TYPE_CHECKING:
     from edgec.pipeline import Plan
+    from edgec.reproducibility import Reproduced
 
 
 @click.command(name="build", context_settings={"help_option_names": ["-h", "--help"]})
@@ -167,6 +168,11 @@ if TYPE_CHECKING:
     help="Folder for artifacts and reports.",
 )
 @click.option("--jobs", type=click.IntRange(1), default=1, show_default=True, help="Targets to build at a time.")
+@click.option(
+    "--verify-reproducible",
+    is_flag=True,
+    help="Build twice, the second time in other folders, locale, time zone, umask..., and compare the bytes.",
+)
 @click.option("--dry-run", is_flag=True, help="Show what would be done, and what is already there.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON document on standard output.")
 @click.option("-q", "--quiet", is_flag=True, help="No progress, only warnings and the result.")
@@ -175,6 +181,7 @@ def command(
     model: Path | None,
     output: Path,
     jobs: int,
+    verify_reproducible: bool,
     dry_run: bool,
     as_json: bool,
     quiet: bool,
@@ -191,6 +198,8 @@ def command(
     """
     try:
         asked = specs(model, output, flags)
+        if verify_reproducible:
+            _check_reproducible(asked, dry_run)
         if dry_run:
             return _show_plans(asked, as_json)
     except EdgecError as error:
@@ -200,13 +209,28 @@ def command(
         raise
     paths = _described(asked)
     outcomes = [(spec.model, _outcome(spec, jobs, quiet or as_json, verbose)) for spec in asked]
+    again: dict[int, Reproduced] = {}
+    if verify_reproducible:
+        for number, (spec, (path, it)) in enumerate(zip(asked, outcomes, strict=True)):
+            if isinstance(it, BuildResult) and not it.exit_code:
+                reproduced = _again(spec, it, jobs, quiet or as_json, verbose)
+                if isinstance(reproduced, EdgecError):
+                    outcomes[number] = (path, reproduced)
+                else:
+                    again[number] = reproduced
     if as_json:
-        _print_all([failure(path, it) if isinstance(it, EdgecError) else it.to_json() for path, it in outcomes])
+        documents = [failure(path, it) if isinstance(it, EdgecError) else it.to_json() for path, it in outcomes]
+        for number, reproduced in again.items():
+            documents[number]["reproduced"] = reproduced.to_json()
+        _print_all(documents)
     else:
         from edgec.cli.summary import print_results
 
         results = [it for _, it in outcomes if isinstance(it, BuildResult)]
         print_results(results, paths)
+        for reproduced in again.values():
+            for line in reproduced.lines():
+                click.echo(line)
         for path, it in outcomes:
             if isinstance(it, EdgecError):
                 report_error(it, prefix=f"{path}: " if len(outcomes) > 1 else "")
@@ -232,6 +256,30 @@ def _outcome(spec: BuildSpec, jobs: int, quiet: bool, verbose: bool) -> BuildRes
     with listening(quiet=quiet, verbose=verbose) as listener:
         try:
             return build(spec, listener=listener, jobs=jobs)
+        except EdgecError as error:
+            return error
+
+
+def _check_reproducible(asked: Iterable[BuildSpec], dry_run: bool) -> None:
+    from edgec.reproducibility import check_reproducible
+
+    if dry_run:
+        raise UsageError(
+            "--verify-reproducible does not go with --dry-run",
+            "One builds twice, the other does not build.",
+            "Leave one of them out.",
+        )
+    for spec in asked:
+        check_reproducible(spec)
+
+
+def _again(spec: BuildSpec, result: BuildResult, jobs: int, quiet: bool, verbose: bool) -> Reproduced | EdgecError:
+    from edgec.cli.progress import listening
+    from edgec.reproducibility import build_again
+
+    with listening(quiet=quiet, verbose=verbose) as listener:
+        try:
+            return build_again(spec, result, listener=listener, jobs=jobs)
         except EdgecError as error:
             return error
 
