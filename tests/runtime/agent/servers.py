@@ -12,8 +12,13 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from urllib.parse import unquote
 
+from edgec.runtime.agent.fetcher import Limits
+
 ENDLESS = 64 << 20
 """Bytes after which even an endless body ends: a client that takes them all fails its test and not the machine."""
+
+QUICK = Limits(connect=5, silence=0.2, least_rate=50_000, window=0.1, deadline=20, attempts=3, backoff=0.001)
+"""Limits for a client that shall not wait for long."""
 
 Fault = Callable[["Handler", bytes], None]
 """Answers one request for a file with these bytes, in its own way."""
@@ -212,6 +217,11 @@ def changed(handler: Handler, data: bytes) -> None:
     """One byte in the middle is another."""
     middle = len(data) // 2
     handler.whole_or_range(data[:middle] + bytes([data[middle] ^ 1]) + data[middle + 1 :])
+
+
+def first_then(first: Fault, then: Fault) -> Fault:
+    faults = iter([first])
+    return lambda handler, data: next(faults, then)(handler, data)
 
 
 def once(fault: Fault, count: int = 1) -> Fault:

@@ -8,12 +8,11 @@ import pytest
 from edgec.runtime.agent import chunks
 from edgec.runtime.agent import download as downloading
 from edgec.runtime.agent.download import download
-from edgec.runtime.agent.fetcher import Fetcher, Limits
+from edgec.runtime.agent.fetcher import Fetcher
 from edgec.runtime.errors import StorageFailed, Unreachable, Untrusted
 from edgec.shipping import chunking
 from tests.runtime.agent import servers
 
-QUICK = Limits(connect=5, silence=0.2, least_rate=50_000, window=0.1, deadline=20, attempts=3, backoff=0.001)
 SIZE = 400_000
 
 
@@ -42,7 +41,7 @@ def get(tmp_path):
                     path = tmp_path / f"installed-{number}"
                     path.write_bytes(each)
                     files[hashlib.sha256(each).hexdigest()] = path
-                self.fetcher = Fetcher(QUICK)
+                self.fetcher = Fetcher(servers.QUICK)
                 return download(
                     self.fetcher,
                     f"{server.url}/file",
@@ -113,7 +112,7 @@ def test_a_line_that_breaks_is_tried_again_in_the_same_run(get, index):
 @WITH_AND_WITHOUT_INDEX
 def test_a_lost_network_keeps_the_part_and_the_next_run_goes_on(get, index):
     data = noise(SIZE)
-    get.server.break_off("file", _first_then(servers.cut_off(250_000), servers.status(503)))
+    get.server.break_off("file", servers.first_then(servers.cut_off(250_000), servers.status(503)))
     with pytest.raises(Unreachable, match="can't answer"):
         get(data, index)
     kept = get.part.stat().st_size
@@ -124,11 +123,6 @@ def test_a_lost_network_keeps_the_part_and_the_next_run_goes_on(get, index):
     assert done.path.read_bytes() == data
     assert (done.resumed, done.received) == (kept, SIZE - kept)
     assert get.server.asked == [("file", f"bytes={kept}-{SIZE - 1}")]
-
-
-def _first_then(first, then):
-    faults = iter([first])
-    return lambda handler, data: next(faults, then)(handler, data)
 
 
 def test_a_part_with_an_index_is_believed_up_to_the_first_chunk_that_is_wrong(get):
@@ -176,7 +170,7 @@ def test_a_file_that_was_replaced_during_the_download_is_noticed(get):
     data = noise(SIZE)
     installed = data[:100_000] + noise(100_000, 1) + data[200_000:300_000]
     replaced = servers.instead(noise(SIZE, 8))
-    get.server.break_off("file", _first_then(servers.Handler.whole_or_range, replaced))
+    get.server.break_off("file", servers.first_then(servers.Handler.whole_or_range, replaced))
     with pytest.raises(Untrusted, match="not the file that was signed"):
         get(data, sources=[installed])
 
@@ -264,7 +258,7 @@ def test_an_installed_file_that_is_not_what_it_was_is_not_used(get, caplog):
 def test_a_delta_that_broke_off_goes_on_with_what_it_has(get):
     data = noise(SIZE)
     installed = data[:50_000] + noise(200_000, 1) + data[250_000:]
-    get.server.break_off("file", _first_then(servers.cut_off(100_000), servers.status(503)))
+    get.server.break_off("file", servers.first_then(servers.cut_off(100_000), servers.status(503)))
     with pytest.raises(Unreachable):
         get(data, sources=[installed])
     kept = get.part.stat().st_size

@@ -11,7 +11,6 @@ from tuf.api.metadata import TargetFile
 from edgec.runtime.agent import repository as reading
 from edgec.runtime.agent import storage
 from edgec.runtime.agent.clock import EARLIEST, Clock, read_clock
-from edgec.runtime.agent.fetcher import Limits
 from edgec.runtime.agent.releases import checked_releases
 from edgec.runtime.errors import ArtifactFailure, Busy, DeviceUnfit, Unreachable, Untrusted
 from edgec.shipping.repository.keyring import Keyring
@@ -20,7 +19,6 @@ from tests.runtime.agent import servers
 from tests.runtime.agent.forgery import STRANGER, Forger
 from tests.shipping.repositories import artifact, repository
 
-QUICK = Limits(connect=5, silence=0.3, least_rate=50_000, window=0.1, deadline=10, attempts=2, backoff=0.001)
 NOW = datetime.now(UTC).replace(microsecond=0)
 
 
@@ -48,7 +46,7 @@ class World:
 
     def look(self, target="rpi4", clock=None, url=None):
         """What the device learns in one run."""
-        with reading.opened(url or self.server.url, self.root, self.device, QUICK, clock) as found:
+        with reading.opened(url or self.server.url, self.root, self.device, servers.QUICK, clock) as found:
             return found.releases(target)
 
     def version(self, **options):
@@ -393,7 +391,7 @@ def test_a_new_timestamp_key_ends_what_a_stolen_one_began(world):
 
 def test_without_a_clock_updates_go_on_and_say_so(world):
     with reading.opened(
-        world.server.url, world.root, world.device, QUICK, Clock(datetime(1970, 1, 1, tzinfo=UTC), EARLIEST)
+        world.server.url, world.root, world.device, servers.QUICK, Clock(datetime(1970, 1, 1, tzinfo=UTC), EARLIEST)
     ) as found:
         assert found.releases("rpi4")
         (warning,) = found.warnings
@@ -435,7 +433,7 @@ def test_a_damaged_floor_is_none(tmp_path, content):
 
 
 def test_two_at_once(world):
-    with reading.opened(world.server.url, world.root, world.device, QUICK):
+    with reading.opened(world.server.url, world.root, world.device, servers.QUICK):
         assert world.refused(Busy).what == "Another update is running"
 
 
