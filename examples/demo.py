@@ -4,10 +4,12 @@ For each: the artifact, where it was executed, its size beside the ONNX file's, 
 original's, its parity and its latency. What is for another processor runs on that processor's core, emulated: it has no
 latency, and running all labelled data would take long. Models and data come out of published packages; where no package
 index can be reached, only the digits model is built, and the end of the output says so, as it does without an emulator.
+At the end one of the artifacts is shipped to a device of a temporary folder (fleet/ship.py).
 """
 
 from __future__ import annotations
 
+import subprocess
 import sys
 from collections.abc import Mapping
 from pathlib import Path
@@ -29,6 +31,7 @@ from edgec.runtime import load
 from edgec.targets import load_target
 
 OUTPUT = Path("dist")
+SHIP = Path(__file__).parent / "fleet" / "ship.py"
 SHOWN = (
     ("digits_cnn", "host", "openvino"),
     ("digits_cnn", "host", "tflite"),
@@ -65,9 +68,10 @@ def main() -> None:
     console.print(table(rows))
     for _, built in rows:
         console.print(f"report: {built.report}")
-    for _, built in rows:
+    for case, built in rows:
         if built.artifact is not None and built.backend == "tvm":
             console.print(f"\nOn a device with numpy and nothing else: python3 {built.artifact.path} selftest")
+            ship(case, built.artifact.path)
             break
     if without:
         console.print("\n[yellow]Not built, because something is not installed:[/]")
@@ -80,7 +84,14 @@ def main() -> None:
         sys.exit(8)
 
 
-def build(case: Case, target: str, backend: str) -> TargetBuild:
+def ship(case: Case, first: Path) -> None:
+    """Ship an artifact for this machine, and another build of the same model after it."""
+    second = build(case, "host", "tvm", OUTPUT / "second", threads=2).artifact
+    assert second is not None
+    subprocess.run([sys.executable, SHIP, first, second.path], check=True)
+
+
+def build(case: Case, target: str, backend: str, output: Path = OUTPUT, threads: int | None = None) -> TargetBuild:
     with listening(quiet=False, verbose=False) as listener:
         result = edgec.build(
             case.model,
@@ -91,7 +102,8 @@ def build(case: Case, target: str, backend: str) -> TargetBuild:
             preprocess=case.recipe,
             shapes=case.shapes,
             state=case.state,
-            output=OUTPUT,
+            output=output,
+            threads=threads,
             listener=listener,
         )
     return result.builds[0]
