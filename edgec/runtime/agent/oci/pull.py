@@ -12,7 +12,7 @@ from typing import Any
 
 from ...errors import DeviceUnfit, StorageFailed, Unreachable, Untrusted
 from .. import storage
-from ..fetcher import Reply, TryAgain
+from ..fetcher import Refused, Reply, TryAgain
 from ..release import Release
 from ..signatures import envelope_beside
 from .documents import INDEX, Content, Descriptor, Entry, entry_for, read_index, read_manifest
@@ -207,7 +207,7 @@ def _go_on(registry: Registry, blob: Descriptor, part: Path) -> bool:
                 f"{blob.size - start} bytes are needed there, and {free} are free.",
                 "Remove what is not needed: edgec-device prune.",
             )
-        with registry.blob(blob.digest, start) as reply:
+        with _rest(registry, blob, start) as reply:
             if start and not _continues(reply, start, blob.size):
                 file.truncate(0)
                 start = 0
@@ -215,6 +215,16 @@ def _go_on(registry: Registry, blob: Descriptor, part: Path) -> bool:
             file.flush()
             os.fsync(file.fileno())
     return bool(start)
+
+
+def _rest(registry: Registry, blob: Descriptor, start: int) -> Reply:
+    """A blob's bytes from `start` on. Raises Unreachable where the registry has none there."""
+    try:
+        return registry.blob(blob.digest, start)
+    except Refused as refused:
+        if refused.status != 416 or not start:
+            raise
+        raise Unreachable(*_cut_off(blob, start)) from refused
 
 
 def _continues(reply: Reply, start: int, size: int) -> bool:
@@ -249,8 +259,12 @@ def _receive(reply: Reply, blob: Descriptor, file: Any, start: int) -> None:
         raise _short(blob, position)
 
 
-def _short(blob: Descriptor, came: int) -> Unreachable:
-    return TryAgain(
+def _short(blob: Descriptor, came: int) -> TryAgain:
+    return TryAgain(*_cut_off(blob, came))
+
+
+def _cut_off(blob: Descriptor, came: int) -> tuple[str, str, str]:
+    return (
         f"{blob.digest[:19]}... ends too early",
         f"It has {blob.size} bytes by the manifest, and {came} came: the line broke, or the registry lost the rest.",
         "Try again. If that does not help, publish it again.",
