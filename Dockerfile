@@ -1,7 +1,7 @@
 # Two images (docs/docker.md):
 #
 #   docker build -t edgec .                               the compiler, with all it needs to work without a network
-#   docker build -t edgec-runtime --target runtime .      what artifacts run in: Python, numpy and an engine
+#   docker build -t edgec-runtime --target runtime .      what artifacts run in: Python, numpy, an engine, edgec-device
 #
 # The base can be pinned: --build-arg BASE=debian@sha256:...
 ARG BASE=debian:bookworm-slim
@@ -80,9 +80,17 @@ RUN rm -rf bin ai_edge_litert/tools ai_edge_litert/libLiteRtWebGpuAccelerator.so
     && python3 -m compileall -q --invalidation-mode unchecked-hash /opt/engine
 
 
-# A numbered user, with a name for the programs that ask for it; --user takes any other.
+# A device's agent, one file: it installs what is signed and fits, and takes back what fails.
+FROM packages AS agent
+WORKDIR /agent
+RUN /opt/edgec/bin/edgec device-agent --output edgec-device
+
+
+# A numbered user, with a name for the programs that ask for it; --user takes any other. Whom to trust over https.
 FROM python AS unprivileged
-RUN useradd --uid 1000 --create-home --no-log-init edgec \
+RUN --mount=type=bind,from=provisions,source=/provisions,target=/provisions \
+    /provisions/install ca-certificates \
+    && useradd --uid 1000 --create-home --no-log-init edgec \
     && install -d -o 1000 -g 1000 /models \
     && rm -f /etc/passwd- /etc/group- /etc/shadow- /etc/gshadow- /etc/subuid- /etc/subgid-
 WORKDIR /models
@@ -90,6 +98,8 @@ WORKDIR /models
 
 FROM unprivileged AS runtime
 COPY --from=engine /opt/engine /opt/engine/
+COPY --from=agent /agent/edgec-device /usr/local/bin/
+RUN install -d -o 1000 -g 1000 /var/lib/edgec
 USER 1000:1000
 ENV PYTHONPATH=/opt/engine
 # No HEALTHCHECK: an artifact's commands end by themselves. docs/docker.md has one for a service that builds on this image.
@@ -101,7 +111,7 @@ ARG SOURCE=unknown
 ARG REVISION=unknown
 ARG BASE
 LABEL org.opencontainers.image.title="edgec-runtime" \
-      org.opencontainers.image.description="Runs edgec's artifacts: Python, numpy and the engine of TFLite artifacts" \
+      org.opencontainers.image.description="Runs edgec's artifacts, and keeps them up to date: Python, numpy, the engine of TFLite artifacts" \
       org.opencontainers.image.version="${VERSION}" \
       org.opencontainers.image.licenses="Apache-2.0" \
       org.opencontainers.image.source="${SOURCE}" \

@@ -253,6 +253,35 @@ def runtime_runs_artifacts(images: Images) -> None:
     _expect(refused.exit_code == 10, refused.said())
 
 
+def container_is_a_device(images: Images) -> None:
+    """The runtime image's agent installs an artifact, which passes its self-test there, in a folder that stays."""
+    folder = images.folder / "device"
+    folder.mkdir()
+    images.own(folder)
+
+    def agent(*arguments: str) -> Ran:
+        user, mounts = f"{images.user}:{images.user}", {images.models: "/models", folder: "/var/lib/edgec"}
+        return images.engine.run(images.runtime, arguments, entrypoint=["edgec-device"], user=user, mounts=mounts)
+
+    made = agent("init", "--target", "host")
+    _expect(made.exit_code == 0, made.said())
+    installed = agent("install", "dist/digits-tflite-host.edgec", "--unsigned")
+    _expect(installed.exit_code == 0 and "runs now" in installed.output, installed.said())
+    refused = agent("install", "dist/digits-rpi2.edgec", "--unsigned")
+    _expect(refused.exit_code == 10, refused.said())
+    current = "/var/lib/edgec/models/digits-tflite/current/model.edgec"
+    tested = images.command(images.runtime, current, "selftest", mounts={folder: "/var/lib/edgec"})
+    _expect(tested.exit_code == 0, tested.said())
+
+
+def servers_can_be_trusted(images: Images) -> None:
+    """Both images know the authorities that certificates of servers are checked against."""
+    count = "import ssl; print(ssl.create_default_context().cert_store_stats()['x509_ca'])"
+    for image, python in ((images.edgec, "/opt/edgec/bin/python"), (images.runtime, "python3")):
+        ran = images.engine.run(image, ["-c", count], entrypoint=[python])
+        _expect(ran.exit_code == 0 and int(ran.output) > 100, f"authorities in {image}: {ran.said()}")
+
+
 def folder_that_is_not_writable_is_refused(images: Images) -> None:
     """Where the user may not write to the mounted folder, the build says so and ends with exit code 73."""
     folder = images.folder / "foreign"
@@ -280,6 +309,8 @@ OF_THE_IMAGES: Sequence[Promise] = (
     builds_for_this_machine,
     builds_for_arm_and_runs_there,
     runtime_runs_artifacts,
+    container_is_a_device,
+    servers_can_be_trusted,
     folder_that_is_not_writable_is_refused,
 )
 
