@@ -48,6 +48,7 @@ CONNECT_SECONDS = 10
 
 _OPEN_SECONDS = 60.0  # for connection, login (somebody may have to touch a security key) and the keeper's answer
 _CLOSE_SECONDS = 10.0
+_OVER_SECONDS = 1.0
 _ALIVE_SECONDS = 5  # after three questions without an answer, the connection counts as lost
 _SSH_FAILED = 255  # the exit code of ssh itself; programs' own are kept below it
 _FOLDER_GONE = 254
@@ -216,6 +217,8 @@ class Board:
         if process.returncode == _SSH_FAILED or process.returncode < 0:
             raise self._lost(text)
         if process.returncode != 0:
+            if self._is_over():  # and ssh has opened another connection by itself
+                raise self._lost("")
             if "space" in text.lower() or "quota" in text.lower():
                 raise disk_full(self.host, self.folder, f"The board says: {tail(text)}")
             raise DeviceError(
@@ -299,6 +302,12 @@ class Board:
         return _ssh(
             self.host, self._options, command, **{"stdin": subprocess.PIPE, "stderr": subprocess.PIPE, **streams}
         )
+
+    def _is_over(self) -> bool:
+        """Whether the session has ended, or does so at this moment."""
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            self._keeper.wait(_OVER_SECONDS)
+        return self._keeper.poll() is not None
 
     def _end(self, name: str) -> None:
         """End a program on the board, as far as the board can be reached; else its keeper will."""
