@@ -145,7 +145,7 @@ def verify_envelope(envelope: bytes, artifact: Path, keys: Sequence[bytes | Path
             "Give at least as many keys as signatures, and ask for at least one.",
         )
     signed = parse_envelope(envelope)
-    signers = _signers(signed, trusted, threshold)
+    signers = _signers(signed, artifact.name, trusted, threshold)
     statement = _statement(signed)
     subject = statement["subject"][0]
     sha256 = subject["digest"]["sha256"]
@@ -237,13 +237,15 @@ def _key_id(kind: str, scheme: str, keyval: Mapping[str, str]) -> str:
     return hashlib.sha256(str(text).encode()).hexdigest()
 
 
-def _signers(envelope: Envelope, trusted: Sequence[SSlibKey], threshold: int) -> tuple[str, ...]:
+def _signers(envelope: Envelope, name: str, trusted: Sequence[SSlibKey], threshold: int) -> tuple[str, ...]:
     """Ids of the trusted keys whose signatures are good; at least `threshold`, or Untrusted."""
     from securesystemslib.exceptions import UnsupportedLibraryError, UnverifiedSignatureError
 
     if not envelope.signatures:
         raise Untrusted(
-            "The envelope holds no signature", "It has a statement that nobody signed.", "Sign it: edgec sign"
+            f"The envelope of {name} holds no signature",
+            "It has a statement that nobody signed.",
+            "Let the artifact's maker sign it: edgec sign FILE.edgec --key KEY",
         )
     good: list[str] = []
     broken: list[str] = []
@@ -261,14 +263,14 @@ def _signers(envelope: Envelope, trusted: Sequence[SSlibKey], threshold: int) ->
         return tuple(good)
     if broken:
         raise Untrusted(
-            "The envelope was changed after it was signed",
+            f"The envelope of {name} was changed after it was signed",
             f"It names the trusted key {short(broken[0])}, and that signature does not fit the statement.",
             "Fetch the artifact and its .dsse.json again. If that does not help, ask their maker.",
             {"keys": broken},
         )
     if unable:
         raise PackageMissing(
-            "A signature can't be checked here",
+            f"A signature of {name} can't be checked here",
             f"The key {short(unable[0])} is ECDSA, for which package cryptography is needed, and it is not installed.",
             "Install it (pip install cryptography), or sign with an Ed25519 key.",
             {"keys": unable},
@@ -276,13 +278,13 @@ def _signers(envelope: Envelope, trusted: Sequence[SSlibKey], threshold: int) ->
     by = ", ".join(map(short, sorted(envelope.signatures)))
     if good:
         raise Untrusted(
-            f"{len(good)} of {threshold} signatures that are needed",
+            f"{name} has {len(good)} of the {threshold} signatures that are needed",
             f"It is signed by {by}; trusted are {', '.join(short(key.keyid) for key in trusted)}.",
             "Let another of the trusted keys sign it too: edgec sign FILE.edgec --key KEY",
             {"good": good, "threshold": threshold},
         )
     raise Untrusted(
-        "It is signed, but by none of the trusted keys",
+        f"{name} is signed, but by none of the trusted keys",
         f"It is signed by {by}; trusted {'is' if len(trusted) == 1 else 'are'} "
         f"{', '.join(short(key.keyid) for key in trusted)}.",
         "Trust the signer's public key only if it reached you on a way that you trust.",

@@ -293,6 +293,6 @@ def test_a_device_without_package_cryptography_verifies_ed25519_and_says_what_ec
     assert done == [
         keys["release"].id,
         "9 changed.edgec was changed after it was signed",
-        "8 A signature can't be checked here",
-        "9 It is signed, but by none of the trusted keys",
+        "8 A signature of net.edgec can't be checked here",
+        "9 net.edgec is signed, but by none of the trusted keys",
     ]
