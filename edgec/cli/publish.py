@@ -297,7 +297,7 @@ def promote(
     ring_of(repo, keys, references)
     from edgec.shipping.repository import layout, releases
 
-    layout.check_name(channel, "a channel", "Choose another with --to.")
+    layout.check_channel(channel)
     _change(
         model,
         lambda document: releases.promote(document, model, version, source, channel, share),

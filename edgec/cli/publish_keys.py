@@ -104,6 +104,7 @@ def delegate(
 ) -> None:
     """Give TARGET a role and keys: whoever has these may publish for it, and for nothing else.
 
+    As many of its keys as the threshold says have to be at hand, to sign that there is nothing yet.
     `edgec publish` does so by itself for a new target, with a new key, where the key of the role targets is at hand.
     """
     ring = ring_of(repo, keys, references)
@@ -111,6 +112,7 @@ def delegate(
     from edgec.shipping.repository.keyring import key_of
 
     found = [key_of(reference, ring.ask)[0] for reference in added]
+    ring.references = (*ring.references, *(each for each in added if not each.endswith(".pub")))
     generated = publishing.delegate(repo, ring, target, now(), found, threshold)
     if as_json:
         print_json({"schema": 1, "target": target, "generated": [str(path) for path in generated]})
@@ -178,13 +180,9 @@ def rotate(
     from edgec.shipping.repository import rotation
     from edgec.shipping.repository.keyring import key_of
 
-    for_role = []
-    for reference in added:
-        key, signer = key_of(reference, ring.ask)
-        for_role.append(key)
-        if signer is not None:
-            ring.references = (*ring.references, reference)
-    change = rotation.KeyChange(for_role, remove, threshold, compromised)
+    found = [key_of(reference, ring.ask)[0] for reference in added]
+    ring.references = (*ring.references, *(each for each in added if not each.endswith(".pub")))
+    change = rotation.KeyChange(found, remove, threshold, compromised)
     _tell(rotation.rotate(repo, ring, now(), role, change, _periods(expires)), as_json)
 
 

@@ -157,7 +157,7 @@ def _write(
             files.write_whole(folder, folder / layout.WORKSHOP / PENDING, root.to_bytes())
         files.commit(folder, written)
     if not pending:
-        ring.pin(root.to_bytes())
+        ring.remember(root.to_bytes(), timestamp.signed.version)
     assert ring.folder is not None
     return Created(folder, ring.folder, generated, root, pending)
 

@@ -19,6 +19,7 @@ from edgec.runtime.agent.download import download
 from edgec.runtime.agent.signatures import envelope_beside, verify_envelope
 from edgec.runtime.bundle import Bundle
 from edgec.runtime.errors import ArtifactFailure
+from edgec.shipping.repository.layout import releases_path
 from edgec.store import cache_folder
 from edgec.toml_schema import did_you_mean
 
@@ -74,6 +75,12 @@ def fetch(
         check_writable(folder)
         identity = hashlib.sha256(address.encode() + b"\n" + trusted).hexdigest()[:32]
         with client.opened(address, trusted, cache_folder() / "repositories" / identity) as repository:
+            if repository.target(releases_path(target)) is None:
+                raise UsageError(
+                    f"The repository {url} has nothing for the target {target!r}",
+                    "Nobody may sign for a target of that name, or nobody has yet.",
+                    "Check its name: `edgec publish status` lists the targets of a repository.",
+                )
             models = repository.releases(target)["models"]
             chosen = wanted or [Wanted(name, None, "stable") for name in models if "stable" in models[name]["channels"]]
             if not chosen:

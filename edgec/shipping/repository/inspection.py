@@ -22,7 +22,7 @@ from edgec.shipping.repository.upkeep import expiry_warnings, unreferenced
 
 def status(folder: Path, ring: Keyring, now: datetime) -> dict[str, Any]:
     """Versions, expiries, keys, channels and rollouts, as a document; described in docs/publishing.md."""
-    state = load(folder, ring.pinned())
+    state = load(folder, ring.seen())
     names = _key_files(ring)
     return {
         "schema": 1,

@@ -22,8 +22,20 @@ from edgec.runtime.agent.signatures import public_keys
 from edgec.runtime.errors import ArtifactFailure
 from edgec.shipping import keys
 
-PINNED = "root.json"
-"""In the folder of keys: the newest root that this publisher has seen. The repository's is it, or descends from it."""
+_ROOT = "root.json"
+_TIMESTAMP = "timestamp-version"
+
+
+@dataclass(frozen=True)
+class Seen:
+    """What a publisher has seen of a repository: its newest root, and the version of its newest timestamp.
+
+    What lies in the repository must be this or newer. An older state, put back by a restored backup or by somebody who
+    wants a revoked release to return, is not built upon.
+    """
+
+    root: bytes | None = None
+    timestamp: int = 0
 
 
 @dataclass
@@ -109,20 +121,40 @@ class Keyring:
             ) from error
         return place
 
-    def pinned(self) -> bytes | None:
-        """The newest root that this publisher has seen."""
+    def seen(self) -> Seen:
+        """What this publisher has seen of the repository; nothing where there is no folder to remember it in."""
+        if self.folder is None:
+            return Seen()
         try:
-            return (self.folder / PINNED).read_bytes() if self.folder is not None else None
+            root = (self.folder / _ROOT).read_bytes()
+            return Seen(root, int((self.folder / _TIMESTAMP).read_text()))
         except FileNotFoundError:
-            return None
+            return Seen()
+        except ValueError as error:
+            raise UsageError(
+                f"{self.folder / _TIMESTAMP} is damaged",
+                "It should hold the number of the last timestamp that was published.",
+                "Look at `edgec publish status --json` on another machine, and write its timestamp's version there.",
+            ) from error
 
-    def pin(self, root: bytes) -> None:
-        """Remember the newest root, where there is a folder to remember it in."""
-        if self.folder is None or not self.folder.is_dir() or self.pinned() == root:
+    def remember(self, root: bytes, timestamp: int) -> None:
+        """Note the newest root and the version of the newest timestamp, where there is a folder to note it in.
+
+        Raises OutputError; what was published stays so.
+        """
+        if self.folder is None or not self.folder.is_dir():
             return
-        beside = self.folder / f".{PINNED}.new"
-        beside.write_bytes(root)
-        beside.replace(self.folder / PINNED)
+        for name, content in ((_TIMESTAMP, b"%d\n" % timestamp), (_ROOT, root)):
+            beside = self.folder / f".{name}.new"
+            try:
+                beside.write_bytes(content)
+                beside.replace(self.folder / name)
+            except OSError as error:
+                raise OutputError(
+                    f"The change is published, but {self.folder / name} can't be written",
+                    f"The system says: {error.strerror}. It holds what is the newest state, to notice an older one.",
+                    "Make the folder writable, or free some space; the next command writes it again.",
+                ) from error
 
 
 def public_key(path: Path) -> Key:

@@ -32,6 +32,15 @@ def check_name(name: str, whose: str, fix: str) -> None:
         raise UsageError(f"{name!r} can't be the name of {whose} in a repository", reason, fix)
 
 
+def check_channel(name: str) -> None:
+    """Raises UsageError for what can't be the name of a channel."""
+    check_name(name, "a channel", "Choose another, such as canary.")
+    if name.isdigit():
+        raise UsageError(
+            f"{name!r} can't be the name of a channel", f"MODEL@{name} is a version.", "Choose another, such as canary."
+        )
+
+
 def releases_path(target: str) -> str:
     """TUF's path of what there is for a target."""
     return f"{target}/{RELEASES}"

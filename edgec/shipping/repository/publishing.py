@@ -75,10 +75,10 @@ def publish(
     share: from 0 to 1; None: all devices. That of a release which is in the channel already stays as it is.
     signed_by, require_signed: as `examine` has them.
     """
-    layout.check_name(channel, "a channel", "Choose another with --channel.")
+    layout.check_channel(channel)
     candidates = _distinct([examine(path, signed_by, require_signed) for path in paths])
     with files.locked(folder):
-        state = load(folder, ring.pinned())
+        state = load(folder, ring.seen())
         transaction = Transaction(state, ring, now)
         documents = dict(state.releases)
         newest = {each.model: releases.newest_version(documents.values(), each.model) for each in candidates}
@@ -123,7 +123,7 @@ def delegate(
     """Give a target a role of its own, with these keys or a new one; `publish` does it by itself for a new target."""
     layout.check_name(target, "a target", "Name it as `edgec targets` does.")
     with files.locked(folder):
-        state = load(folder, ring.pinned())
+        state = load(folder, ring.seen())
         if target in state.delegated:
             raise UsageError(
                 f"{target} has a role already",
@@ -151,7 +151,7 @@ def change(
     channel, version: where no target is named, only those that have the model in this channel, or in this version.
     """
     with files.locked(folder):
-        state = load(folder, ring.pinned())
+        state = load(folder, ring.seen())
         documents = dict(state.releases)
         changes = []
         for target in _targets_of(state, model, targets, channel, version):

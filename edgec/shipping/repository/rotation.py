@@ -85,7 +85,7 @@ def rotate(
     role: a top-level role or a target; None: only `periods`, by role, are changed.
     """
     with files.locked(folder):
-        state = load(folder, ring.pinned())
+        state = load(folder, ring.seen())
         _refuse_pending(state)
         plan = _Plan(state, ring, copy.deepcopy(state.root.signed), copy.deepcopy(state.targets.signed))
         if role is not None:
@@ -120,7 +120,7 @@ def sign_root(folder: Path, ring: Keyring, now: datetime, signatures: Metadata[R
     """
     with files.locked(folder):
         pending = pending_root(folder)
-        state = load(folder, ring.pinned()) if layout.versions(folder, "root") else None
+        state = load(folder, ring.seen()) if layout.versions(folder, "root") else None
         if state is not None:
             pending = state.pending
         if pending is None:
@@ -140,7 +140,7 @@ def sign_root(folder: Path, ring: Keyring, now: datetime, signatures: Metadata[R
             return Rotated(lines, (), signatures_text(pending, previous), pending.signed.version)
         if state is None:
             files.commit(folder, [(layout.metadata_file(folder, "root", pending.signed.version), pending.to_bytes())])
-            ring.pin(pending.to_bytes())
+            ring.remember(pending.to_bytes(), 1)
         else:
             state.pending = None
             transaction = Transaction(state, ring, now, new_root=pending)
@@ -155,7 +155,7 @@ def sign_root(folder: Path, ring: Keyring, now: datetime, signatures: Metadata[R
 def discard_root(folder: Path, ring: Keyring) -> None:
     """Forget the root that waits for signatures."""
     with files.locked(folder):
-        if load(folder, ring.pinned()).pending is None:
+        if load(folder, ring.seen()).pending is None:
             raise UsageError(
                 f"No root of {folder} waits for signatures", "The newest one is published.", "There is nothing to drop."
             )

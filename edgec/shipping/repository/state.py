@@ -18,11 +18,13 @@ from tuf.api.serialization import DeserializationError
 
 from edgec.errors import ArtifactError, EdgecError, UsageError
 from edgec.shipping.repository import layout
+from edgec.shipping.repository.keyring import Seen
 from edgec.shipping.repository.layout import METADATA, WORKSHOP
 
 T = TypeVar("T", Root, Timestamp, Snapshot, Targets)
 
 PENDING = "pending-root.json"
+_NOTHING_SEEN = Seen()
 _LARGEST = 16 << 20  # bytes of one metadata file: far above any real one
 
 
@@ -64,10 +66,8 @@ def pending_root(folder: Path) -> Metadata[Root] | None:
     return _parse(_read(place), Root, str(place)) if place.exists() else None
 
 
-def load(folder: Path, pinned: bytes | None = None) -> State:
-    """Read and verify a repository.
-
-    pinned: the newest root that the caller has seen, which the repository's must be or descend from.
+def load(folder: Path, seen: Seen = _NOTHING_SEEN) -> State:
+    """Read and verify a repository, which must not be older than what the caller has `seen` of it.
 
     Raises UsageError where there is no repository, ArtifactError where it is damaged or signed by others.
     """
@@ -86,11 +86,18 @@ def load(folder: Path, pinned: bytes | None = None) -> State:
             f"Its root waits for signatures: {signatures_text(pending, None)}.",
             "Let the holders of the root keys sign it: edgec publish sign-root --repo DIR --key KEY.",
         )
-    root, root_bytes = _newest_root(folder, pinned)
+    root, root_bytes = _newest_root(folder, seen.root)
     if pending is not None and pending.signed.version <= root.signed.version:
         pending = None  # it was published, and the command that did was killed before it took it away
     timestamp_file = layout.metadata_file(folder, "timestamp", 0)
     timestamp = _verified(timestamp_file, _read(timestamp_file), Timestamp, "timestamp", root.signed)
+    if timestamp.signed.version < seen.timestamp:
+        raise ArtifactError(
+            f"{folder} is an old copy of the repository",
+            f"Its timestamp is version {timestamp.signed.version}; version {seen.timestamp} was published from here.",
+            "Restore its newest state: clients refuse what is older than what they have seen, and what was changed "
+            "since, such as a revocation, would be undone.",
+        )
     snapshot = _listed(folder, Snapshot, "snapshot", timestamp.signed.snapshot_meta, root.signed)
     if (listed := snapshot.signed.meta.get("targets.json")) is None:
         raise _damaged(snapshot_name(snapshot), "It does not list targets.json")

@@ -70,7 +70,7 @@ class Transaction:
         for place, (source, digest) in self._payloads.items():
             files.place_payload(self.state.folder, source, place, digest)
         files.commit(self.state.folder, metadata)
-        self.ring.pin(self.state.root_bytes)
+        self.ring.remember(self.state.root_bytes, self.state.timestamp.signed.version)
 
     def _sign_all(self) -> list[tuple[Path, bytes]]:
         """The new metadata in the order of its writing; `state` is brought to what it will be."""

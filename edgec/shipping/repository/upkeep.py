@@ -43,7 +43,7 @@ def refresh(folder: Path, ring: Keyring, now: datetime, roles: Sequence[str] = (
     among `roles`: clients would refuse the repository all the same, and whoever looks after it must know.
     """
     with files.locked(folder):
-        state = load(folder, ring.pinned())
+        state = load(folder, ring.seen())
         known = ("root", "targets", "snapshot", "timestamp", *state.delegated)
         for name in roles:
             if name not in known:
@@ -108,7 +108,7 @@ def prune(folder: Path, ring: Keyring, now: datetime, keep: int | None) -> Prune
     if keep is not None and keep < 1:
         raise UsageError(f"--keep {keep} keeps nothing", "At least the newest release stays.", "Name 1 or more.")
     with files.locked(folder):
-        state = load(folder, ring.pinned())
+        state = load(folder, ring.seen())
         gone: list[str] = []
         if keep is not None:
             transaction = Transaction(state, ring, now)
