@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import fcntl
+import hashlib
 import json
 import os
 import shutil
@@ -210,8 +212,6 @@ def test_check_finds_damaged_and_missing_files(made):
 
 def test_damaged_payload_of_a_killed_publisher_is_written_again(made, tmp_path, device):
     new = artifact(tmp_path / "2", weights=b"2")
-    import hashlib
-
     digest = hashlib.sha256(new.read_bytes()).hexdigest()
     (made.folder / "targets" / "rpi4" / "net" / f"{digest}.2.edgec").write_bytes(b"torn")
     made.publish(new)
@@ -237,8 +237,13 @@ def test_hostile_journal_writes_nowhere(made):
         refresh(made.folder, made.ring, NOW)
 
 
-@pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
-def test_folder_that_can_not_be_written(made):
-    (made.folder / ".edgec").chmod(0o500)
-    with pytest.raises(OutputError, match="can't be written"):
-        refresh(made.folder, made.ring, NOW)
+@pytest.mark.parametrize("number", [errno.EACCES, errno.EROFS])
+def test_folder_that_can_not_be_written(made, monkeypatch, number):
+    def refuse(*arguments, **options):
+        raise OSError(number, os.strerror(number), str(made.folder))
+
+    with monkeypatch.context() as patched:
+        patched.setattr("edgec.shipping.repository.files.os.open", refuse)
+        with pytest.raises(OutputError, match="can't be written") as raised:
+            refresh(made.folder, made.ring, NOW)
+    assert "What clients see was not changed" in raised.value.why
