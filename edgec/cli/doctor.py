@@ -19,6 +19,12 @@ from edgec.version import __version__
 
 _CORE = ("numpy", "onnx", "onnxruntime", "onnxsim", "click", "rich", "pillow", "jinja2", "pyelftools")
 
+_SHIPPING = {
+    "ship": ("securesystemslib", "cryptography", "tuf", "urllib3"),
+    "hsm": ("pykcs11", "asn1crypto"),
+}
+"""Extra to the packages that it brings."""
+
 
 @click.command(name="doctor")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
@@ -53,6 +59,7 @@ def _examine() -> dict[str, Any]:
         "backends": backends,
         "emulators": [each.to_json() for each in inventory.examine()],
         "compilers": _compilers(),
+        "shipping": {extra: {name: _version(name) for name in names} for extra, names in _SHIPPING.items()},
     }
 
 
@@ -103,6 +110,18 @@ def _show(found: dict[str, Any]) -> None:
     click.echo("\ncompilers")
     for triple, tools in found["compilers"].items():
         _show_compiler(triple, tools)
+    click.echo("\nshipping")
+    for extra, packages in found["shipping"].items():
+        _show_shipping(extra, packages)
+
+
+def _show_shipping(extra: str, packages: dict[str, str | None]) -> None:
+    missing = [name for name, version in packages.items() if version is None]
+    installed = ", ".join(f"{name} {version}" for name, version in packages.items() if version is not None)
+    click.echo(f"  {extra:<14} {installed or 'not installed'}")
+    if missing:
+        what = {"ship": "sign, verify, publish", "hsm": "sign with keys in PKCS#11 tokens"}[extra]
+        click.echo(f"  {'':<14} {', '.join(missing)} missing; to {what}: pip install 'edgec[{extra}]'")
 
 
 def _show_compiler(triple: str, tools: dict[str, Any]) -> None:
