@@ -66,8 +66,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return _INTERRUPTED
     except OSError as error:
         place = error.filename or options.root
-        failure = StorageFailed(f"{place} can't be read", f"The system says: {error.strerror}.", "Check the storage.")
-        return _report(failure, options.json)
+        unread = StorageFailed(f"{place} can't be read", f"The system says: {error.strerror}.", "Check the storage.")
+        return _report(unread, options.json)
     return 0
 
 

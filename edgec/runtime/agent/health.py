@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
-from ..errors import ArtifactFailure, BundleError, DeviceUnfit, EngineMissing, SelftestFailed
+from ..errors import ArtifactFailure, BundleError, DeviceUnfit, EngineMissing, InputError, SelftestFailed
 from . import children
 from .settings import Settings
 from .slots import Slot
@@ -46,6 +47,16 @@ def _failure(command: str, ended: children.Ended, timeout: float) -> ArtifactFai
         )
 
 
+def check_health_command(settings: Settings) -> None:
+    """Raises InputError for a command that is not there: before a switch, since nothing could be said after it."""
+    if settings.health_command and shutil.which(settings.health_command[0]) is None:
+        raise InputError(
+            f"The health command {settings.health_command[0]} is not there, or can't be run",
+            "device.conf names it: [health] command. Nothing was switched.",
+            "Correct it; a relative name is looked for in $PATH.",
+        )
+
+
 def check_health(slot: Slot, settings: Settings) -> str | None:
     """Run the health command on the version that applications load now; returns why it failed, None when all is well.
 
@@ -62,5 +73,8 @@ def check_health(slot: Slot, settings: Settings) -> str | None:
         "EDGEC_SHA256": release.sha256,
         "EDGEC_VERSION": "" if release.version is None else str(release.version),
     }
-    ended = children.run(settings.health_command, settings.health_timeout, environment)
+    try:
+        ended = children.run(settings.health_command, settings.health_timeout, environment)
+    except InputError as failure:
+        return f"{failure.what}. {failure.why}"
     return None if ended.code == 0 else f"The health command failed. {ended.why(settings.health_timeout)}"

@@ -14,7 +14,7 @@ from typing import Any
 from ..bundle import Bundle
 from ..errors import BundleError, DeviceUnfit, InputError, RolledBack, SelftestFailed
 from .compatibility import check, check_free_memory, needs_of
-from .health import check_artifact, check_health
+from .health import check_artifact, check_health, check_health_command
 from .release import Release
 from .settings import Settings
 from .slots import STAGED, Slot, Slots
@@ -81,6 +81,7 @@ def install(
                 "Publish another release; or, if the device was at fault: edgec-device install --retry",
                 {"failed": release.sha256},
             )
+        check_health_command(settings)
         notes = _check_fit(release, release.needs, settings) if release.needs else []
         found = slots.find(release.sha256) or slots.stage(file, release, move, evidence)
         notes = _check_version(slots, found, settings, check_artifact) or notes

@@ -240,7 +240,7 @@ class Slots:
         storage.remove(self.folder / STARTS)
         trial = Trial(slot.name, slot.release.sha256, _boot_id(), 0, limit)
         self._write(replace(state, trial=trial).with_event("switched", slot.release))
-        if current is not None and current.name != slot.name:
+        if current is not None and current.name != slot.name and current.release.sha256 not in state.failed:
             before = self.previous()
             if before is None or before.name == slot.name or current.release.sha256 in state.confirmed:
                 storage.point(self.folder / "previous", current.name)
