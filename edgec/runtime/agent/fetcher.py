@@ -107,7 +107,7 @@ class Fetcher:
         self._check_times = check_times
         self._sleep = pause
         self._until = time.monotonic() + self.limits.deadline
-        self._pools: dict[str | None, Any] = {}
+        self._pools: dict[tuple[bool, str | None], Any] = {}
 
     def read(self, url: str, most: int, headers: Mapping[str, str] | None = None) -> bytes:
         """The whole body, of at most `most` bytes, after several attempts where that may help.
@@ -169,7 +169,7 @@ class Fetcher:
                 asked["If-Range"] = etag
         place = url
         for _ in range(self.limits.redirects + 1):
-            scheme = urlsplit(place).scheme
+            scheme = _scheme(place)
             if scheme == "file":
                 return self._open(place, span)
             if scheme not in ("http", "https"):
@@ -317,16 +317,18 @@ class Fetcher:
         proxy = proxies.get(parts.scheme) or proxies.get("all")
         if proxy and parts.hostname and proxy_bypass(parts.hostname):
             proxy = None
-        if proxy not in self._pools:
-            self._pools[proxy] = self._new_pools(proxy)
-        return self._pools[proxy]
+        secure = parts.scheme == "https" or (proxy or "").startswith("https")
+        if (secure, proxy) not in self._pools:
+            self._pools[secure, proxy] = self._new_pools(secure, proxy)
+        return self._pools[secure, proxy]
 
-    def _new_pools(self, proxy: str | None) -> Any:
+    def _new_pools(self, secure: bool, proxy: str | None) -> Any:
         urllib3 = _urllib3()
-        context = ssl.create_default_context()
-        if not self._check_times:
-            context.verify_flags |= _NO_CHECK_TIME
-        options: dict[str, Any] = {"ssl_context": context, "maxsize": 1}
+        options: dict[str, Any] = {"maxsize": 1}
+        if secure:  # reading all authorities takes a while
+            options["ssl_context"] = ssl.create_default_context()
+            if not self._check_times:
+                options["ssl_context"].verify_flags |= _NO_CHECK_TIME
         pools = urllib3.ProxyManager(proxy, **options) if proxy else urllib3.PoolManager(**options)
         pools.pool_classes_by_scheme = _watched_pools(self.limits)
         return pools
@@ -368,10 +370,26 @@ def _blocks(stream: BinaryIO, size: int) -> Iterator[bytes]:
         yield block
 
 
+def _scheme(url: str) -> str:
+    """Raises Unreachable for what is not an address."""
+    try:
+        parts = urlsplit(url)
+        return parts.scheme if parts.hostname or parts.scheme == "file" else ""
+    except ValueError as error:
+        raise _no_address(url, error) from error
+
+
+def _no_address(url: str, error: Exception) -> Unreachable:
+    return Unreachable(f"{url} is not an address", f"{error}.", "Correct the address.")
+
+
 def followed(url: str, reply: Reply) -> str:
     """Where a redirect leads. Raises Unreachable when it leads to where nobody should be led."""
-    place = urljoin(url, reply.headers.get("location", ""))
-    was, becomes = urlsplit(url).scheme, urlsplit(place).scheme
+    try:
+        place = urljoin(url, reply.headers.get("location", ""))
+    except ValueError as error:
+        raise _no_address(reply.headers["location"], error) from error
+    was, becomes = _scheme(url), _scheme(place)
     if becomes not in ("http", "https") or (was == "https" and becomes == "http"):
         raise Unreachable(
             f"{url} leads to where this device does not follow",
@@ -413,7 +431,7 @@ def _network_failure(url: str, error: Exception, check_times: bool) -> ArtifactF
     if isinstance(error, problems.ReadTimeoutError):
         return TryAgain(f"The server fell silent over {url}", "No byte came for too long.", again)
     if isinstance(error, problems.LocationParseError):
-        return Unreachable(f"{url} is not an address", f"{error}.", "Correct the repository's address.")
+        return _no_address(url, error)
     return TryAgain(f"The connection broke off over {url}", f"{_root_cause(error)}.", f"What came is kept. {again}")
 
 
