@@ -29,7 +29,6 @@ from edgec.shipping.repository.state import (
     PENDING,
     State,
     delegated_roles,
-    first_root,
     load,
     pending_root,
     signatures_text,
@@ -190,11 +189,6 @@ def describe(previous: Root | None, root: Root) -> list[str]:
 def previous_root(folder: Path) -> Root | None:
     """The root that is published, for `describe`; None before the first."""
     return load(folder).root.signed if layout.versions(folder, "root") else None
-
-
-def known_repository(folder: Path) -> bool:
-    """Whether there is a repository, or one that only lacks signatures of its root."""
-    return first_root(folder) is not None
 
 
 @dataclass
