@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 import edgec
+from edgec.store import Store
 from tests.boards import another_board, board  # noqa: F401
 from tests.emulated_devices import (  # noqa: F401
     aarch64_roots,
@@ -70,6 +71,12 @@ class Built:
     store: Path
     artifact: dict[str, object]
 
+    def copy_front(self, store):
+        """Put into another store what the build knew before anything was calibrated or quantized."""
+        for entry in Store(self.store).entries():
+            if entry.stage in ("ingest", "simplify", "canonicalize", "peaks", "analyze"):
+                shutil.copytree(entry.path, store / entry.path.relative_to(self.store))
+
 
 @pytest.fixture(scope="session")
 def built_digits(digits, session_folder):
@@ -88,8 +95,34 @@ def built_digits(digits, session_folder):
     return Built(folder / "store", json.loads(made.read_text()))
 
 
+@pytest.fixture(scope="session")
+def digits_for_rpi5(digits, session_folder, aarch64_roots):  # noqa: F811
+    """The digits example for a Raspberry Pi 5, whose features hold asimddp, by LiteRT: once, as `built_digits`."""
+    folder = session_folder / "digits-for-rpi5"
+    folder.mkdir(exist_ok=True)
+    place = folder / "digits-rpi5.edgec"
+    with (folder / "lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not place.exists():
+            with pytest.MonkeyPatch.context() as patch:
+                patch.setenv("EDGEC_CACHE_DIR", str(folder / "store"))
+                patch.setenv("EDGEC_ROOTS_DIR", str(aarch64_roots))
+                how = {"calibration": digits.calibration, "preprocess": digits.recipe, "backend": "tflite"}
+                (build,) = edgec.build(digits.model, targets=("rpi5",), **how, output=folder / "dist").builds
+            build.artifact.path.rename(place)
+    return place
+
+
 @pytest.fixture
 def warm_store(own_store, built_digits):
     """The test's own store, with what `built_digits` left in its: for tests of what comes after a build."""
     shutil.copytree(built_digits.store, own_store, dirs_exist_ok=True)
+    return own_store
+
+
+@pytest.fixture
+def store_with_front(own_store, built_digits):
+    """The test's own store, with what a build of digits knows before anything is calibrated or quantized: for tests of
+    what comes after that, and of options that nothing up to there depends on."""
+    built_digits.copy_front(own_store)
     return own_store

@@ -12,7 +12,6 @@ import subprocess
 
 import pytest
 
-import edgec
 from edgec.bundle.write import runtime_sources, write_bundle
 from edgec.elf.reading import read
 from edgec.errors import DeviceError
@@ -47,22 +46,9 @@ def _run(machine, arguments, path=(), **options):
     return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=600, **options)
 
 
-@pytest.fixture(scope="module")
-def built(tmp_path_factory, digits, aarch64_roots):
-    """The digits model for a Raspberry Pi 5, whose features hold asimddp."""
-    folder = tmp_path_factory.mktemp("built")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("EDGEC_CACHE_DIR", str(folder / "store"))
-        patch.setenv("EDGEC_ROOTS_DIR", str(aarch64_roots))
-        result = edgec.build(
-            digits.model,
-            targets=("rpi5",),
-            backend="tflite",
-            calibration=digits.calibration,
-            preprocess=digits.recipe,
-            output=folder / "out",
-        )
-    return result.builds[0].artifact.path
+@pytest.fixture
+def built(digits_for_rpi5):
+    return digits_for_rpi5
 
 
 @pytest.mark.parametrize("command", ["selftest", "bench"])

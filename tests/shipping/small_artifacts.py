@@ -6,11 +6,10 @@ import json
 from pathlib import Path
 
 import pytest
-from securesystemslib.dsse import Envelope
 
 from edgec.bundle import write
-from edgec.runtime.agent.signatures import PAYLOAD_TYPE, PREDICATE_TYPE, STATEMENT_TYPE, envelope_beside
-from edgec.shipping import keys
+from edgec.runtime.agent.signatures import PREDICATE_TYPE, STATEMENT_TYPE
+from edgec.shipping import keys, signing
 from tests.runtime.agent import small
 
 _MAIN = """
@@ -41,10 +40,6 @@ def artifact(folder: Path, weights: bytes = b"1", failing: bool = False, **manif
 
 
 def sign(path: Path, key: Path) -> Path:
-    """Sign an artifact with a private key; returns the artifact."""
-    subject = {"name": path.name, "digest": {"sha256": small.digest(path)}}
-    statement = {"_type": STATEMENT_TYPE, "subject": [subject], **_PROVENANCE}
-    envelope = Envelope(json.dumps(statement).encode(), PAYLOAD_TYPE, {})
-    envelope.sign(keys.signer(str(key)))
-    envelope_beside(path).write_text(json.dumps(envelope.to_dict()))
+    """Sign an artifact with the private key in a file; returns the artifact."""
+    signing.sign(path, [keys.signer(str(key))])
     return path
