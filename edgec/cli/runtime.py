@@ -14,7 +14,7 @@ from edgec.untrusted_text import clean
 
 @click.group(name="runtime", context_settings={"help_option_names": ["-h", "--help"]})
 def command() -> None:
-    """Look at artifacts in use. In Python, edgec.runtime loads, runs, monitors and shadows them (docs/monitoring.md)."""
+    """Look at artifacts in use. In Python, edgec.runtime loads, monitors and shadows them (docs/monitoring.md)."""
 
 
 @command.command(name="ab")

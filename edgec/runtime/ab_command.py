@@ -31,7 +31,9 @@ Run = list[dict[str, np.ndarray]]
 
 
 def run(current: Model, options: argparse.Namespace, say: Said, note: Said) -> dict[str, Any]:
-    """Run both, as the options of the command `ab` say; returns the report's document. say: a line of the result; note: a line beside it.
+    """Run both, as the options of the command `ab` say; returns the report's document.
+
+    say: hears a line of the result; note: a line beside it.
 
     Recorded inputs wait for the candidate; live ones (--watch, -) do not: what it can't follow is dropped and counted.
 

@@ -33,7 +33,11 @@ class Latencies:
 
     def add(self, seconds: float) -> None:
         """Count one. A clock that went backwards gives no negative durations: such a one counts as the least."""
-        index = math.ceil((math.log2(seconds) - LEAST) * PER_OCTAVE) if seconds > 0 else 0
+        index = 0
+        if seconds > 0:
+            part, octave = math.frexp(seconds)  # part is from 0.5 to 1; which octave it is shall not be rounded
+            above = max(1, math.ceil((math.log2(part) + 1) * PER_OCTAVE)) if part > 0.5 else 0
+            index = (octave - 1 - LEAST) * PER_OCTAVE + above
         self.counts[0 if index < 0 else index if index < _BINS else _BINS - 1] += 1
         self.count += 1
         self.total += seconds

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from ..model import Model
-from .drift import Finding, Window, tests_of
+from .drift import Finding, Window, count_tests
 from .profile import read_profile
 from .reservoir import Reservoir
 
@@ -108,7 +108,7 @@ class DriftWatch:
         return raised, judged
 
     def _judge(self) -> list[Alert]:
-        tests = tests_of(self._tensors)
+        tests = count_tests(self._tensors)
         self.findings = [window.judge(self._new, tests) for window in self._windows]
         self._seen = self._new = 0
         self.windows += 1
