@@ -173,6 +173,7 @@ def _info(artifact: Path, options: argparse.Namespace) -> dict[str, Any]:
             ("engine", _engine(engine)),
             ("CPU features", ", ".join(manifest["cpu_features"]) or "none beyond the architecture's"),
             *([("glibc", f">= {manifest['min_glibc']}")] if "min_glibc" in manifest else []),
+            *([("memory", f">= {_size(manifest['memory_bytes'])}")] if manifest.get("memory_bytes") else []),
             ("preprocessing", (manifest.get("preprocess") or {}).get("name") or "none: takes arrays"),
             *(("input", _spec(spec)) for spec in manifest["inputs"]),
             *(("output", _spec(spec)) for spec in manifest["outputs"]),

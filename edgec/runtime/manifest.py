@@ -96,6 +96,9 @@ def _wrong_words(manifest: Mapping[str, Any]) -> str | None:
     least = manifest.get("min_glibc", "2.0")
     if not isinstance(least, str) or not _GLIBC.fullmatch(least):
         return "'min_glibc' is not a version"
+    memory = manifest.get("memory_bytes")
+    if memory is not None and (isinstance(memory, bool) or not isinstance(memory, int) or memory < 0):
+        return "'memory_bytes' is not a number of bytes"
     if not 0 <= manifest["threads"] <= _MAX_THREADS:
         return f"'threads' is not between 0 and {_MAX_THREADS}"
     return None

@@ -125,6 +125,11 @@ def test_the_memory_that_a_float_model_needs_is_that_of_float_activations(again,
     assert again(precision="float")[0].manifest["memory_bytes"] == facts["weight_bytes"] + 4000
 
 
+def test_the_memory_of_machine_code_is_its_library_and_its_arena(cnn):  # noqa: F811
+    facts = {"library_bytes": 5000, "arena_bytes": 700, "constant_bytes": 4000}
+    assert pack._memory(cnn.params, facts) == 5700
+
+
 def test_memory_that_nobody_knows_is_null(again):
     assert again(activation_bytes=None)[0].manifest["memory_bytes"] is None
 
