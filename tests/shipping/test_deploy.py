@@ -194,16 +194,10 @@ def test_going_back(device, workshop):
     assert device.deploy("2", retry=True).models[0].result == "installed"
     (model,) = device.work(rolling_back("net", workshop.sha256("1")[:10])).models
     assert (model.result, device.runs) == ("rolled back", "1")
-    report = device.work(look)
-    assert [model.result for model in report.models] == ["runs"]
-    assert report.installed["net"]["current"]["sha256"] == workshop.sha256("1")
 
 
-@pytest.mark.parametrize(
-    ("model", "to", "what"), [("net", "ffff", "names no version"), ("cat", None, "There is no model cat")]
-)
-def test_going_back_to_what_is_not_there(device, model, to, what):
-    assert what in failure(device.work(rolling_back(model, to))).what
+def test_going_back_to_what_is_not_there(device):
+    assert "names no version" in failure(device.work(rolling_back("net", "ffff"))).what
     assert device.runs == "1"
 
 
@@ -326,7 +320,9 @@ def test_keys_of_hosts_from_a_file(device, tmp_path):
     as_known = (device.board.folder / "known").read_text()
     assert known_hosts(device.board.folder / "known") == as_known
     (device.board.folder / "known").write_text("")
-    assert device.work(look, host_keys=right).errors == []
+    report = device.work(look, host_keys=right)
+    assert [model.result for model in report.models] == ["runs"] and report.errors == []
+    assert report.installed["net"]["current"]["sha256"] == device.workshop.sha256("1")
     assert "is not the one that is known" in failure(device.work(look, host_keys=wrong)).what
     (tmp_path / "nothing").write_text("hello\n")
     with pytest.raises(UsageError, match="holds no keys of hosts"):
