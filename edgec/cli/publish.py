@@ -12,7 +12,7 @@ import click
 from edgec.cli import completion, publish_oci
 from edgec.cli.json_output import print_json
 from edgec.cli.publish_keys import delegate, init, refresh, rotate, sign_root
-from edgec.cli.publish_options import now, repository_options, ring_of
+from edgec.cli.publish_options import json_option, keys_option, now, repo_option, require_tuf, ring_of, signing_options
 from edgec.errors import UsageError
 
 if TYPE_CHECKING:
@@ -135,7 +135,7 @@ def read_release(text: str) -> tuple[str, int | None]:
     metavar="KEY.pub",
     help="Refuse artifacts that this key did not sign; where repeated, that none of these did.",
 )
-@repository_options
+@signing_options
 def add(
     artifacts: tuple[Path, ...],
     channel: str,
@@ -180,7 +180,7 @@ def add(
 @click.argument("share", metavar="PERCENT")
 @channel_option
 @target_option
-@repository_options
+@signing_options
 def rollout(
     model: str,
     share: str,
@@ -216,7 +216,7 @@ def rollout(
 @click.argument("model")
 @channel_option
 @target_option
-@repository_options
+@signing_options
 def pause(
     model: str,
     channel: str,
@@ -245,7 +245,7 @@ def pause(
 @click.argument("model")
 @channel_option
 @target_option
-@repository_options
+@signing_options
 def resume(
     model: str,
     channel: str,
@@ -276,7 +276,7 @@ def resume(
 @click.option("--to", "channel", default="stable", show_default=True, metavar="NAME", help="Channel to bring it to.")
 @click.option("--rollout", metavar="PERCENT", help="Share of the channel's devices that get it, as 10%.  [100%]")
 @target_option
-@repository_options
+@signing_options
 def promote(
     release: str,
     source: str,
@@ -316,7 +316,7 @@ def promote(
 @click.option("--to", type=int, metavar="VERSION", help="What takes its place.  [what each channel had before]")
 @click.option("--leave-empty", is_flag=True, help="Leave channels without a release that had none before.")
 @target_option
-@repository_options
+@signing_options
 def revoke(
     release: str,
     reason: str,
@@ -389,10 +389,12 @@ def _said(model: str, entry: Document | None) -> str:
 
 
 @command.command(name="status", short_help="Show releases, channels, keys, and when what expires.")
-@repository_options
-def status(repo: Path, keys: Path | None, references: tuple[str, ...], as_json: bool) -> None:
+@repo_option
+@keys_option
+@json_option
+def status(repo: Path, keys: Path | None, as_json: bool) -> None:
     """Show what is published, who signs it, and when it expires."""
-    ring = ring_of(repo, keys, references)
+    ring = ring_of(repo, keys)
     from edgec.cli.publish_text import status_lines
     from edgec.shipping.repository.inspection import status as look
 
@@ -405,13 +407,14 @@ def status(repo: Path, keys: Path | None, references: tuple[str, ...], as_json: 
 
 
 @command.command(name="check", short_help="Verify everything as a device does, from the first root on.")
-@repository_options
-def check(repo: Path, keys: Path | None, references: tuple[str, ...], as_json: bool) -> int:
+@repo_option
+@json_option
+def check(repo: Path, as_json: bool) -> int:
     """Verify all metadata with TUF's own client, from the first root on, and every file against its digest.
 
     Exits with 9 when a device would refuse something.
     """
-    ring_of(repo, keys, references)
+    require_tuf()
     from edgec.cli.sizes import size
     from edgec.shipping.repository.inspection import check as verify
 
@@ -434,7 +437,7 @@ def check(repo: Path, keys: Path | None, references: tuple[str, ...], as_json: b
 @click.option(
     "--keep", type=int, metavar="N", help="Keep each model's newest N releases, and those in channels.  [all]"
 )
-@repository_options
+@signing_options
 def prune(keep: int | None, repo: Path, keys: Path | None, references: tuple[str, ...], as_json: bool) -> None:
     """Remove old releases, and files that nothing names any more: what is younger than a day stays until then."""
     ring = ring_of(repo, keys, references)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import click
 
 from edgec.cli.json_output import print_json
-from edgec.cli.publish_options import now, repository_options, require_tuf, ring_of
+from edgec.cli.publish_options import json_option, keys_option, now, repo_option, require_tuf, ring_of, signing_options
 from edgec.cli.secrets import asker
 from edgec.errors import UsageError
 
@@ -38,7 +38,9 @@ _EXPIRES = click.option(
     "--timestamp-key", multiple=True, metavar="KEY", help="Key of the timestamp, for refreshing.  [a new one]"
 )
 @_EXPIRES
-@repository_options
+@repo_option
+@keys_option
+@json_option
 def init(
     root_key: tuple[str, ...],
     threshold: int,
@@ -48,7 +50,6 @@ def init(
     expires: tuple[str, ...],
     repo: Path,
     keys: Path | None,
-    references: tuple[str, ...],
     as_json: bool,
 ) -> None:
     """Make a repository without releases, and the keys that are not named.
@@ -57,10 +58,6 @@ def init(
     --threshold have to sign, keep one stolen or lost key from being the end: edgec publish init --repo fleet
     --root-key a.pub --root-key b.pub --root-key c.pub --threshold 2, and then each of two holders runs sign-root.
     """
-    if references:
-        raise UsageError(
-            "--key says not for which role", "A new repository has no keys yet.", "Use --root-key, --targets-key, ..."
-        )
     require_tuf()
     from edgec.shipping.repository.creation import create
 
@@ -92,7 +89,7 @@ def init(
 @click.argument("target")
 @click.option("--add", "added", multiple=True, metavar="KEY", help="Key of the target, .pub or private.  [a new one]")
 @click.option("--threshold", type=int, default=1, show_default=True, metavar="N", help="Signatures that it needs.")
-@repository_options
+@signing_options
 def delegate(
     target: str,
     added: tuple[str, ...],
@@ -122,7 +119,7 @@ def delegate(
 
 @click.command(name="refresh", short_help="Sign the timestamp again, before it expires: for a cron job.")
 @click.option("--role", "roles", multiple=True, metavar="ROLE", help="Sign this role again, too; may be repeated.")
-@repository_options
+@signing_options
 def refresh(roles: tuple[str, ...], repo: Path, keys: Path | None, references: tuple[str, ...], as_json: bool) -> None:
     """Sign the timestamp again, and the snapshot when half of its time is over: only their keys are needed.
 
@@ -152,7 +149,7 @@ def refresh(roles: tuple[str, ...], repo: Path, keys: Path | None, references: t
 @click.option("--threshold", type=int, metavar="N", help="Signatures that the role needs.")
 @click.option("--compromised", is_flag=True, help="The replaced key is in wrong hands: it signs nothing any more.")
 @_EXPIRES
-@repository_options
+@signing_options
 def rotate(
     role: str | None,
     added: tuple[str, ...],
@@ -225,6 +222,9 @@ def sign_root(
     from edgec.shipping.repository.keyring import Keyring
     from edgec.shipping.repository.state import pending_root
 
+    source = click.get_current_context().get_parameter_source("repo")
+    if file is not None and source is click.core.ParameterSource.ENVIRONMENT:
+        repo = None
     if (file is None) == (repo is None):
         raise UsageError(
             "It is not said which root is to be signed",
@@ -234,7 +234,8 @@ def sign_root(
     if file is not None:
         root = rotation.read_root(file)
         _confirm(rotation.describe(None, root.signed), root.signed.version, yes, as_json)
-        rotation.add_signatures(root, Keyring(keys, references, asker()), None)
+        for keyid in rotation.sign_copy(root, Keyring(keys, references, asker())):
+            click.echo(f"note: {keyid[:16]} is no key of this root; it counts if the root before has it", err=True)
         write_whole(file, root.to_bytes())
         if as_json:
             print_json({"schema": 1, "signed_by": sorted(root.signatures)})
@@ -250,7 +251,8 @@ def sign_root(
     if waiting is not None and signed is None:
         lines = rotation.describe(rotation.previous_root(repo), waiting.signed)
         _confirm(lines, waiting.signed.version, yes, as_json)
-    _tell(rotation.sign_root(repo, ring, now(), rotation.read_root(signed) if signed else None), as_json)
+    copy = rotation.read_root(signed) if signed is not None else None
+    _tell(rotation.sign_root(repo, ring, now(), copy, shown=waiting if copy is None else None), as_json)
 
 
 def _confirm(lines: Sequence[str], version: int, yes: bool, as_json: bool) -> None:

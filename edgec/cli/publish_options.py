@@ -17,35 +17,33 @@ if TYPE_CHECKING:
 F = TypeVar("F", bound=Callable[..., Any])
 
 
-def repository_options(function: F) -> F:
-    """--repo, --keys, --key and --json, which all commands of the group have."""
-    options: tuple[Callable[[F], F], ...] = (
-        click.option("--json", "as_json", is_flag=True, help="Print JSON."),
-        click.option(
-            "--key",
-            "references",
-            multiple=True,
-            metavar="KEY",
-            help="A private key to sign with: a file, env:NAME, or a pkcs11: URI; may be repeated.",
-        ),
-        click.option(
-            "--keys",
-            type=click.Path(path_type=Path, file_okay=False),
-            metavar="DIR",
-            help="Folder of keys.  [~/.config/edgec/keys/NAME-ID, or the same in $EDGEC_KEYS_DIR]",
-        ),
-        click.option(
-            "--repo",
-            required=True,
-            envvar="EDGEC_REPO",
-            type=click.Path(path_type=Path),
-            metavar="DIR",
-            help="The repository's folder.  [$EDGEC_REPO]",
-        ),
+repo_option = click.option(
+    "--repo",
+    required=True,
+    envvar="EDGEC_REPO",
+    type=click.Path(path_type=Path),
+    metavar="DIR",
+    help="The repository's folder.  [$EDGEC_REPO]",
+)
+keys_option = click.option(
+    "--keys",
+    type=click.Path(path_type=Path, file_okay=False),
+    metavar="DIR",
+    help="Folder of keys.  [~/.config/edgec/keys/NAME-ID, or the same in $EDGEC_KEYS_DIR]",
+)
+json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+
+
+def signing_options(function: F) -> F:
+    """--repo, --keys, --key and --json: what a command needs that signs something."""
+    key = click.option(
+        "--key",
+        "references",
+        multiple=True,
+        metavar="KEY",
+        help="A private key to sign with: a file, env:NAME, or a pkcs11: URI; may be repeated.",
     )
-    for option in options:
-        function = option(function)
-    return function
+    return repo_option(keys_option(key(json_option(function))))
 
 
 def require_tuf() -> None:
@@ -61,7 +59,7 @@ def require_tuf() -> None:
         ) from error
 
 
-def ring_of(repo: Path, keys: Path | None, references: Sequence[str]) -> Keyring:
+def ring_of(repo: Path, keys: Path | None, references: Sequence[str] = ()) -> Keyring:
     """Where the keys of a repository are looked for."""
     require_tuf()
     from edgec.cli.secrets import asker, warn_of_open_keys

@@ -50,20 +50,25 @@ class Keyring:
     ask: keys.Ask | None = None
     _signers: dict[str, Signer] = field(default_factory=dict)
     _new: list[tuple[str, CryptoSigner]] = field(default_factory=list)
-    _read: bool = False
+    _named: list[Signer] | None = None
 
     def find(self, keyid: str) -> Signer | None:
         """The signer with this id, or None where it is not at hand. Raises what reading a named reference raises."""
-        if not self._read:
-            self._read = True
-            for reference in self.references:
-                self._add(keys.signer(reference, self.ask))
+        self.named()
         if keyid not in self._signers:
             for path in self._files():
                 public = path.with_suffix(".pub")
                 if not public.exists() or public_key(public).keyid == keyid:
                     self._add(keys.signer(str(path), self.ask))
         return self._signers.get(keyid)
+
+    def named(self) -> list[Signer]:
+        """The keys that were named one by one. Raises what reading them raises."""
+        if self._named is None:
+            self._named = [keys.signer(reference, self.ask) for reference in self.references]
+            for signer in self._named:
+                self._add(signer)
+        return self._named
 
     def make(self, name: str) -> CryptoSigner:
         """A new key, to be written by `keep` when it is certain that it is needed."""

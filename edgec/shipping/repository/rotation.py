@@ -112,10 +112,16 @@ def renew_root(transaction: Transaction) -> Rotated:
     return _issue_root(transaction, copy.deepcopy(transaction.state.root.signed), [])
 
 
-def sign_root(folder: Path, ring: Keyring, now: datetime, signatures: Metadata[Root] | None = None) -> Rotated:
+def sign_root(
+    folder: Path,
+    ring: Keyring,
+    now: datetime,
+    signatures: Metadata[Root] | None = None,
+    shown: Metadata[Root] | None = None,
+) -> Rotated:
     """Add signatures to the root that waits for them, with the keys in `ring` or from a signed copy of it.
 
-    It is published as soon as there are enough.
+    It is published as soon as there are enough. shown: what a person agreed to sign; nothing else is signed.
     """
     with files.locked(folder):
         pending = pending_root(folder)
@@ -127,6 +133,12 @@ def sign_root(folder: Path, ring: Keyring, now: datetime, signatures: Metadata[R
                 f"No root of {folder} waits for signatures",
                 "The newest one is published.",
                 "`edgec publish rotate root` makes a new one.",
+            )
+        if shown is not None and shown.signed_bytes != pending.signed_bytes:
+            raise UsageError(
+                "The root that waits for signatures is another one by now",
+                "It was replaced after it was shown.",
+                "Look at the new one: run the command again.",
             )
         previous = state.root.signed if state is not None else None
         if signatures is not None:
@@ -174,6 +186,21 @@ def add_signatures(root: Metadata[Root], ring: Keyring, previous: Root | None) -
         )
     for signer in signers:
         root.sign(signer, append=True)
+
+
+def sign_copy(root: Metadata[Root], ring: Keyring) -> list[str]:
+    """Sign a copy of a root, away from its repository; returns the ids of keys that are not among its own.
+
+    Such a key counts where the root before names it, which can't be seen here.
+    """
+    own = root.signed.roles["root"].keyids
+    named = ring.named()
+    foreign = [signer.public_key.keyid for signer in named if signer.public_key.keyid not in own]
+    if len(foreign) < len(named) or not named:
+        add_signatures(root, ring, None)
+    for signer in named:
+        root.sign(signer, append=True)
+    return foreign
 
 
 def describe(previous: Root | None, root: Root) -> list[str]:

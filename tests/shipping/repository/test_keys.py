@@ -14,7 +14,7 @@ from edgec.shipping import keys
 from edgec.shipping.repository import rotation
 from edgec.shipping.repository.creation import create
 from edgec.shipping.repository.inspection import check, status
-from edgec.shipping.repository.keyring import Keyring, public_key
+from edgec.shipping.repository.keyring import Keyring, key_of, public_key
 from edgec.shipping.repository.publishing import delegate, publish
 from edgec.shipping.repository.rotation import KeyChange
 from edgec.shipping.repository.upkeep import refresh
@@ -118,7 +118,7 @@ def test_root_of_three_is_signed_by_two_one_after_the_other(tmp_path, people, de
     carried = tmp_path / "carried.json"
     shutil.copy(made.folder / ".edgec" / "pending-root.json", carried)
     root = rotation.read_root(carried)
-    rotation.add_signatures(root, ann, None)
+    assert rotation.sign_copy(root, ann) == []
     assert rotation.sign_root(made.folder, Keyring(None), NOW, root).root_version == 2
     assert one.version() == device(made).version() == 1
     sound(made)
@@ -138,6 +138,31 @@ def test_signatures_of_strangers_and_of_other_roots_are_refused(tmp_path, people
     rotation.discard_root(made.folder, made.ring)
     with pytest.raises(UsageError, match="waits for signatures"):
         rotation.sign_root(made.folder, made.ring, NOW)
+
+
+def test_holder_of_a_key_that_leaves_signs_a_copy(people, made, device):
+    """The old root's only key signs the new root, in which it is no more, on a machine of its own."""
+    one = device(made)
+    old = str(made.keys / "root.key")
+    change = KeyChange([public_key(people / "ann.pub")], [key_of(old)[0].keyid])
+    rotated = rotation.rotate(made.folder, without(made, "root"), NOW, "root", change)
+    assert rotated.waiting == "0 of 1 signatures, and 0 of 1 of the keys that held before"
+    copy = rotation.read_root(made.folder / ".edgec" / "pending-root.json")
+    assert rotation.sign_copy(copy, Keyring(None, [old])) == [key_of(old)[0].keyid]
+    assert rotation.sign_root(made.folder, Keyring(None), NOW, copy).waiting.startswith("0 of 1 signatures, and 1 of 1")
+    assert rotation.sign_root(made.folder, Keyring(None, [str(people / "ann.key")]), NOW).root_version == 2
+    assert one.version() == 1
+    sound(made)
+
+
+def test_only_the_root_that_was_shown_is_signed(made, people):
+    ring = without(made, "root")
+    rotation.rotate(made.folder, ring, NOW, "root", KeyChange(add=[public_key(people / "ann.pub")]))
+    shown = rotation.read_root(made.folder / ".edgec" / "pending-root.json")
+    rotation.discard_root(made.folder, ring)
+    rotation.rotate(made.folder, ring, NOW, "root", KeyChange(add=[public_key(people / "bo.pub")]))
+    with pytest.raises(UsageError, match="is another one by now"):
+        rotation.sign_root(made.folder, made.ring, NOW, shown=shown)
 
 
 def test_thresholds_that_can_not_be_reached(tmp_path, made, people):
