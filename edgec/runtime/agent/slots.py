@@ -374,11 +374,13 @@ class Slots:
         if current is not None and current.release.sha256 not in state.failed:
             return current
         fallback = self._fallback(whole, state, current)
-        if fallback is None and current is None and not os.path.lexists(link):
-            return None  # nothing was ever installed
         if fallback is None and current is not None:
             return current  # it failed, and there is no better one
+        if fallback is None and whole:
+            fallback = self._fallback(whole, replace(state, failed={}), None)  # better one that failed than none
         if fallback is None:
+            if not os.path.lexists(link):
+                return None  # nothing was ever installed
             storage.remove(link)
             done.append("no version is left that is whole")
             return None

@@ -241,6 +241,17 @@ def test_nothing_is_left_when_all_is_damaged_and_a_new_version_is_taken(slots, a
     assert versions(slots) == ("1", None, "1")
 
 
+def test_one_that_was_taken_back_is_better_than_none(slots, artifacts):
+    put(slots, artifacts[0])
+    put(slots, artifacts[1])
+    with slots.lock(0):
+        slots.roll_back("Taken back by hand.")
+    slots.current().artifact.write_bytes(b"")
+    recovered(slots)
+    assert versions(slots) == ("1", None, "1")
+    assert recovered(slots) == []
+
+
 def test_a_version_that_can_not_be_read_is_avoided_and_not_removed(slots, artifacts, monkeypatch):
     """The storage may recover by itself: a read error is no reason to throw a version away."""
     put(slots, artifacts[0])

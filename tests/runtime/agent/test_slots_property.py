@@ -125,17 +125,17 @@ class Device(RuleBasedStateMachine):
             assert left.sha256 in self.slots.state().failed
 
     @rule()
-    @precondition(lambda self: self.installed_once and self.slots.previous() is not None)
+    @precondition(lambda self: self.installed_once)
     def rot(self):
-        """The running version's file loses its end, while there is one to go back to."""
+        """The running version's file loses its end, while there is another one."""
         with self.slots.lock(0):
             self.slots.recover()
-        previous, current = self.slots.previous(), self.slots.current()
-        if previous is not None:
-            current.artifact.write_bytes(current.artifact.read_bytes()[:-7])
-            with self.slots.lock(0):
+            previous, current = self.slots.previous(), self.slots.current()
+            if len(self.slots.installed()) > 1:
+                current.artifact.write_bytes(current.artifact.read_bytes()[:-7])
                 self.slots.recover()
-            assert self.slots.current().release == previous.release
+                assert self.slots.current() != current
+                assert previous is None or self.slots.current() == previous
 
     @rule()
     @precondition(lambda self: self.installed_once)
