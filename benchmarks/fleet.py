@@ -63,12 +63,13 @@ MODEL, TARGET = "net", "host"
 
 @dataclass(frozen=True)
 class Visit:
-    """One device's update. received: bytes; seconds: from beginning to end; sha256: of what it runs afterwards."""
+    """One device's update. received: bytes; seconds: from beginning to end, and of CPU; sha256: of what it runs then."""
 
     status: str
     received: int
     requests: int
     seconds: float
+    cpu_seconds: float
     sha256: str
     version: int | None
 
@@ -95,6 +96,7 @@ class Run:
             "bytes a device": round(statistics.median(received)),
             "bytes in all": sum(received),
             "requests in all": self.served,
+            "median CPU s": round(statistics.median(visit.cpu_seconds for visit in self.visits), 3),
             "median s": round(statistics.median(seconds), 3),
             "p99 s": round(seconds[min(len(seconds) - 1, int(0.99 * len(seconds)))], 3),
             "whole run s": round(self.seconds, 1),
@@ -108,18 +110,18 @@ def visit(root: Path, url: str, device: str, checks: bool) -> Visit:
         update.install = partial(install, check_artifact=lambda artifact, settings: None)  # type: ignore[attr-defined]
         compatibility._installed = lambda python, names: compatibility._Installed(sys.version_info[:3], {})
     settings = Settings(root, target=TARGET, id=device, repository=url)
-    begin = time.perf_counter()
+    begin, cpu = time.perf_counter(), time.process_time()
     try:
         document: dict[str, Any] = update.update(settings)
     except ArtifactFailure as failure:
         print(f"{device}: {failure}", file=sys.stderr)
         document = {"models": [{"status": "failed"}], "received_bytes": 0, "requests": 0}
-    seconds = time.perf_counter() - begin
+    seconds, cpu = time.perf_counter() - begin, time.process_time() - cpu
     slot = Slots(root, MODEL).current()
     sha256 = hashlib.sha256(slot.artifact.read_bytes()).hexdigest() if slot else ""
     (model,) = document["models"]
     version = slot.release.version if slot else None
-    return Visit(model["status"], document["received_bytes"], document["requests"], seconds, sha256, version)
+    return Visit(model["status"], document["received_bytes"], document["requests"], seconds, cpu, sha256, version)
 
 
 class Fleet:

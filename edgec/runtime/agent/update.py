@@ -191,7 +191,6 @@ def _attempt(
         _bring(repository, slots, release, wanted, settings, result, install_too, retry)
     except ArtifactFailure as failure:
         result.status, result.failure = "failed", failure
-        _LOG.error("%s: %s", name, " ".join(str(failure).splitlines()))
     return result
 
 
