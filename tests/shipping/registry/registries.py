@@ -168,8 +168,10 @@ def made_up_registry() -> Iterator[MadeUpRegistry]:
 
     with Server(("127.0.0.1", 0), Handler) as server:
         made_up.address = f"127.0.0.1:{server.server_address[1]}"
-        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})
+        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True)
         thread.start()
-        yield made_up
-        server.shutdown()
-        thread.join()
+        try:
+            yield made_up
+        finally:
+            server.shutdown()
+            thread.join()

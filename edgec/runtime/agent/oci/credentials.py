@@ -69,7 +69,9 @@ def credentials_for(host: str) -> Credentials | None:
 
 
 def _table(config: Mapping[str, Any], key: str, path: Path) -> Mapping[str, Any]:
-    table = config.get(key) or {}
+    table = config.get(key)
+    if table is None:
+        return {}
     if not isinstance(table, dict):
         raise _malformed(path, f"{key!r} is not an object")
     return table
