@@ -63,7 +63,7 @@ MODEL, TARGET = "net", "host"
 
 @dataclass(frozen=True)
 class Visit:
-    """One device's update. received: bytes; seconds: from beginning to end, and of CPU; sha256: of what it runs then."""
+    """One device's update. received: bytes; seconds: of wall and of CPU; sha256: of what it runs then."""
 
     status: str
     received: int

@@ -15,7 +15,7 @@ from pathlib import Path
 
 from .storage import replace_file
 
-EARLIEST = datetime(2026, 11, 1, tzinfo=timezone.utc)
+EARLIEST = datetime(2026, 1, 1, tzinfo=timezone.utc)
 """No clock is right that shows less: this program was not written then."""
 
 _WORTH_WRITING = timedelta(hours=1)  # flash wears out by writing
