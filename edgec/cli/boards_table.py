@@ -68,6 +68,7 @@ class _Bars:
 
     def hear(self, step: Step) -> None:
         text = _outcome(step.ended) if step.ended else step.text
+        self._bars.start_task(self._tasks[step.host])
         total = 1 if step.ended else step.total or None
         count = f"{size(step.done)} of {size(step.total)}" if step.total else ""
         done = 1 if step.ended else step.done
@@ -104,7 +105,7 @@ def show(reports: Sequence[BoardReport], looks: bool) -> None:
     sys.stdout.flush()
     for report in reports:
         for error in report.errors:
-            report_error(error, f"{report.host.name}: ")
+            report_error(error, "" if report.host.name in error.what else f"{report.host.name}: ")
 
 
 def _print_table(titles: Sequence[str], rows: Sequence[Sequence[str]]) -> None:

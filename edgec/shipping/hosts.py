@@ -40,7 +40,7 @@ def parse_host(text: str) -> Host:
         if "/" in text or ":" in text:
             raise UsageError(
                 f"{text!r} is no host",
-                "A port and a folder can only be told from a name in an URL.",
+                "A port and a folder are told from the name in an URL only; and artifacts are files *.edgec.",
                 "Write ssh://[user@]host:port/path",
             )
         return Host(text)
