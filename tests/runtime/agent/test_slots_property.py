@@ -75,7 +75,7 @@ class Device(RuleBasedStateMachine):
     @initialize(keep=st.integers(2, 4), confirm=st.sampled_from(["health", "application"]), starts=st.integers(1, 3))
     def configure(self, keep, confirm, starts):
         root = self.folder / "root"
-        command = ("check",) if confirm == "health" else ()
+        command = ("true",) if confirm == "health" else ()
         self.settings = Settings(
             root, keep=keep, confirm=confirm, starts=starts, health_command=command, lock_wait=0, use_wait=0
         )
