@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import onnx
+from google.protobuf.message import EncodeError  # type: ignore[import-untyped]
 
 from edgec.contract import Contract
 from edgec.errors import ModelRefused
@@ -122,13 +123,21 @@ def _losses(energies: list[dict[str, tuple[float, float]]], names: list[str]) ->
 
 def serialized(model: onnx.ModelProto) -> bytes:
     """The model's bytes, the same for equal models. Raises ModelRefused beyond what protobuf can hold."""
-    if (size := model.ByteSize()) >= MOST_BYTES:
-        raise ModelRefused(
-            f"The model is too large to quantize: one of its forms takes {size / 2**30:.1f} GiB",
-            "A quantized model, and each trial on the way to it, is one ONNX file, which holds at most 2 GiB.",
-            "Build it in float with --precision float, or split the model.",
-        )
-    return bytes(model.SerializeToString(deterministic=True))
+    try:
+        content = bytes(model.SerializeToString(deterministic=True))
+    except (EncodeError, ValueError) as error:  # which of the two depends on protobuf's implementation
+        raise _too_large(sum(len(item.raw_data) for item in model.graph.initializer)) from error
+    if len(content) >= MOST_BYTES:
+        raise _too_large(len(content))
+    return content
+
+
+def _too_large(size: int) -> ModelRefused:
+    return ModelRefused(
+        f"The model is too large to quantize: one of its forms takes {size / 2**30:.1f} GiB",
+        "A quantized model, and each trial on the way to it, is one ONNX file, which holds at most 2 GiB.",
+        "Build it in float with --precision float, or split the model.",
+    )
 
 
 def read_held_out(source: SampleSource, macs: int) -> tuple[list[Sample], list[Sample]]:

@@ -55,8 +55,10 @@ def run(
 
     Raises UsageError for a node in keep_float that the model does not have, and for a forced pass that can't be had.
     """
+    from edgec.quantization.memory import keep_freed_memory
     from edgec.quantization.qdq_reference import write_reference
 
+    keep_freed_memory()
     write_reference(simplified, calibrated, samples, params, context, metric)
 
 

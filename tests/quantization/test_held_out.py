@@ -1,11 +1,15 @@
 """What candidates are judged by: which samples, and what a candidate loses on each."""
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
+from google.protobuf.message import EncodeError
 
 from edgec.contract import Contract, TensorSpec
+from edgec.errors import ModelRefused
 from edgec.parity.metrics import compare
-from edgec.quantization.held_out import HeldOut, read_held_out
+from edgec.quantization.held_out import HeldOut, read_held_out, serialized
 from edgec.quantization.workshop import worst_sqnr_db
 from edgec.samples import Sample, held_out
 from tests.quantization.tiny import network, node
@@ -111,3 +115,21 @@ def test_a_recurrent_candidate_carries_its_own_state():
     assert same["sum"].max_abs == 0
     assert other["sum"].max_abs > 0, "its first step is right, and its state goes its own way from there"
     assert judged_by.steps_per_sample == 5
+
+
+def test_what_one_file_can_not_hold_is_refused_with_its_size(monkeypatch):
+    """Below protobuf's limit, and beyond it, where protobuf itself gives up."""
+    model = network([node("Relu", ["x"], "y")], {"x": [1, 4]}, {"y": [1, 4]})
+    content = serialized(model)
+    monkeypatch.setattr("edgec.quantization.held_out.MOST_BYTES", len(content))
+    with pytest.raises(ModelRefused, match=r"too large to quantize: one of its forms takes 0\.0 GiB"):
+        serialized(model)
+
+    weights = SimpleNamespace(raw_data=range(3 << 30))  # no more of it is looked at than its length
+
+    def give_up(deterministic):
+        raise EncodeError("Failed to serialize proto")
+
+    beyond = SimpleNamespace(SerializeToString=give_up, graph=SimpleNamespace(initializer=[weights]))
+    with pytest.raises(ModelRefused, match=r"takes 3\.0 GiB"):
+        serialized(beyond)
