@@ -4,6 +4,8 @@ import hashlib
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from edgec.runtime.agent import chunks
 from edgec.runtime.agent import download as downloading
@@ -241,6 +243,36 @@ def test_pieces_are_merged_until_each_is_worth_its_request():
         piece(ends[2], ends[3], here, 99),
         piece(ends[3], ends[4]),
     ]
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    st.lists(st.tuples(st.integers(1, 32 << 10), st.sampled_from(["here", "there", None])), min_size=1, max_size=300),
+    st.integers(0, 300),
+)
+def test_pieces_make_up_what_is_missing_in_their_order_with_few_requests(kinds, begun):
+    """Whatever is available where: nothing is left out, nothing comes twice, and copies are of the right chunks."""
+    listed = [chunks.Chunk(size, number.to_bytes(16, "big")) for number, (size, _) in enumerate(kinds)]
+    places, available = {"here": 0, "there": 5}, {}
+    for chunk, (size, source) in zip(listed, kinds, strict=True):
+        if source is not None:
+            available[chunk.digest] = (source, places[source])
+            places[source] += size
+    index = chunks.Index(sum(size for size, _ in kinds), "0" * 64, tuple(listed))
+    first = sum(size for size, _ in kinds[:begun])
+    pieces = downloading._pieces(index.size, first, index, available)
+    position = first
+    for piece in pieces:
+        assert piece.first == position < piece.end
+        position = piece.end
+    assert position == index.size
+    assert sum(piece.source is None for piece in pieces) <= downloading.MOST_REQUESTS
+    place = 0
+    for chunk in listed:
+        for piece in pieces:
+            if piece.source is not None and piece.first <= place < piece.end:
+                assert available[chunk.digest] == (piece.source, piece.offset + place - piece.first)
+        place += chunk.size
 
 
 def test_an_installed_file_that_is_not_what_it_was_is_not_used(get, caplog):
