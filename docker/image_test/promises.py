@@ -269,9 +269,13 @@ def container_is_a_device(images: Images) -> None:
     _expect(installed.exit_code == 0 and "runs now" in installed.output, installed.said())
     refused = agent("install", "dist/digits-rpi2.edgec", "--unsigned")
     _expect(refused.exit_code == 10, refused.said())
-    current = "/var/lib/edgec/models/digits-tflite/current/model.edgec"
-    tested = images.command(images.runtime, current, "selftest", mounts={folder: "/var/lib/edgec"})
-    _expect(tested.exit_code == 0, tested.said())
+    slot = "/var/lib/edgec/models/digits-tflite"
+    script = (
+        f"import sys; sys.path.insert(0, '{slot}/current/model.edgec'); from edgec_runtime import load; "
+        f"print(load('{slot}').manifest['name'])"
+    )
+    loaded = images.command(images.runtime, "-c", script, mounts={folder: "/var/lib/edgec"})
+    _expect(loaded.exit_code == 0 and loaded.output.split() == ["digits-tflite"], loaded.said())
 
 
 def servers_can_be_trusted(images: Images) -> None:

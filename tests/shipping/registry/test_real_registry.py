@@ -343,6 +343,21 @@ def test_another_artifact_under_the_same_number_is_not_followed(real, net, devic
     assert "another release 1 than the one that runs" in capsys.readouterr().err
 
 
+def test_an_artifact_under_another_name_is_refused(real, net, device, key, capsys):
+    """Well signed, for another model than the registry says: it would take that model's slot."""
+    _, reference = real
+    (published,) = publish([net], reference)
+    client = Registry(parse_reference(reference))
+    document = json.loads(client.manifest(published.reference.digest)[0])
+    document["annotations"][documents.MODEL] = "brakes"
+    lying = json.dumps(document).encode()
+    digest = Blob.of(lying).digest
+    Uploader(client).manifest(digest, lying, documents.MANIFEST)
+    assert _install(device, str(client.reference.at(digest))) == 9
+    assert "is not what the registry calls it" in capsys.readouterr().err
+    assert not list((device / "downloads/oci").glob("*.edgec*"))
+
+
 def test_a_device_runs_nothing_that_strangers_signed(real, device, tmp_path, capsys):
     _, reference = real
     publish([_strangers(tmp_path)], reference)
