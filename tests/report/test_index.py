@@ -18,7 +18,7 @@ from edgec.report import render_json
 from edgec.report.index import document, gather, render_index, render_index_markdown
 from tests.report.examples import good, refused
 
-HOSTILE = "<script>alert(1)</script>"
+HOSTILE = "<script>alert(1)"  # names become parts of file names, which hold no slash
 
 
 def artifact(place: Path, name="nanodet", backend="openvino", **more):
