@@ -127,6 +127,14 @@ def test_boot_looks_after_every_model_before_it_fails(capsys, device):
     assert (code, document["models"]) == (10, {"aaa": "ready", "net": "failed", "zzz": "ready"})
 
 
+def test_boot_does_not_wait_for_an_agent_that_waits_for_the_application(capsys, device):
+    """A health command that restarts the application, whose unit calls `boot`."""
+    run(capsys, "init")
+    run(capsys, "install", device / "one.edgec", "--unsigned")
+    with Slots(device / "root", "net").lock(0):
+        assert run(capsys, "boot") == (0, {"status": "ok", "models": {"net": "busy"}})
+
+
 # --- who is trusted
 
 
