@@ -1,7 +1,7 @@
 """`edgec-device boot`: at the start of the device, and before an application starts.
 
-It looks after every model, whatever it finds in one, and does not wait: where another agent is at work, that one has put
-things in order, and may itself wait for the application that starts now.
+It looks after every model, whatever it finds in one, and does not wait: where another agent is at work, that one has
+put things in order, and may itself wait for the application that starts now.
 """
 
 from __future__ import annotations
