@@ -88,6 +88,11 @@ def unwritable(folder: Path, error: OSError) -> EdgecError:
     )
 
 
+def is_unfinished(folder: Path) -> bool:
+    """Whether a command was interrupted while it put its metadata in place, or is doing so right now."""
+    return (folder / WORKSHOP / _JOURNAL).exists()
+
+
 def place_payload(folder: Path, source: Path | bytes, place: Path, sha256: str) -> None:
     """Put a payload where clients will ask for it; one that an earlier command left there is taken as it is.
 

@@ -12,9 +12,9 @@ from typing import Any
 from securesystemslib.signer import Key
 from tuf.api.exceptions import DownloadError, RepositoryError
 
-from edgec.errors import EdgecError
-from edgec.shipping.repository import layout, policy
-from edgec.shipping.repository.keyring import Keyring, public_key
+from edgec.errors import ArtifactError, EdgecError
+from edgec.shipping.repository import files, layout, policy
+from edgec.shipping.repository.keyring import Keyring, Seen, public_key
 from edgec.shipping.repository.reading import reference_client
 from edgec.shipping.repository.state import State, load, signatures_text
 from edgec.shipping.repository.upkeep import expiry_warnings, unreferenced
@@ -22,7 +22,7 @@ from edgec.shipping.repository.upkeep import expiry_warnings, unreferenced
 
 def status(folder: Path, ring: Keyring, now: datetime) -> dict[str, Any]:
     """Versions, expiries, keys, channels and rollouts, as a document; described in docs/publishing.md."""
-    state = load(folder, ring.seen())
+    state = _load(folder, ring.seen())
     names = _key_files(ring)
     return {
         "schema": 1,
@@ -57,7 +57,7 @@ def check(folder: Path, now: datetime) -> Checked:
     Metadata goes through TUF's own client, by the clock of this machine. Raises ArtifactError where not even the
     publisher could go on from what is there.
     """
-    state = load(folder)
+    state = _load(folder, Seen())
     problems: list[str] = []
     root = layout.metadata_file(folder, "root", layout.versions(folder, "root")[0]).read_bytes()
     count = size = 0
@@ -94,17 +94,31 @@ def check(folder: Path, now: datetime) -> Checked:
     )
 
 
+def _load(folder: Path, seen: Seen) -> State:
+    """The state; where it does not hold together because a command was interrupted, that is what the error says."""
+    try:
+        return load(folder, seen)
+    except ArtifactError as error:
+        if not files.is_unfinished(folder):
+            raise
+        raise ArtifactError(
+            f"A command was interrupted while it changed {folder}",
+            f"Not all of its metadata is in place: {error.what}.",
+            "Finish it: any command that signs something does so first, such as edgec publish refresh.",
+        ) from error
+
+
 def _contradictions(state: State, target: str) -> Iterator[str]:
     """Where releases.json names what is not there, or breaks its own rules."""
-    files = state.delegated[target].signed.targets
+    listed = state.delegated[target].signed.targets
     for model, entry in state.releases[target]["models"].items():
         for version, release in entry["releases"].items():
             name = f"{target} {model}@{version}"
-            file = files.get(release["artifact"])
+            file = listed.get(release["artifact"])
             if file is None or (file.length, file.hashes["sha256"]) != (release["bytes"], release["sha256"]):
                 yield f"{name}: its artifact is not what the signed metadata lists"
             for key in ("signature", "chunks"):
-                if release[key] is not None and release[key] not in files:
+                if release[key] is not None and release[key] not in listed:
                     yield f"{name}: its {key} is not in the signed metadata"
         for channel, now in entry["channels"].items():
             for key in ("version", "before"):

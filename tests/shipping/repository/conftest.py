@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 
 import pytest
@@ -44,3 +45,9 @@ def device(tmp_path):
         return Device(repository.folder, root or repository.root, tmp_path / f"device-{count}")
 
     return make
+
+
+@pytest.fixture(autouse=True)
+def disk_that_does_not_wait(monkeypatch):
+    """What is written outlives a killed process without fsync, which takes most of these tests' time."""
+    monkeypatch.setattr(os, "fsync", lambda handle: None)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import hashlib
 import os
 import pickle
 import shutil
@@ -13,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from edgec.errors import OutputError
+from edgec.errors import ArtifactError, OutputError
 from edgec.shipping.repository import rotation
 from edgec.shipping.repository.inspection import check
 from edgec.shipping.repository.publishing import publish
@@ -95,13 +96,14 @@ def test_killed_at_every_step(tmp_path, origin, second, device):
         made = _fresh(tmp_path, origin)
         assert _in_a_child(made, action, step) is None
         one = device(made)
-        version = one.version()
-        seen.add(version)
-        assert one.fetch(f"rpi4/net/{version}.edgec").startswith(b"#!")
+        seen.add(version := one.version())
+        (payload,) = (made.folder / "targets" / "rpi4" / "net").glob(f"*.{version}.edgec")
+        assert payload.name.startswith(hashlib.sha256(payload.read_bytes()).hexdigest())
         action(made)  # goes on where the killed one stopped
-        assert one.version() == 2 and one.version(target="host") == 2
-        assert check(made.folder, datetime.now(UTC)).problems == ()
+        assert one.version() == 2
     assert seen == {1, 2}
+    assert one.version(target="host") == 2
+    assert check(made.folder, datetime.now(UTC)).problems == ()
 
 
 def test_killed_while_a_stolen_key_is_replaced(tmp_path, origin, device):
@@ -113,12 +115,19 @@ def test_killed_while_a_stolen_key_is_replaced(tmp_path, origin, device):
 
     steps, error = _in_a_child(_fresh(tmp_path, origin), action, None)
     assert error is None
+    told = 0
     for step in range(steps):
         made = _fresh(tmp_path, origin)
         assert _in_a_child(made, action, step) is None
+        try:
+            check(made.folder, datetime.now(UTC))
+        except ArtifactError as between:
+            assert "was interrupted" in between.what and "edgec publish refresh" in between.fix
+            told += 1
         refresh(made.folder, made.ring, datetime.now(UTC))
         assert device(made).version() == 1
         assert check(made.folder, datetime.now(UTC)).problems == ()
+    assert told == 1
 
 
 def test_disk_full_at_every_third_step(tmp_path, origin, second, device):
@@ -136,3 +145,28 @@ def test_disk_full_at_every_third_step(tmp_path, origin, second, device):
         assert one.version() == (2 if "is published" in error.what else 1)
         action(made)  # some space was freed
         assert one.version() == 2
+
+
+def test_what_is_renamed_into_place_is_on_the_disk_before(origin, second, monkeypatch):
+    """A power cut, unlike a kill, loses what was not synced: files before their rename, and a folder after it."""
+    synced, renamed, unsynced = set(), [], set()
+
+    def fsync(handle):
+        path = str(Path(f"/proc/self/fd/{handle}").readlink())
+        synced.add(path)
+        unsynced.discard(path)
+
+    replace = os.replace
+
+    def rename(source, place):
+        assert str(source) in synced, source
+        renamed.append(Path(place).name)
+        unsynced.add(str(Path(place).parent))
+        replace(source, place)
+
+    monkeypatch.setattr(os, "fsync", fsync)
+    monkeypatch.setattr(Path, "replace", rename)
+    monkeypatch.setattr("edgec.shipping.repository.keyring.Keyring.remember", lambda *arguments: None)
+    publish(origin.folder, origin.ring, second, datetime.now(UTC))
+    assert renamed[-1] == "timestamp.json" and len(renamed) > 8
+    assert unsynced == set()
