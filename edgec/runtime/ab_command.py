@@ -45,7 +45,8 @@ def run(current: Model, options: argparse.Namespace, say: Said, note: Said) -> d
     if options.duration is not None and options.watch is None:
         raise InputError("--for goes with --watch", "Nothing else goes on for ever.", "Leave it out, or add --watch.")
     seconds = None if options.duration is None else seconds_of(options.duration, "--for")
-    sources = _live(current, options, seconds, note) if live else _recorded(current, options.inputs, note)
+    known = None if options.watch is None else present(options.watch)
+    sources = _live(current, known, options.watch, seconds, note) if live else _recorded(current, options.inputs, note)
     unreadable = 0
     interrupted = False
     with Shadow(current, options.candidate, share=options.share, wait=not live, least=options.agree) as shadow:
@@ -143,9 +144,12 @@ def _recorded(model: Model, given: Sequence[str], note: Said) -> Iterator[Run]:
             yield _feeds(model, [str(file)], note)
 
 
-def _live(model: Model, options: argparse.Namespace, seconds: float | None, note: Said) -> Iterator[Run | None]:
-    """The feeds of files as they come in; None for one that can't be read."""
-    names = _lines_of_stdin() if options.watch is None else _arrivals(options.watch, seconds)
+def _live(
+    model: Model, known: dict[Path, int] | None, watched: Path, seconds: float | None, note: Said
+) -> Iterator[Run | None]:
+    """The feeds of files as they come in; None for one that can't be read. known: files that are there already; None
+    takes names from standard input."""
+    names = _lines_of_stdin() if known is None else arrivals(watched, known, seconds)
     for name in names:
         try:
             yield _feeds(model, [name], note)
@@ -176,12 +180,18 @@ def _lines_of_stdin() -> Iterator[str]:
             yield name
 
 
-def _arrivals(folder: Path, seconds: float | None) -> Iterator[str]:
-    """Files that come into a folder, once their size has not changed for a while. Those that are there do not count."""
+def present(folder: Path) -> dict[Path, int]:
+    """The files in a folder, and when they were changed. Raises InputError where there is no such folder."""
     if not folder.is_dir():
         raise InputError(f"{folder} can't be watched", "There is no such folder.", "Make it first.")
+    return {path: path.stat().st_mtime_ns for path in folder.iterdir() if path.is_file()}
+
+
+def arrivals(folder: Path, known: dict[Path, int], seconds: float | None) -> Iterator[str]:
+    """Files that come into a folder, or are written anew, once their size has not changed for a while. `known` ones do
+    not count."""
     end = None if seconds is None else time.monotonic() + seconds
-    done = {path: path.stat().st_mtime_ns for path in folder.iterdir() if path.is_file()}
+    done = dict(known)
     growing: dict[Path, int] = {}
     while end is None or time.monotonic() < end:
         for path in sorted(folder.iterdir()):

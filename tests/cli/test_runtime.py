@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import threading
-import time
 
 import numpy as np
 import pytest
@@ -12,6 +10,7 @@ from click.testing import CliRunner
 
 from edgec.cli.runtime import command
 from edgec.errors import ParityGateError, UsageError
+from edgec.runtime import ab_command
 from tests.bundle.artifacts import cnn  # noqa: F401 (a fixture)
 
 
@@ -51,17 +50,22 @@ def test_names_on_standard_input_and_one_that_can_not_be_read(cnn, folder):  # n
     assert "none.npy is left out" in done.stderr
 
 
-def test_files_that_come_into_a_folder(cnn, folder):  # noqa: F811
-    def arrive():
-        time.sleep(0.5)
-        np.save(folder / "part", np.zeros((1, 3, 16, 16), np.float32))
+def test_files_that_come_into_a_folder(folder, monkeypatch):
+    """What was there does not count; a file that grows is taken when it has stopped."""
+    steps = iter([b"half", b"half and the rest", b"half and the rest", b"half and the rest"])
+    monkeypatch.setattr(ab_command.time, "sleep", lambda seconds: (folder / "new.npy").write_bytes(next(steps)))
+    known = ab_command.present(folder)
+    (folder / "notes.txt").write_text("no input")
+    names = ab_command.arrivals(folder, known, None)
+    assert next(names) == str(folder / "new.npy")
+    assert len(list(steps)) == 1, "it was seen twice with the same size"
+    with pytest.raises(StopIteration):
+        next(ab_command.arrivals(folder, known, 0))
 
-    watched = threading.Thread(target=arrive)
-    watched.start()
-    done = run(cnn.path, cnn.path, "--watch", folder, "--for", "2s", "--json")
-    watched.join()
-    document = json.loads(done.stdout)
-    assert (document["runs"], document["compared"]) == (1, 1), "what was there before does not count"
+
+def test_a_folder_is_watched_for_a_while(cnn, folder):  # noqa: F811
+    done = run(cnn.path, cnn.path, "--watch", folder, "--for", "100ms", "--json")
+    assert json.loads(done.stdout)["runs"] == 0
 
 
 @pytest.mark.parametrize(
