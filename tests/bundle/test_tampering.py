@@ -1,4 +1,7 @@
-"""No change to an artifact goes unnoticed: each is a BundleError, which the artifact's own commands exit with 9 for."""
+"""No change to an artifact goes unnoticed: each is a BundleError, which the artifact's own commands exit with 9 for.
+
+Archives that were made to deceive a reader: test_hostile_archives.
+"""
 
 from __future__ import annotations
 
@@ -69,7 +72,7 @@ def test_the_artifact_itself_is_fine(cnn):
     assert sizes["payload/model.bin"] == (cnn.lowered / "payload" / "model.bin").stat().st_size
 
 
-@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=80, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(data=st.data())
 def test_a_flipped_bit_anywhere_is_noticed(cnn, tmp_path, data):
     content = bytearray(cnn.path.read_bytes())
@@ -79,7 +82,7 @@ def test_a_flipped_bit_anywhere_is_noticed(cnn, tmp_path, data):
         _check(bytes(content), tmp_path)
 
 
-@settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(data=st.data())
 def test_an_archive_that_was_made_to_confuse_is_refused_in_words(cnn, tmp_path, data):
     """A byte of the archive's structure is changed, and the file sealed again: fine or refused, never a crash."""
@@ -126,41 +129,9 @@ def test_any_member_that_is_missing_is_noticed(cnn, tmp_path):
             _check(_resealed(members[:index] + members[index + 1 :]), tmp_path)
 
 
-@pytest.mark.parametrize(
-    "name", ["../escape", "/etc/cron.d/x", "payload/../../x", "a\\b", "C:x", ".hidden", "payload//x", "payload/", "é"]
-)
-def test_a_name_that_could_leave_a_folder_is_refused(cnn, tmp_path, name):
-    with pytest.raises(BundleError, match="name that is not allowed"):
-        _check(_resealed([*_members(cnn.path), (_entry(name), b"x")]), tmp_path)
-
-
 def test_a_file_that_the_manifest_does_not_list_is_refused(cnn, tmp_path):
     with pytest.raises(BundleError, match=r"does not list: sitecustomize\.py"):
         _check(_resealed([*_members(cnn.path), (_entry("sitecustomize.py"), b"x")]), tmp_path)
-
-
-@pytest.mark.filterwarnings("ignore:Duplicate name")
-def test_a_name_that_occurs_twice_is_refused(cnn, tmp_path):
-    """Readers disagree about which one counts."""
-    with pytest.raises(BundleError, match="twice"):
-        _check(_resealed([*_members(cnn.path), (_entry("parity.json"), b"{}")]), tmp_path)
-
-
-@pytest.mark.parametrize("mode", [stat.S_IFLNK | 0o777, stat.S_IFDIR | 0o755, stat.S_IFCHR | 0o600, 0])
-def test_anything_but_a_plain_file_is_refused(cnn, tmp_path, mode):
-    members = [
-        (_entry(entry.filename, mode) if entry.filename == "parity.json" else entry, content)
-        for entry, content in _members(cnn.path)
-    ]
-    with pytest.raises(BundleError, match="not a plain file"):
-        _check(_resealed(members), tmp_path)
-
-
-def test_a_bomb_is_refused_before_it_inflates(cnn, tmp_path):
-    bomb = _entry("payload/zeros")
-    bomb.compress_type = zipfile.ZIP_DEFLATED
-    with pytest.raises(BundleError, match="inflate"):
-        _check(_resealed([*_members(cnn.path), (bomb, bytes(300 << 20))]), tmp_path)
 
 
 @pytest.mark.parametrize("version", [0, 2, "1", None])

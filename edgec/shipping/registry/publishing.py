@@ -241,8 +241,8 @@ def _evidence(registry: Registry, uploader: Uploader, path: Path, subject: Descr
 
 
 def _refer(registry: Registry, uploader: Uploader, subject: Descriptor, referrer: Mapping[str, Any]) -> None:
-    """List a referrer under the tag that stands for the referrers of its subject: what clients have to do for registries
-    that do not know the field `subject` (the specification's "Referrers Tag Schema")."""
+    """List a referrer under the tag that stands for the referrers of its subject: what a client has to do where the
+    registry does not know the field `subject` (the specification's "Referrers Tag Schema")."""
     tag = subject.digest.replace(":", "-")
     assert TAG.fullmatch(tag)
     listed: list[Any] = []

@@ -10,10 +10,10 @@ from pathlib import Path
 from typing import BinaryIO
 from urllib.parse import urlencode, urljoin
 
-from edgec.errors import Unreachable
 from edgec.runtime.agent.fetcher import Reply, TryAgain
 from edgec.runtime.agent.oci.documents import Descriptor
 from edgec.runtime.agent.oci.registry import PUSH, Registry
+from edgec.runtime.errors import Unreachable
 
 CHUNK = 16 << 20
 """Bytes of one request. What is not larger is sent in one, anything else in several, which a broken line costs less."""

@@ -109,7 +109,7 @@ class Handler(BaseHTTPRequestHandler):
             else:
                 self.reply(404, b'{"errors": [{"code": "MANIFEST_UNKNOWN", "message": "not \\u001b[31mhere"}]}')
 
-    do_POST = do_HEAD = do_GET  # noqa: N815 (http.server's names)
+    do_POST = do_HEAD = do_PUT = do_PATCH = do_GET  # noqa: N815 (http.server's names)
 
     def reply(self, status: int, data: bytes = b"", headers: dict[str, str] | None = None) -> None:
         self.send_response(status)
