@@ -102,6 +102,26 @@ def test_a_float_payload_that_is_a_little_off_is_refused(validate):
     assert "float arithmetic must reach" in parity["failures"][0]
 
 
+def test_the_profile_is_of_all_samples_and_of_the_payloads_outputs(validate, tmp_path):
+    validate(convolution(), convolution(), Arrays(12))
+    profile = json.loads((tmp_path / "out" / "profile.json").read_text())
+    assert (profile["samples"], profile["outputs_of"], profile["why_none"]) == (12, "payload", "")
+    assert [tensor["role"] for tensor in profile["tensors"]] == ["input", "output"]
+    assert all(tensor["runs"] == 12 for tensor in profile["tensors"])
+
+
+def test_random_inputs_are_no_profile(validate, tmp_path):
+    parity, _, _ = validate(convolution(), convolution(), None)
+    profile = json.loads((tmp_path / "out" / "profile.json").read_text())
+    assert (profile["tensors"], profile["why_none"]) == ([], parity["note"])
+
+
+def test_what_was_not_executed_is_profiled_by_its_reference(validate, tmp_path):
+    validate(convolution(), convolution(), Arrays(12), machine="no-such-machine")
+    profile = json.loads((tmp_path / "out" / "profile.json").read_text())
+    assert (profile["samples"], profile["outputs_of"]) == (6, "reference")
+
+
 def test_the_float_gate_can_be_stated(validate):
     parity, _, _ = validate(convolution(), convolution(gain=1.01), Arrays(12), gate=(("float_sqnr", 30.0),))
     assert parity["passed"]
