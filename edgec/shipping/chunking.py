@@ -1,4 +1,4 @@
-"""Content-defined chunks with numpy: the cuts of `edgec.runtime.agent.chunks`, a hundred times as fast."""
+"""Content-defined chunks with numpy: the cuts of `edgec.runtime.agent.chunks`, many times as fast."""
 
 from __future__ import annotations
 
