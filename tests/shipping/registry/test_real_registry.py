@@ -11,10 +11,12 @@ import pytest
 
 from edgec.errors import ArtifactError, DeviceError, Unreachable, UsageError
 from edgec.runtime.agent.commands import main as edgec_device
+from edgec.runtime.agent.locks import held
 from edgec.runtime.agent.oci import documents
 from edgec.runtime.agent.oci.reference import parse_reference
 from edgec.runtime.agent.oci.registry import Registry
 from edgec.runtime.agent.signatures import envelope_beside
+from edgec.runtime.errors import Busy
 from edgec.shipping import keys
 from edgec.shipping.registry.fetching import fetch
 from edgec.shipping.registry.publishing import publish
@@ -314,6 +316,19 @@ def test_a_device_takes_its_own_from_a_tag(real, net, device, tmp_path, key, cap
     out = tmp_path / "fetched"
     assert edgec_device(["fetch", "--root", str(device), "--oci", reference, "-o", str(out), "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["file"] == str(out / "net-host.edgec")
+
+
+def test_two_agents_do_not_write_into_one_download(real, net, device, capsys):
+    _, reference = real
+    publish([net], reference)
+    conf = device / "device.conf"
+    conf.write_text(conf.read_text().replace("[limits]", "[limits]\nlock_wait = 0"))
+    lock = device / "downloads/oci/lock"
+    lock.parent.mkdir(parents=True)
+    with held(lock, 0, Busy("busy")):
+        assert _install(device, reference) == 75
+    assert "Another edgec-device downloads from a registry" in capsys.readouterr().err
+    assert _install(device, reference) == 0
 
 
 def test_a_tag_that_was_moved_back_is_not_followed(real, net, device, tmp_path, key, capsys):
