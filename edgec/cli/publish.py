@@ -196,15 +196,16 @@ def rollout(
     Which devices those are is decided by each one's id: whoever is in the first 1% is in the first 10% too. With a
     smaller share fewer begin to install it; who has it keeps it, and `revoke` takes it back.
     """
-    from edgec.shipping.repository.releases import set_share
+    require_tuf()
+    from edgec.shipping.repository import releases
 
     wanted = read_share(share)
     assert wanted is not None
     _change(
         model,
-        lambda document: set_share(document, model, channel, wanted),
+        lambda document: releases.set_share(document, model, channel, wanted),
         targets,
-        channel,
+        releases.in_channel(channel),
         repo,
         keys,
         references,
@@ -227,13 +228,14 @@ def pause(
     as_json: bool,
 ) -> None:
     """Stop the rollout of MODEL in a channel. Who has the release keeps it; `revoke` takes it back."""
-    from edgec.shipping.repository.releases import set_paused
+    require_tuf()
+    from edgec.shipping.repository import releases
 
     _change(
         model,
-        lambda document: set_paused(document, model, channel, True),
+        lambda document: releases.set_paused(document, model, channel, True),
         targets,
-        channel,
+        releases.in_channel(channel),
         repo,
         keys,
         references,
@@ -256,13 +258,14 @@ def resume(
     as_json: bool,
 ) -> None:
     """Let a paused rollout of MODEL go on."""
-    from edgec.shipping.repository.releases import set_paused
+    require_tuf()
+    from edgec.shipping.repository import releases
 
     _change(
         model,
-        lambda document: set_paused(document, model, channel, False),
+        lambda document: releases.set_paused(document, model, channel, False),
         targets,
-        channel,
+        releases.in_channel(channel),
         repo,
         keys,
         references,
@@ -294,7 +297,7 @@ def promote(
     """
     model, version = read_release(release)
     share = read_share(rollout)
-    ring_of(repo, keys, references)
+    require_tuf()
     from edgec.shipping.repository import layout, releases
 
     layout.check_channel(channel)
@@ -302,7 +305,7 @@ def promote(
         model,
         lambda document: releases.promote(document, model, version, source, channel, share),
         targets,
-        source if version is None else None,
+        releases.in_channel(source) if version is None else releases.has(version),
         repo,
         keys,
         references,
@@ -334,19 +337,18 @@ def revoke(
         raise UsageError(
             f"{release} does not say which version", "One release is revoked at a time.", f"For example {release}@3."
         )
-    ring_of(repo, keys, references)
+    require_tuf()
     from edgec.shipping.repository import releases
 
     _change(
         model,
         lambda document: releases.revoke(document, model, version, reason, to=to, leave_empty=leave_empty),
         targets,
-        None,
+        releases.ever_had(version),
         repo,
         keys,
         references,
         as_json,
-        version,
     )
 
 
@@ -354,18 +356,17 @@ def _change(
     model: str,
     edit: Callable[[Document], Document],
     targets: Sequence[str],
-    channel: str | None,
+    fits: Callable[[Document], bool],
     repo: Path,
     keys: Path | None,
     references: Sequence[str],
     as_json: bool,
-    version: int | None = None,
 ) -> None:
     """Make a change to a model's releases, and tell of it."""
     ring = ring_of(repo, keys, references)
     from edgec.shipping.repository.publishing import change
 
-    changes = change(repo, ring, now(), model, edit, targets, channel, version)
+    changes = change(repo, ring, now(), model, edit, targets, fits)
     if as_json:
         print_json({"schema": 1, "changes": [each.to_json() for each in changes]})
         return
@@ -439,7 +440,11 @@ def check(repo: Path, as_json: bool) -> int:
 )
 @signing_options
 def prune(keep: int | None, repo: Path, keys: Path | None, references: tuple[str, ...], as_json: bool) -> None:
-    """Remove old releases, and files that nothing names any more: what is younger than a day stays until then."""
+    """Remove old releases, and files that nothing names any more.
+
+    Files go when an earlier prune has found them unused at least a day ago: devices may be in the middle of them. So
+    let a cron job do this once in a while.
+    """
     ring = ring_of(repo, keys, references)
     from edgec.cli.sizes import size
     from edgec.shipping.repository.upkeep import prune as remove
@@ -452,7 +457,7 @@ def prune(keep: int | None, repo: Path, keys: Path | None, references: tuple[str
         click.echo(f"{release} is gone")
     click.echo(
         f"{pruned.files} files removed, {size(pruned.bytes)}"
-        + (f"; {pruned.waiting} more may go when they are a day old" if pruned.waiting else "")
+        + (f"; {pruned.waiting} more are unused, and go a day after that was first found" if pruned.waiting else "")
     )
 
 

@@ -143,18 +143,17 @@ def change(
     model: str,
     edit: Callable[[Document], Document],
     targets: Sequence[str] = (),
-    channel: str | None = None,
-    version: int | None = None,
+    fits: Callable[[Document], bool] = lambda entry: True,
 ) -> list[Change]:
     """Apply one of the functions of `releases` to all targets that have the model, or to those named.
 
-    channel, version: where no target is named, only those that have the model in this channel, or in this version.
+    fits: where no target is named, only to those whose entry of the model it is true for.
     """
     with files.locked(folder):
         state = load(folder, ring.seen())
         documents = dict(state.releases)
         changes = []
-        for target in _targets_of(state, model, targets, channel, version):
+        for target in _targets_of(state, model, targets, fits):
             before = documents[target]["models"].get(model, {"channels": {}})["channels"]
             documents[target] = edit(documents[target])
             after = documents[target]["models"][model]["channels"]
@@ -235,9 +234,7 @@ def _commit(transaction: Transaction, documents: dict[str, Document]) -> None:
         transaction.commit()
 
 
-def _targets_of(
-    state: State, model: str, targets: Iterable[str], channel: str | None, version: int | None
-) -> list[str]:
+def _targets_of(state: State, model: str, targets: Iterable[str], fits: Callable[[Document], bool]) -> list[str]:
     """The targets that a command is about. Raises UsageError where there are none, or an unknown one is named."""
     if named := list(targets):
         for target in named:
@@ -258,9 +255,6 @@ def _targets_of(
             f"It has: {', '.join(known) or 'none'}.{did_you_mean(model, known)}",
             "Name one of these; `edgec publish status` lists all.",
         )
-    fitting = [
-        target
-        for target, entry in having.items()
-        if (channel is None or channel in entry["channels"]) and (version is None or str(version) in entry["releases"])
-    ]
-    return fitting or list(having)  # where none fits, the change itself says what is missing
+    return [target for target, entry in having.items() if fits(entry)] or list(
+        having
+    )  # where none fits, the change itself says what is missing

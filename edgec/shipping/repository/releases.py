@@ -7,7 +7,7 @@ are not revoked; where a rollout is below 1, there is a release `before` for the
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from edgec.errors import UsageError
@@ -29,6 +29,21 @@ def version_of(document: Mapping[str, Any], model: str, sha256: str) -> int | No
     """The version under which these very bytes were published, or None."""
     releases = document["models"].get(model, {"releases": {}})["releases"]
     return next((release["version"] for release in releases.values() if release["sha256"] == sha256), None)
+
+
+def in_channel(channel: str) -> Callable[[Mapping[str, Any]], bool]:
+    """Whether a model's entry has a release in the channel."""
+    return lambda entry: channel in entry["channels"]
+
+
+def has(version: int) -> Callable[[Mapping[str, Any]], bool]:
+    """Whether a model's entry has this release."""
+    return lambda entry: str(version) in entry["releases"]
+
+
+def ever_had(version: int) -> Callable[[Mapping[str, Any]], bool]:
+    """Whether devices may have this release, although it may be pruned by now."""
+    return lambda entry: 1 <= version <= max(map(int, (*entry["releases"], *entry["revoked"])), default=0)
 
 
 def add(document: Mapping[str, Any], model: str, release: Mapping[str, Any]) -> Document:
@@ -117,7 +132,7 @@ def revoke(
     to: int | None = None,
     leave_empty: bool = False,
 ) -> Document:
-    """With a release that nobody installs any more, and that devices leave.
+    """With a release that nobody installs any more, and that devices leave; it may be one that was pruned.
 
     Channels that had it get `to`, or the release that they had before. leave_empty: a channel that had none before is
     left without a release, and its devices with what they have.
@@ -125,7 +140,8 @@ def revoke(
     Raises UsageError where a channel would be left without a release, and that was not said to be meant.
     """
     changed, entry = _model(document, model)
-    _release(entry, model, version)
+    if not ever_had(version)(entry):
+        _release(entry, model, version)
     if to is not None:
         _release(entry, model, to)
         if to == version or str(to) in entry["revoked"]:

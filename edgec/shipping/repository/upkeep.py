@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from datetime import datetime, timedelta
@@ -15,7 +16,9 @@ from edgec.shipping.repository.state import State, load
 from edgec.shipping.repository.transaction import Transaction
 
 GRACE = timedelta(days=1)
-"""How long a file that is not referenced any more stays: for clients in the middle of an update, and for caches."""
+"""How long a file stays that was found unreferenced: for clients in the middle of an update, and for caches."""
+
+_CONDEMNED = "condemned.json"
 
 
 @dataclass(frozen=True)
@@ -89,7 +92,7 @@ def expiry_warnings(state: State, now: datetime) -> Iterator[str]:
 
 @dataclass(frozen=True)
 class Pruned:
-    """releases: "TARGET NAME@VERSION" that are gone. waiting: unreferenced files that stay for GRACE."""
+    """releases: "TARGET NAME@VERSION" that are gone. waiting: unreferenced files that stay for GRACE yet."""
 
     releases: tuple[str, ...]
     files: int
@@ -124,15 +127,32 @@ def prune(folder: Path, ring: Keyring, now: datetime, keep: int | None) -> Prune
                 transaction.set_releases(target, pruned)
             if transaction.has_changes:
                 transaction.commit()
-        count = size = waiting = 0
-        for file in unreferenced(state):
-            about = file.stat()
-            if datetime.fromtimestamp(about.st_mtime, now.tzinfo) > now - GRACE:
-                waiting += 1
-                continue
-            file.unlink()
-            count, size = count + 1, size + about.st_size
+        count, size, waiting = _sweep(state, now)
         return Pruned(tuple(gone), count, size, waiting)
+
+
+def _sweep(state: State, now: datetime) -> tuple[int, int, int]:
+    """Remove what an earlier sweep found unreferenced; numbers of files and bytes gone, and of files that wait.
+
+    A file's own age says nothing: what was published a year ago may have been replaced a second ago.
+    """
+    place = state.folder / layout.WORKSHOP / _CONDEMNED
+    try:
+        since = {name: datetime.fromisoformat(time) for name, time in json.loads(place.read_bytes()).items()}
+    except (FileNotFoundError, ValueError, AttributeError, TypeError):
+        since = {}  # they wait once more
+    found = {str(file.relative_to(state.folder)): file for file in unreferenced(state)}
+    count = size = 0
+    waiting: dict[str, str] = {}
+    for name, file in found.items():
+        condemned = since.get(name, now)
+        if condemned > now - GRACE:
+            waiting[name] = condemned.isoformat()
+            continue
+        count, size = count + 1, size + file.stat().st_size
+        file.unlink()
+    files.write_whole(state.folder, place, json.dumps(waiting, indent=1).encode())
+    return count, size, len(waiting)
 
 
 def unreferenced(state: State) -> list[Path]:

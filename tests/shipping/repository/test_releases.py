@@ -105,6 +105,9 @@ def test_pruning_keeps_what_channels_name_and_the_newest():
     assert paths == ["rpi4/net/2.edgec", "rpi4/net/3.edgec"]
     assert pruned["models"][MODEL]["revoked"] == {"3": "why"}
     assert releases.newest_version([pruned], MODEL) == 5
+    assert set(releases.revoke(pruned, MODEL, 2, "on devices yet")["models"][MODEL]["revoked"]) == {"2", "3"}
+    with pytest.raises(UsageError, match="There is no net@6"):
+        releases.revoke(pruned, MODEL, 6, "why")
 
 
 class Publisher(RuleBasedStateMachine):

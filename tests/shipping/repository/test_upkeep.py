@@ -126,10 +126,12 @@ def test_prune_frees_what_nothing_names_and_spares_what_is_young(made, device, t
     pruned = prune(made.folder, made.ring, NOW, 1)
     assert pruned.releases == ("rpi4 net@1",) and pruned.files == 0 and pruned.waiting > 0
     assert one.version() == 4
+    made.publish(artifact(tmp_path / "1", target="host"))  # what this replaces is not condemned yet
     later = NOW + 2 * DAY
     refresh(made.folder, made.ring, later)
     pruned = prune(made.folder, without(made, "rpi4"), later, None)
-    assert pruned.files > 0 and pruned.bytes > 50_000
+    assert pruned.files > 0 and pruned.bytes > 50_000 and pruned.waiting > 0
+    assert prune(made.folder, without(made, "rpi4"), later + 2 * DAY, None).waiting == 0
     assert check(made.folder, NOW).problems == ()
     assert check(made.folder, NOW).unreferenced == 0
     assert one.version("canary") == 2
