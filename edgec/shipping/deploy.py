@@ -91,7 +91,8 @@ def _deploy(host: Host, order: Order, sessions: Sessions, tell: Tell, report: Bo
                 _check_room(host, choice, told["free_bytes"])
         if order.dry_run:
             return
-        if chosen and newer:
+        lacking = any(isinstance(each.error, OnDevice) and each.error.kind == "EngineMissing" for each in report.models)
+        if newer and (chosen or lacking):  # the agent tells there which Python it may use: edgec-device init --python
             agent.keep()
             report.agent = {**report.agent, "after": order.program.version}
         if chosen:

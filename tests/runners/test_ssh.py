@@ -119,6 +119,30 @@ def test_a_board_with_little_installed(another_board, tmp_path):
     assert board.left() == []
 
 
+def test_what_shall_stay_has_a_root(board, tmp_path):
+    """The first that can be written, and the session's folder in it; looking makes nothing."""
+    (tmp_path / "file").touch()
+    roots = (f"{tmp_path}/file/root", "~/.local/share/edgec", f"{tmp_path}/other")
+    home = board.folder / "home"
+    with ssh.connect(HOST, roots=roots) as there:
+        assert there.root == f"{home}/.local/share/edgec"
+        assert Path(there.folder).parent == board.place and boards.names(home) == []
+    with ssh.connect(HOST, roots=roots, make=True) as there:
+        assert Path(there.folder).parent == Path(there.root) / "incoming"
+        assert Path(there.root).stat().st_mode & 0o777 == 0o755
+        there.put({"a": b"b"})
+    assert board.left() == [] and boards.names(home / ".local/share/edgec/incoming") == []
+    with ssh.connect(HOST, roots=roots[:1], make=True) as there:
+        assert there.root == "" and Path(there.folder).parent == board.place
+
+
+def test_bytes_are_counted_on_their_way(board):
+    heard = []
+    with ssh.connect(HOST) as there:
+        there.put({"a": bytes(50_000)}, heard.append)
+    assert heard == sorted(heard) and heard[-1] >= 50_000
+
+
 # --- boards that can't be had ---
 
 
