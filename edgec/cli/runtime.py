@@ -17,7 +17,7 @@ def command() -> None:
     """Look at artifacts in use. In Python, edgec.runtime loads, monitors and shadows them (docs/monitoring.md)."""
 
 
-@command.command(name="ab")
+@command.command(name="ab", short_help="Let a candidate run in the shadow of an artifact.")
 @click.argument("current", type=click.Path(path_type=Path), metavar="CURRENT")
 @click.argument("candidate", type=click.Path(path_type=Path), metavar="CANDIDATE")
 @click.argument("inputs", nargs=-1, metavar="[INPUT]...")

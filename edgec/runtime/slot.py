@@ -33,6 +33,9 @@ LINKS = ("current", "previous")
 PATIENCE = 30.0
 """Seconds to wait for an agent that is changing slots at the moment: it only renames."""
 
+TOGETHER = 10.0
+"""Seconds: loads that follow each other so closely are one start, as those of an application's workers are."""
+
 _POLL = 0.05  # seconds between two tries: flock itself knows no time limit
 
 _log = logging.getLogger("edgec.runtime")
@@ -93,14 +96,19 @@ def versions(slot: Path) -> list[Version]:
 
 
 def count_start(version: Version) -> None:
-    """Note that a version on trial is started; nothing for any other. One warning where this may not be written."""
+    """Note that a version on trial is started; nothing for any other. One warning where this may not be written.
+
+    Loads within TOGETHER seconds of the one that was counted last are not counted.
+    """
     if version.link != LINKS[0] or _trial(version.slot, version.folder.name) is None:
         return
     place = version.slot / "starts"
     try:
         descriptor = os.open(place, os.O_WRONLY | os.O_APPEND)  # the agent makes it, for those that it lets count
         try:
-            os.write(descriptor, b".")
+            facts = os.fstat(descriptor)
+            if facts.st_size == 0 or not 0 <= time.time() - facts.st_mtime < TOGETHER:
+                os.write(descriptor, b".")
         finally:
             os.close(descriptor)
     except OSError as error:
