@@ -53,8 +53,9 @@ class Workshop:
 
 @pytest.fixture(scope="session")
 def workshop(tmp_path_factory):
-    """Artifacts "1", "2", "3" that work, "failing" whose self-test fails, "foreign" for another machine, "bare" without
-    a signature, "other" signed with the key "other" and not with "own"."""
+    """Artifacts "1", "2", "3" that work, "failing" whose self-test fails, "foreign" for another machine, "engineless"
+    for an engine that is not installed, "bare" without a signature, "other" signed with the key "other" and not with
+    "own"."""
     folder = tmp_path_factory.mktemp("workshop")
     for name in ("own", "other"):
         keys.generate(folder / f"{name}.key", folder / f"{name}.pub")
@@ -63,7 +64,9 @@ def workshop(tmp_path_factory):
     small_artifacts.artifact(folder / "failing", failing=True)
     foreign = "aarch64" if os.uname().machine == "x86_64" else "x86_64"
     small_artifacts.artifact(folder / "foreign", target="elsewhere", arch=foreign)
-    for name in ("1", "2", "3", "failing", "foreign"):
+    engine = {"name": "tflite", "distribution": "no-such-engine", "minimum_version": "2.0", "options": {}}
+    small_artifacts.artifact(folder / "engineless", engine=engine)
+    for name in ("1", "2", "3", "failing", "foreign", "engineless"):
         small_artifacts.sign(folder / name / "net.edgec", folder / "own.key")
     small_artifacts.sign(folder / "other" / "net.edgec", folder / "other.key")
     return Workshop(folder, program())
@@ -234,6 +237,17 @@ def test_an_artifact_for_another_device_is_not_sent(device, workshop):
     (model,) = device.deploy("foreign", "2", dry_run=True).models
     assert (model.result, model.artifact) == ("would be installed", workshop.artifact("2"))
     assert device.runs == "1"
+
+
+def test_an_engine_that_is_missing(board, tmp_path, workshop):
+    """The agent stays: it is told there in which Python the engine is."""
+    device = Device(board, tmp_path / "root", workshop)
+    report = device.deploy("engineless", trust="own")
+    error = failure(report)
+    assert (error.kind, error.exit_code, report.models[0].sent) == ("EngineMissing", 8, 0)
+    assert "no-such-engine" in error.fix and "[device] python" in error.fix
+    assert (device.root / "bin" / "edgec-device").read_bytes() == workshop.program.content
+    assert not (device.root / "trust").exists()
 
 
 # --- whom a board trusts ---
