@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import BinaryIO
 from urllib.parse import urlencode, urljoin
 
-from edgec.runtime.agent.fetcher import Reply, TryAgain
+from edgec.runtime.agent.fetcher import Reply, TryAgain, followed
 from edgec.runtime.agent.oci.documents import Descriptor
 from edgec.runtime.agent.oci.registry import PUSH, Registry
 from edgec.runtime.errors import Unreachable
@@ -145,8 +145,7 @@ class Uploader:
         return self._location(reply), int(found[1]) + 1 if found and found[1] != "0" else 0
 
     def _location(self, reply: Reply) -> str:
-        location = reply.headers.get("location")
-        if not location:
+        if not reply.headers.get("location"):
             raise Unreachable(
                 f"The registry {self._registry.reference.host} does not say where to send a blob",
                 "Its answer has no header Location.",
@@ -155,7 +154,7 @@ class Uploader:
         least = reply.headers.get("oci-chunk-min-length", "")
         if least.isascii() and least.isdigit():
             self._chunk = max(self._chunk, min(int(least), _LARGEST_CHUNK))
-        return urljoin(reply.url, location)
+        return followed(reply.url, reply)
 
     def _ask(self, method: str, url: str, headers: Mapping[str, str], body: bytes | None) -> Reply:
         """A request whose answer has nothing of interest but its head. Raises TryAgain, Refused."""

@@ -399,6 +399,24 @@ def test_a_redirect_gets_no_password(bad, tmp_path):
             fetched(bad, tmp_path, **known)
 
 
+@pytest.mark.parametrize(
+    ("url", "own"),
+    [
+        ("https://r.example/v2/x", True),
+        ("https://R.example:443/v2/x", True),
+        ("https://r.example:8443/v2/x", False),
+        ("http://r.example/v2/x", False),
+        ("https://r.example.evil/v2/x", False),
+        ("https://r.example@evil/v2/x", False),
+        ("https://r.example:99999999/x", False),
+    ],
+)
+def test_passwords_go_to_the_registry_alone(url, own):
+    from edgec.runtime.agent.oci.registry import Registry
+
+    assert Registry(parse_reference("r.example/net"))._is_own(url) == own
+
+
 def test_the_password_is_in_no_text():
     assert "secret" not in repr(Credentials("me", "secret"))
 

@@ -88,6 +88,13 @@ def test_a_registry_without_a_place_for_blobs_is_named(bad, large):
     assert caught.value.exit_code == 69
 
 
+def test_nothing_is_sent_to_where_no_server_is(bad, large):
+    to = {"Location": "file:///tmp/x"}
+    bad.answers[bad.path("blobs/uploads/")] = lambda handler: handler.reply(202, b"", to)
+    with pytest.raises(Unreachable, match="does not follow"):
+        Uploader(bad.registry(), chunk=CHUNK).blob(large)
+
+
 def test_a_registry_that_changes_a_manifest_is_noticed(bad):
     headers = {"Docker-Content-Digest": "sha256:" + "1" * 64}
     bad.answers[bad.path("manifests/stable")] = lambda handler: handler.reply(201, b"", headers)

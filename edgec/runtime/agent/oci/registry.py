@@ -161,7 +161,7 @@ class Registry:
 
     def _is_own(self, url: str) -> bool:
         """Whether an address is the registry's own."""
-        return urlsplit(url)[:2] == urlsplit(self.base)[:2]
+        return _origin(url) == _origin(self.base)
 
     def _log_in(self, challenge: str, scope: str) -> None:
         """Get what the registry asked for in its header WWW-Authenticate."""
@@ -217,6 +217,16 @@ class Registry:
                 f"The server of tokens {parts.netloc} gave none", "Its token is not one.", "Look at that server."
             )
         return token
+
+
+def _origin(url: str) -> tuple[str, str | None, int | None]:
+    """Scheme, host and port: what decides who is asked (RFC 6454)."""
+    parts = urlsplit(url)
+    try:
+        port = parts.port or {"http": 80, "https": 443}.get(parts.scheme)
+    except ValueError:
+        port = None
+    return parts.scheme, parts.hostname, port
 
 
 def whole(reply: Reply, most: int) -> bytes:
