@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import hashlib
+import json
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
 from edgec.bundle.write import write_bundle
+from edgec.runtime.agent.signatures import PREDICATE_TYPE, STATEMENT_TYPE
 from edgec.shipping.repository.creation import create
 from edgec.shipping.repository.keyring import Keyring
 from edgec.shipping.repository.publishing import Published, publish
 
+_PROVENANCE = json.dumps({"_type": STATEMENT_TYPE, "predicateType": PREDICATE_TYPE, "predicate": {}}).encode()
 NEEDS = {"arch": "aarch64", "cpu_features": ["asimd"], "min_glibc": "2.17"}
 
 
@@ -43,7 +46,7 @@ def artifact(
         "tools": {},
         **manifest,
     }
-    files = {"payload/model.tflite": weights, "golden.npz": b"", "parity.json": b"{}", "provenance.json": b"{}"}
+    files = {"payload/model.tflite": weights, "golden.npz": b"", "parity.json": b"{}", "provenance.json": _PROVENANCE}
     folder.mkdir(parents=True, exist_ok=True)
     place = folder / (file or f"{name}-{target}.edgec")
     write_bundle(place, described, files)

@@ -70,7 +70,7 @@ def publish(
     """Verify artifacts, give them versions, and offer them in a channel to a share of its devices.
 
     All of them or none. Artifacts of one model get the same version on all targets. One that is in the repository
-    already keeps its version; where it is in the channel too, nothing changes.
+    already keeps its version; where it is in the channel too, nothing changes, unless it was signed since.
 
     share: from 0 to 1; None: all devices. That of a release which is in the channel already stays as it is.
     signed_by, require_signed: as `examine` has them.
@@ -88,14 +88,17 @@ def publish(
                 _delegate(transaction, each.target, (), 1)
                 documents[each.target] = {"schema": 1, "target": each.target, "models": {}}
             document = documents[each.target]
-            version = releases.version_of(document, each.model, each.sha256)
+            version, signed = releases.version_of(document, each.model, each.sha256), None
             if is_new := version is None:
                 version = newest[each.model] + 1
                 document = releases.add(document, each.model, _release(transaction, each, version))
+            elif signed := _add_signature(transaction, each, version):
+                release = document["models"][each.model]["releases"][str(version)]
+                document = releases.add(document, each.model, {**release, "signature": signed})
             now_there = document["models"][each.model]["channels"].get(channel)
             if now_there is None or now_there["version"] != version:
                 document = releases.assign(document, each.model, channel, version, share)
-            changed = document != documents[each.target]
+            changed = document != documents[each.target] or signed is not None
             documents[each.target] = document
             rollout = document["models"][each.model]["channels"][channel]["rollout"]
             published.append(
@@ -186,11 +189,7 @@ def _release(transaction: Transaction, candidate: Candidate, version: int) -> Do
     transaction.add_payload(target, path, candidate.path, candidate.bytes, candidate.sha256)
     from edgec.shipping.chunking import index_of  # numpy
 
-    signature = None
-    if candidate.signature is not None:
-        signature = f"{path}.dsse.json"
-        size, digest = candidate.signature.stat().st_size, digest_file(candidate.signature)
-        transaction.add_payload(target, signature, candidate.signature, size, digest)
+    signature = _add_signature(transaction, candidate, version)
     chunks = f"{path.removesuffix('.edgec')}.chunks"
     index = index_of(candidate.path).pack()
     transaction.add_payload(target, chunks, index, len(index), sha256(index))
@@ -203,6 +202,19 @@ def _release(transaction: Transaction, candidate: Candidate, version: int) -> Do
         "chunks": chunks,
         **candidate.facts,
     }
+
+
+def _add_signature(transaction: Transaction, candidate: Candidate, version: int) -> str | None:
+    """Add the artifact's signature to a release; its path, or None where there is none, or no other than before."""
+    if candidate.signature is None:
+        return None
+    path = f"{layout.artifact_path(candidate.target, candidate.model, version)}.dsse.json"
+    size, digest = candidate.signature.stat().st_size, digest_file(candidate.signature)
+    listed = transaction.state.delegated[candidate.target].signed.targets.get(path)
+    if listed is not None and listed.hashes["sha256"] == digest:
+        return None
+    transaction.add_payload(candidate.target, path, candidate.signature, size, digest)
+    return path
 
 
 def _delegate(transaction: Transaction, target: str, keys: Sequence[Key], threshold: int) -> None:
@@ -255,6 +267,5 @@ def _targets_of(state: State, model: str, targets: Iterable[str], fits: Callable
             f"It has: {', '.join(known) or 'none'}.{did_you_mean(model, known)}",
             "Name one of these; `edgec publish status` lists all.",
         )
-    return [target for target, entry in having.items() if fits(entry)] or list(
-        having
-    )  # where none fits, the change itself says what is missing
+    fitting = [target for target, entry in having.items() if fits(entry)]
+    return fitting or list(having)  # where none fits, the change itself says what is missing

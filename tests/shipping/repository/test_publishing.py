@@ -2,9 +2,16 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
+
 import pytest
 
-from edgec.errors import ArtifactError
+from edgec.errors import ArtifactError, UsageError
+from edgec.shipping import keys
+from edgec.shipping.repository import releases
+from edgec.shipping.repository.publishing import change
+from edgec.shipping.repository.transaction import Transaction
+from edgec.shipping.signing import sign
 from tests.shipping.repositories import artifact, repository
 
 
@@ -52,3 +59,88 @@ def test_damaged_artifact_is_not_published(tmp_path, device):
         made.publish(artifact(tmp_path / "3", target="host"), bad)
     assert device(made).version() == 1
     assert not (made.folder / "targets" / "host").exists()
+
+
+@pytest.fixture
+def key(tmp_path):
+    keys.generate(tmp_path / "maker.key", tmp_path / "maker.pub")
+    return keys.signer(str(tmp_path / "maker.key"))
+
+
+def test_signature_is_published_beside_its_artifact(tmp_path, device, key):
+    made = repository(tmp_path)
+    file = artifact(tmp_path / "1")
+    envelope = sign(file, [key]).envelope
+    made.publish(file, signed_by=[tmp_path / "maker.pub"])
+    one = device(made)
+    assert one.fetch(one.releases()["models"]["net"]["releases"]["1"]["signature"]) == envelope.read_bytes()
+
+
+def test_release_that_is_signed_later_gets_its_signature(tmp_path, device, key):
+    file = artifact(tmp_path / "1")
+    made = repository(tmp_path, file)
+    one = device(made)
+    assert one.releases()["models"]["net"]["releases"]["1"]["signature"] is None
+    envelope = sign(file, [key]).envelope
+    (again,) = made.publish(file)
+    assert (again.version, again.is_new, again.changed) == (1, False, True)
+    assert one.fetch(one.releases()["models"]["net"]["releases"]["1"]["signature"]) == envelope.read_bytes()
+    assert not made.publish(file)[0].changed
+
+
+def test_signature_that_does_not_fit_is_refused(tmp_path, key):
+    made = repository(tmp_path)
+    file = artifact(tmp_path / "1")
+    with pytest.raises(UsageError, match="is not signed"):
+        made.publish(file, require_signed=True)
+    envelope = sign(file, [key]).envelope
+    keys.generate(tmp_path / "other.key", tmp_path / "other.pub")
+    with pytest.raises(ArtifactError, match="none of the trusted keys"):
+        made.publish(file, signed_by=[tmp_path / "other.pub"])
+    artifact(tmp_path / "1", weights=b"built anew")
+    with pytest.raises(ArtifactError, match="is the signature of another file"):
+        made.publish(file)
+    envelope.write_bytes(b"{}")
+    with pytest.raises(ArtifactError, match="not a DSSE envelope"):
+        made.publish(file)
+    assert made.ring.folder and not (made.folder / "targets").exists()
+
+
+def test_artifact_that_changes_while_it_is_published(tmp_path, monkeypatch):
+    made = repository(tmp_path, artifact(tmp_path / "1"))
+    file = artifact(tmp_path / "2", weights=b"2")
+    commit = Transaction.commit
+
+    def change_before(transaction):
+        file.write_bytes(file.read_bytes() + b"x")
+        commit(transaction)
+
+    monkeypatch.setattr(Transaction, "commit", change_before)
+    with pytest.raises(ArtifactError, match="changed while it was being published"):
+        made.publish(file)
+    assert not list((made.folder / "targets" / "rpi4" / "net").glob("*.2.edgec"))
+
+
+def test_promotion_and_revocation_spare_targets_without_that_version(tmp_path, device):
+    made = repository(tmp_path, artifact(tmp_path / "1"), artifact(tmp_path / "1", target="host"))
+    made.publish(artifact(tmp_path / "2", weights=b"2"))
+    now = datetime.now(UTC)
+    changes = change(
+        made.folder,
+        made.ring,
+        now,
+        "net",
+        lambda document: releases.promote(document, "net", 2, "", "beta", None),
+        fits=releases.has(2),
+    )
+    assert [each.target for each in changes] == ["rpi4"]
+    changes = change(
+        made.folder,
+        made.ring,
+        now,
+        "net",
+        lambda document: releases.revoke(document, "net", 2, "why", to=1),
+        fits=releases.ever_had(2),
+    )
+    assert {each.target for each in changes} == {"rpi4"}
+    assert device(made).version() == device(made).version(target="host") == 1
