@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -50,13 +51,13 @@ def read_profile(model: Model) -> Sequence[Known]:
             "Build it again with this edgec.",
         )
     try:
-        document = json.loads(model.bundle.read(MEMBER).decode())
+        document = json.loads(model.bundle.read(MEMBER).decode(), parse_constant=_no_number)
         if document["schema"] != SCHEMA:
             raise ValueError(f"it has the schema {document['schema']}, and this runtime knows {SCHEMA}")
         views = {(view.role, view.name): view for view in views_of(model.manifest)}
         tensors = [_known(views[item["role"], item["name"]], item) for item in document["tensors"]]
         why_none = str(document["why_none"])
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError) as error:
         raise BundleError(
             f"The profile of {model.bundle.path} can't be understood",
             f"{MEMBER}: {type(error).__name__}: {error}",
@@ -78,14 +79,25 @@ def _known(view: View, item: Mapping[str, Any]) -> Known:
     if elements is None and (counts.shape != (BINS,) or counts.sum() <= 0):
         raise ValueError("the bins of ids are not sixteen")
     statistics = [item["statistics"][name] for name in view.statistics]
-    trace, square = map(float, item["elements"]["design"])
+    trace, square = map(_positive, item["elements"]["design"])
     return Known(
         view,
         elements,
         counts,
         (trace, square),
-        float(item["effective_runs"]),
+        _positive(item["effective_runs"]),
         tuple(map(Spread.from_json, statistics)),
-        tuple(float(each["deviation"]) for each in statistics),
-        float(item["elements"].get("not_finite", 0.0)),
+        tuple(_positive(each["deviation"]) for each in statistics),
+        _positive(item["elements"].get("not_finite", 0.0)),
     )
+
+
+def _positive(value: Any) -> float:
+    number = float(value)
+    if not 0 <= number < math.inf:
+        raise ValueError(f"{value} is no finite positive number")
+    return number
+
+
+def _no_number(text: str) -> Any:
+    raise ValueError(f"{text} is no number")

@@ -176,15 +176,11 @@ class Spread:
     @classmethod
     def from_json(cls, document: Mapping[str, Any]) -> Spread:
         edges, counts = np.asarray(document["edges"], np.float64), np.asarray(document["counts"], np.int64)
-        if (
-            edges.ndim != 1
-            or not np.isfinite(edges).all()
-            or counts.shape != (len(edges) + 1,)
-            or (np.diff(edges) <= 0).any()
-            or counts.sum() <= 0
-        ):
+        extremes = float(document["minimum"]), float(document["maximum"])
+        whole = edges.ndim == 1 and counts.shape == (len(edges) + 1,) and counts.min() >= 0 and counts.sum() > 0
+        if not whole or not np.isfinite([*edges, *extremes]).all() or (np.diff(edges) <= 0).any():
             raise ValueError("edges and counts of a distribution do not fit")
-        return cls(edges, counts, float(document["minimum"]), float(document["maximum"]))
+        return cls(edges, counts, *extremes)
 
     def to_json(self) -> dict[str, Any]:
         numbers = {"edges": self.edges.tolist(), "counts": self.counts.tolist()}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 
 import numpy as np
@@ -189,6 +190,26 @@ def test_an_artifact_of_an_older_edgec_has_no_profile(model):
 def test_a_profile_that_makes_no_sense_is_refused(text):
     model = model_of()
     model.bundle.files["profile.json"] = text
+    with pytest.raises(BundleError, match="can't be understood"):
+        read_profile(model)
+
+
+@pytest.mark.parametrize(
+    ("place", "wrong"),
+    [
+        ("counts", [10**30] * 16),
+        ("counts", [-1] * 16),
+        ("design", [float("nan"), 1]),
+        ("design", [1]),
+        ("minimum", 1e999),
+        ("not_finite", -1),
+    ],
+)
+def test_a_profile_of_impossible_numbers_is_refused(place, wrong):
+    model = model_of(pictures(np.random.default_rng(0), 30))
+    document = json.loads(model.bundle.files["profile.json"])
+    document["tensors"][0]["elements"][place] = wrong
+    model.bundle.files["profile.json"] = json.dumps(document).replace("Infinity", "1e999").encode()
     with pytest.raises(BundleError, match="can't be understood"):
         read_profile(model)
 
