@@ -44,7 +44,7 @@ EVIDENCE = "model.edgec.dsse.json"
 STARTS = "starts"
 NAMES = string.ascii_lowercase
 _INCOMING, STAGED = ".incoming", ".staged"
-_MARGIN = 1 << 20
+_MARGIN = 64 << 10
 """Bytes that stay free besides the artifact: for the agent's own small files."""
 
 _log = logging.getLogger("edgec.device")
@@ -283,10 +283,15 @@ class Slots:
                 state, failed={key: text for key, text in state.failed.items() if key != target.release.sha256}
             )
         event = "rolled back" if target is not None else "failed"
-        self._write(replace(state, trial=None).with_event(event, current.release, why))
+        state = replace(state, trial=None).with_event(event, current.release, why)
+        written = self._written(state, or_else=target is not None)
         if target is not None:
             storage.point(self.folder / "current", target.name)
             self._recover_previous(whole, target, state, [])
+        if not written:
+            _log.warning("%s: removing %s, so that there is room to note that it failed", self.model, current.release)
+            self._vacate(current.folder)
+            self._write(state)
         storage.remove(self.folder / STARTS)
         return target
 
@@ -320,6 +325,16 @@ class Slots:
 
     def _write(self, state: State) -> None:
         write_state(self._state, state)
+
+    def _written(self, state: State, or_else: bool) -> bool:
+        """Write the state. or_else: storage that does not take it is no reason to let a version run that failed."""
+        try:
+            self._write(state)
+        except StorageFailed:
+            if not or_else:
+                raise
+            return False
+        return True
 
     def _linked(self, link: str) -> Slot | None:
         try:
@@ -452,7 +467,8 @@ class Slots:
             if not victims:
                 raise StorageFailed(
                     f"There is no room for a new version of {self.model}: the storage is full",
-                    f"It needs {size / 1e6:.1f} MB, and {free / 1e6:.1f} MB are free. The old version runs on.",
+                    f"It needs {(size + _MARGIN) / 1e6:.2f} MB, and {free / 1e6:.2f} MB are free. "
+                    "What runs was not touched.",
                     f"Make room on the file system of {self.folder}.",
                 )
             _log.warning("%s: removing %s: the storage has no room beside it", self.model, victims[0].release)

@@ -19,7 +19,7 @@ _SCENARIOS = ("first", "update", "unhealthy", "rollback", "boot loop", "confirm"
 _PLAYED = [
     *((scenario, "powercut") for scenario in _SCENARIOS),
     ("update", "kill"),
-    *((scenario, "ENOSPC") for scenario in ("first", "update", "boot loop", "recover")),
+    *((scenario, "ENOSPC") for scenario in ("first", "update", "boot loop", "rollback", "recover")),
     *((scenario, "EROFS") for scenario in ("update", "boot loop")),
     *((scenario, "EIO") for scenario in ("update", "unhealthy", "rollback")),
 ]

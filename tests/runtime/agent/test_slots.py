@@ -172,7 +172,7 @@ def test_without_room_older_versions_go_but_never_the_one_that_runs(slots, artif
     put(slots, artifacts[0])
     put(slots, artifacts[1])
     size = artifacts[2].stat().st_size
-    free = iter([size, 10 * size + (1 << 20)])
+    free = iter([size, 2 * size + (64 << 10)])
     monkeypatch.setattr(storage, "free_bytes", lambda folder: next(free))
     with slots.lock(0):
         slots.stage(artifacts[2], release_of(artifacts[2], "file"))
@@ -325,6 +325,25 @@ def test_leftovers_of_killed_runs_are_removed_and_other_files_are_not(slots, art
     (slots.folder / "notes.txt").write_text("mine")
     recovered(slots)
     assert sorted(path.name for path in slots.folder.iterdir()) == ["a", "current", "lock", "notes.txt", "state.json"]
+
+
+def test_on_a_full_disk_a_version_that_failed_is_left_all_the_same(slots, artifacts, monkeypatch):
+    """Its own slot is the room in which it is noted that it failed."""
+    put(slots, artifacts[0])
+    failed = put(slots, artifacts[1], confirm=False)
+    real = os.write
+
+    def write(descriptor, content):
+        if failed.folder.exists():
+            raise OSError(errno.ENOSPC, "No space left on device")
+        return real(descriptor, content)
+
+    monkeypatch.setattr(os, "write", write)
+    with slots.lock(0):
+        slots.roll_back("no camera")
+    assert versions(slots) == ("0", None, "0")
+    assert slots.state().failed == {failed.release.sha256: "no camera"}
+    assert recovered(slots) == []
 
 
 # --- file systems and users that can't

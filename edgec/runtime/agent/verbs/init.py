@@ -32,7 +32,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     for name, (_, _, metavar, text) in _FLAGS.items():
         parser.add_argument(f"--{name.replace('_', '-')}", dest=name, metavar=metavar, help=text)
     parser.add_argument(
-        "--trust-root", type=Path, metavar="root.json", help="the repository's first root metadata (edgec keys)"
+        "--trust-root",
+        type=Path,
+        metavar="root.json",
+        help="where trust in the repository begins: its metadata/1.root.json",
     )
     parser.add_argument(
         "--trust-key",
