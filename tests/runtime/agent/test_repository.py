@@ -320,7 +320,7 @@ def test_attacks_have_messages_of_their_own():
 
 
 @pytest.mark.parametrize(
-    "attack", [old_timestamp, expired, login_page, slow_server], ids=lambda attack: attack.__name__
+    "attack", [timestamp_by_a_stranger, expired, login_page, slow_server], ids=lambda attack: attack.__name__
 )
 def test_a_device_that_was_attacked_goes_on_afterwards(world, attack):
     world.look()
@@ -334,6 +334,18 @@ def test_a_device_that_was_attacked_goes_on_afterwards(world, attack):
     world.server.faults.clear()
     world.publish(b"after")
     assert world.version() > 1
+
+
+def test_a_device_that_was_shown_something_old_goes_on_with_what_is_new(world):
+    path = world.forger.path("timestamp")
+    old = path.read_bytes()
+    world.publish()
+    world.look()
+    new = path.read_bytes()
+    path.write_bytes(old)
+    assert "older" in world.refused().what
+    path.write_bytes(new)
+    assert world.version() == 2
 
 
 def test_what_a_role_signs_outside_of_its_folder_does_not_count(world):
