@@ -13,7 +13,7 @@ from __future__ import annotations
 import contextlib
 import re
 import tempfile
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -203,7 +203,7 @@ def _numbers(version: str) -> tuple[int, ...]:
     return tuple(map(int, re.findall(r"\d+", version)))
 
 
-def plain_name(path: Path, taken: Iterable[str]) -> str:
+def plain_name(path: Path, taken: Collection[str]) -> str:
     """A plain name for a file on a board, as much like its own as can be."""
     name = re.sub(r"[^A-Za-z0-9._-]", "_", path.name).lstrip("._-")[-80:]
-    return name if name and name not in taken else f"{len(list(taken))}-{name}"
+    return name if name and name not in taken else f"{len(taken)}-{name}"

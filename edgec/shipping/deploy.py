@@ -84,11 +84,10 @@ def _deploy(host: Host, order: Order, sessions: Sessions, tell: Tell, report: Bo
         told = _checked(agent, order.packages)
         report.device = {**told["device"], "free_bytes": told["free_bytes"]}
         chosen = _choose(order, told, report)
-        pins = _keys_to_pin(host, order, told["trusted"]) if chosen else {}
+        pins = _keys_to_pin(host, order, [choice.package for _, choice in chosen], told["trusted"])
         bare = order.unsigned and not told["trusted"] and not pins
-        for model, choice in chosen:
-            if model.result != "unchanged":
-                _check_room(host, choice, told["free_bytes"])
+        wanted = [(model, choice) for model, choice in chosen if model.result != "unchanged"]
+        _check_room(agent, [choice for _, choice in wanted], told["free_bytes"])
         if order.dry_run:
             return
         lacking = any(isinstance(each.error, OnDevice) and each.error.kind == "EngineMissing" for each in report.models)
@@ -97,16 +96,20 @@ def _deploy(host: Host, order: Order, sessions: Sessions, tell: Tell, report: Bo
             report.agent = {**report.agent, "after": order.program.version}
         if chosen:
             _prepare(agent, told, pins)
-        for model, choice in chosen:
-            if model.result != "unchanged":
-                _install(host, agent, model, choice, bare, order.retry, tell)
+        flags = [*(["--unsigned"] if bare else []), *(["--retry"] if order.retry else [])]
+        for model, choice in wanted:
+            _install(host, agent, model, choice, flags, tell)
 
 
 @dataclass(frozen=True)
 class _Choice:
-    """The artifact for a board. slot: the file on the board that is the same; "" where there is none."""
+    """The artifact for a board.
+
+    name: of the file there, while it is on its way. slot: the file on the board that is the same; "" where none is.
+    """
 
     package: Package
+    name: str
     slot: str
 
 
@@ -121,7 +124,7 @@ def _choose(order: Order, told: Mapping[str, Any], report: BoardReport) -> list[
 
     Of several that fit, for several targets, it is the one that uses most of the CPU's features.
     """
-    chosen = []
+    chosen: list[tuple[ModelReport, _Choice]] = []
     judged = list(zip(order.packages, told["releases"], strict=True))
     for name in dict.fromkeys(package.release.model for package in order.packages):
         candidates = [(package, found) for package, found in judged if package.release.model == name]
@@ -140,7 +143,8 @@ def _choose(order: Order, told: Mapping[str, Any], report: BoardReport) -> list[
         if not same and not order.retry and (why := failed.get(package.release.sha256)) is not None:
             model.result, model.after, model.error = "refused", before, _failed_before(report.host, package, why)
         else:
-            chosen.append((model, _Choice(package, found["slot"] or "")))
+            file = plain_name(package.path, ("releases.json", NAME, *(choice.name for _, choice in chosen)))
+            chosen.append((model, _Choice(package, file, found["slot"] or "")))
     return chosen
 
 
@@ -167,14 +171,18 @@ def _failed_before(host: Host, package: Package, why: str) -> EdgecError:
     )
 
 
-def _keys_to_pin(host: Host, order: Order, trusted: Sequence[str]) -> dict[str, bytes]:
+def _keys_to_pin(host: Host, order: Order, packages: Sequence[Package], trusted: Sequence[str]) -> dict[str, bytes]:
     """Name and content of the files with the keys that the board shall trust from now on; none where nothing changes.
+
+    packages: for this board. trusted: ids of the keys that it trusts now.
 
     Raises ArtifactError when the board trusts nobody and shall trust nobody, or trusts others.
     """
+    if not packages:
+        return {}
     files = {f"{public_keys([pem])[0].keyid[:16]}.pub": pem for pem in order.trust}
     wanted = {key.keyid for key in public_keys(order.trust)}
-    if (bare := next((each for each in order.packages if each.envelope is None), None)) and (trusted or wanted):
+    if (bare := next((each for each in packages if each.envelope is None), None)) and (trusted or wanted):
         raise ArtifactError(
             f"{host.name} takes signed artifacts only, and {bare.path} is not signed",
             "It trusts keys; artifacts without a signature are for boards that trust none.",
@@ -194,7 +202,7 @@ def _keys_to_pin(host: Host, order: Order, trusted: Sequence[str]) -> dict[str, 
             "If the board shall trust the new key and no other from now on: --replace-trust",
         )
     pins = order.replace_trust or not trusted
-    _check_signers(host, order.packages, wanted if pins else trusted)
+    _check_signers(host, packages, wanted if pins else trusted)
     return files if pins and wanted != set(trusted) else {}
 
 
@@ -232,28 +240,30 @@ def _prepare(agent: AgentOnBoard, told: Mapping[str, Any], pins: Mapping[str, by
             )
 
 
-def _check_room(host: Host, choice: _Choice, free: int) -> None:
-    size = 0 if choice.slot else choice.package.release.bytes
-    if size + _MARGIN > free:
+def _check_room(agent: AgentOnBoard, choices: Sequence[_Choice], free: int) -> None:
+    sent = [choice.package for choice in choices if not choice.slot]
+    size = sum(package.release.bytes for package in sent)
+    if sent and size + _MARGIN > free:
+        host = agent.board.host
         raise OutputError(
-            f"{host.name} has no room for {choice.package.path}",
-            f"It has {size / 1e6:.1f} MB, and {free / 1e6:.1f} MB are free there.",
-            f"Make room there, or let it keep fewer versions: ssh {host.name} edgec-device prune",
+            f"{host} has no room for {', '.join(str(package.path) for package in sent)}",
+            f"{size / 1e6:.1f} MB are to be sent, and {free / 1e6:.1f} MB are free in {agent.root} there.",
+            f"Make room there; versions that are not needed go with: ssh {host} {agent.root}/bin/{NAME} prune --root "
+            f"{agent.root}",
         )
 
 
 def _install(
-    host: Host, agent: AgentOnBoard, model: ModelReport, choice: _Choice, bare: bool, retry: bool, tell: Tell
+    host: Host, agent: AgentOnBoard, model: ModelReport, choice: _Choice, flags: Sequence[str], tell: Tell
 ) -> None:
-    """Send one artifact, as far as the board does not have it, and let the agent install it.
+    """Send one artifact, as far as the board does not have it, and let the agent install it. flags: for the agent.
 
     What fails there is told in `model`, and does not stop other models. Raises ConnectionLost.
     """
-    package = choice.package
+    package, name = choice.package, choice.name
     begun = time.monotonic()
     model.after, model.result = model.before, "failed"
     try:
-        name = plain_name(package.path, ("releases.json", NAME))
         envelope = {} if package.envelope is None else {f"{name}{SUFFIX}": package.envelope}
         if choice.slot:
             agent.board.put(envelope)
@@ -266,7 +276,6 @@ def _install(
             )
             model.sent = size
         tell(Step(host, f"installing {model.model}"))
-        flags = [*(["--unsigned"] if bare else []), *(["--retry"] if retry else [])]
         told = agent.ask("install", f"{agent.board.folder}/{name}", "--move", "--origin", "ssh", *flags, alone=True)
         model.after, model.result = told["release"], {"current": "unchanged"}.get(told["status"], told["status"])
         model.notes = told["notes"]

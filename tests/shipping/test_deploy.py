@@ -555,7 +555,20 @@ def test_what_a_power_cut_left_is_put_in_order(device, workshop):
     assert not left.exists() and device.settles()
 
 
-# --- names of hosts, and the command ---
+@pytest.mark.parametrize(
+    ("path", "taken", "name"),
+    [
+        ("dist/net.edgec", [], "net.edgec"),
+        ("other/net.edgec", ["x", "net.edgec"], "2-net.edgec"),
+        ("-rf $(id);.edgec", [], "rf___id__.edgec"),
+        ("...", ["x"], "1-"),
+    ],
+)
+def test_names_of_files_on_boards(path, taken, name):
+    assert agent_on_board.plain_name(Path(path), taken) == name
+
+
+# --- names of hosts ---
 
 
 @pytest.mark.parametrize(
