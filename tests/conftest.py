@@ -24,6 +24,14 @@ from tests.emulated_devices import (  # noqa: F401
 _ROOT = Path(__file__).parents[1]
 
 
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(items):
+    """Files with what takes long come first. With `--dist worksteal` one process begins with them, so that builds which
+    share stages do not wait for each other; and what is left for the end is short, so that no process is idle."""
+    slow = {item.path for item in items if item.get_closest_marker("slow") is not None}
+    items.sort(key=lambda item: item.path not in slow)
+
+
 @pytest.fixture(autouse=True)
 def own_store(tmp_path_factory, monkeypatch):
     """Every test has a store of its own."""

@@ -168,7 +168,9 @@ def wait_without_workers_of(parent):
 
 
 @pytest.mark.parametrize("stage", ["ingest", "quantize", "pack"])
-def test_kill_9_at_any_stage_leaves_a_store_that_the_next_build_uses(command, digits, tmp_path, stage):
+def test_kill_9_at_any_stage_leaves_a_store_that_the_next_build_uses(command, digits, tmp_path, request, stage):
+    if stage != "ingest":
+        request.getfixturevalue("store_with_front")
     process = start_until(command, stage)
     process.send_signal(signal.SIGKILL)
     process.wait()
@@ -180,7 +182,7 @@ def test_kill_9_at_any_stage_leaves_a_store_that_the_next_build_uses(command, di
     assert all(cached(after_kill)[name] for name in done)
 
 
-def test_ctrl_c_ends_the_workers_too(command, tmp_path):
+def test_ctrl_c_ends_the_workers_too(command, tmp_path, store_with_front):
     process = start_until(command, "quantize")
     process.send_signal(signal.SIGINT)
     _, errors = process.communicate(timeout=30)
@@ -228,7 +230,7 @@ def test_a_full_disk_is_told_and_loses_nothing(command, tmp_path, own_store, kil
 
 
 @needs_namespaces
-def test_a_disk_that_is_full_at_the_end_keeps_the_old_artifact(command, tmp_path):
+def test_a_disk_that_is_full_at_the_end_keeps_the_old_artifact(command, warm_store, tmp_path):
     dist = tmp_path / "dist"
     dist.mkdir()
     result = in_namespace(
@@ -258,7 +260,7 @@ def test_python_callers_get_the_error_and_the_result(digits, warm_store, tmp_pat
     assert caught.value.result.builds[0].report.is_file()
 
 
-def test_samples_may_come_from_an_iterable(digits, tmp_path):
+def test_samples_may_come_from_an_iterable(digits, tmp_path, store_with_front):
     images = np.random.default_rng(0).random((24, 1, 1, 8, 8), np.float32)
     read = []
 
@@ -326,7 +328,7 @@ def test_an_operator_that_the_backend_lacks_is_refused_before_calibration(digits
     assert "calibrate" not in done.stderr
 
 
-def test_listeners_hear_stages_and_progress(digits, tmp_path):
+def test_listeners_hear_stages_and_progress(digits, tmp_path, store_with_front):
     heard = []
     build(digits, tmp_path, listener=heard.append)
     assert [event.stage for event in heard if isinstance(event, StageFinished)] == STAGES
@@ -395,14 +397,14 @@ def test_a_recipe_does_not_go_with_arrays(digits, tmp_path):
     ],
     ids=["none", "NaN", "constant", "wrong shape", "wrong dtype"],
 )
-def test_bad_calibration_data_ends_with_5(digits, tmp_path, samples, told):
+def test_bad_calibration_data_ends_with_5(digits, tmp_path, samples, told, store_with_front):
     with pytest.raises(CalibrationDataError, match=re.compile(told, re.IGNORECASE)) as caught:
         edgec.build(digits.model, calibration=samples, output=tmp_path)
     assert caught.value.exit_code == 5
     assert caught.value.fix
 
 
-def test_an_array_of_samples_is_an_iterable_too(digits, tmp_path):
+def test_an_array_of_samples_is_an_iterable_too(digits, tmp_path, store_with_front):
     images = np.random.default_rng(0).random((24, 1, 8, 8), np.float32)
     assert (
         edgec.build(
@@ -429,7 +431,7 @@ def test_an_array_of_samples_is_an_iterable_too(digits, tmp_path):
         ({"keep_float": ["linera"]}, "linear"),
     ],
 )
-def test_what_can_not_be_meant_is_refused(digits, tmp_path, changes, told):
+def test_what_can_not_be_meant_is_refused(digits, tmp_path, changes, told, store_with_front):
     with pytest.raises(UsageError, match=told):
         build(digits, tmp_path, **changes)
     assert not list(tmp_path.glob("*.edgec"))
@@ -443,7 +445,7 @@ def test_two_descriptions_of_one_name_are_refused(digits, tmp_path):
     assert not list(tmp_path.glob("*.edgec"))
 
 
-def test_random_data_is_named_wherever_the_result_is(digits, tmp_path):
+def test_random_data_is_named_wherever_the_result_is(digits, tmp_path, store_with_front):
     result = build(digits, tmp_path, calibration="random", preprocess=None, gate=NO_GATE)
     document = result.builds[0].to_json()
     assert document["calibration"]["kind"] == "random"
@@ -451,12 +453,15 @@ def test_random_data_is_named_wherever_the_result_is(digits, tmp_path):
     assert "random" in (tmp_path / "digits_cnn-host.report.md").read_text()
 
 
-def test_a_store_may_be_given_by_a_relative_path(command, tmp_path):
+def test_a_store_may_be_given_by_a_relative_path(command, built_digits, tmp_path):
+    built_digits.copy_front(tmp_path / "own" / "store")
     done = subprocess.run(
-        command, env={**os.environ, "EDGEC_CACHE_DIR": "own/store"}, cwd=tmp_path, capture_output=True, text=True
+        [*command, "--json"], env={**os.environ, "EDGEC_CACHE_DIR": "own/store"}, cwd=tmp_path, capture_output=True
     )
     assert done.returncode == 0, done.stderr
-    assert (tmp_path / "own" / "store").is_dir()
+    (built,) = json.loads(done.stdout)["builds"]
+    assert {stage["name"] for stage in built["stages"] if stage["cached"]} == set(STAGES[: STAGES.index("support")])
+    assert set(STAGES) == {entry.stage for entry in Store(tmp_path / "own" / "store").entries()}
 
 
 @pytest.mark.parametrize("variable", ["EDGEC_CACHE_DIR", "-o"])
@@ -490,7 +495,7 @@ def test_any_path_can_be_told_in_any_locale(digits, tmp_path):
     assert (folder / "mödel (v1)-host.edgec").is_file()
 
 
-def test_a_plan_ends_where_a_known_failure_ends_the_build(command, digits, tmp_path):
+def test_a_plan_ends_where_a_known_failure_ends_the_build(command, digits, tmp_path, store_with_front):
     with pytest.raises(ParityGateError):
         build(digits, tmp_path / "dist", gate={"sqnr": 200})
     done = subprocess.run(
@@ -501,7 +506,7 @@ def test_a_plan_ends_where_a_known_failure_ends_the_build(command, digits, tmp_p
     assert document["targets"] == ["host"]
 
 
-def test_ctrl_c_ends_builds_of_several_targets_too(command, tmp_path):
+def test_ctrl_c_ends_builds_of_several_targets_too(command, tmp_path, store_with_front):
     process = start_until([*command, "--target", "x86-64-v3", "--jobs", "2"], "quantize")
     process.send_signal(signal.SIGINT)
     _, errors = process.communicate(timeout=30)
@@ -516,7 +521,7 @@ def test_ctrl_c_ends_builds_of_several_targets_too(command, tmp_path):
     assert made == set()
 
 
-def test_data_that_proves_nothing_is_told_as_such(digits, tmp_path):
+def test_data_that_proves_nothing_is_told_as_such(digits, tmp_path, store_with_front):
     with pytest.raises(ParityGateError, match="Nothing could be proven") as caught:
         build(digits, tmp_path, max_samples=1)
     assert "at least 4" in caught.value.fix
