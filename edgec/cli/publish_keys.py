@@ -266,7 +266,12 @@ def _confirm(lines: Sequence[str], version: int, yes: bool, as_json: bool) -> No
         raise UsageError(
             "Nobody is there to look at the root", "Standard input is not a terminal.", "Say --yes to sign it unseen."
         )
-    click.confirm("Sign it?", abort=True, err=True)
+    if not click.confirm("Sign it?", err=True):
+        raise UsageError(
+            "The root was not signed",
+            "You said no. It still waits for signatures.",
+            "Drop it with: edgec publish sign-root --repo DIR --discard, or sign it later.",
+        )
 
 
 def _tell(rotated: Rotated, as_json: bool) -> None:

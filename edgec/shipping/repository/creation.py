@@ -13,7 +13,7 @@ from tuf.api.metadata import Delegations, Metadata, MetaFile, Root, Snapshot, Ta
 from edgec.errors import OutputError, UsageError
 from edgec.shipping.keys import Ask
 from edgec.shipping.repository import files, layout, policy
-from edgec.shipping.repository.keyring import Keyring, default_folder, key_of, refuse_inside
+from edgec.shipping.repository.keyring import Keyring, default_folder, key_of, refuse_inside, sign
 from edgec.shipping.repository.state import PENDING, sha256
 
 
@@ -75,7 +75,7 @@ def create(
     root.roles["root"].threshold = threshold
     root_metadata = Metadata(root)
     for signer in signers["root"]:
-        root_metadata.sign(signer, append=True)
+        sign(root_metadata, signer)
 
     place = keys_folder or default_folder(folder, root_metadata)
     assert place is not None
@@ -164,7 +164,7 @@ def _write(
 
 def _sign(metadata: Metadata[Targets] | Metadata[Snapshot] | Metadata[Timestamp], signers: Sequence[Signer]) -> None:
     for signer in signers:
-        metadata.sign(signer, append=True)
+        sign(metadata, signer)
 
 
 def _listed(metadata: Metadata[Targets] | Metadata[Snapshot]) -> MetaFile:

@@ -12,12 +12,14 @@ import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from securesystemslib.signer import CryptoSigner, Key, Signer
+from tuf.api.exceptions import UnsignedMetadataError
 from tuf.api.metadata import Metadata, Root
 
 from edgec.bundle.errors import as_edgec_error
-from edgec.errors import OutputError, UsageError
+from edgec.errors import EdgecError, OutputError, UsageError
 from edgec.runtime.agent.signatures import public_keys
 from edgec.runtime.errors import ArtifactFailure
 from edgec.shipping import keys
@@ -94,7 +96,7 @@ class Keyring:
 
     def private_files(self) -> Iterator[Path]:
         """The files of private keys that this looks at, as far as they are there."""
-        yield from filter(Path.exists, map(Path, self.references))
+        yield from filter(Path.is_file, map(Path, self.references))
         yield from self._files()
 
     def _files(self) -> Iterator[Path]:
@@ -160,6 +162,20 @@ class Keyring:
                     f"The system says: {error.strerror}. It holds what is the newest state, to notice an older one.",
                     "Make the folder writable, or free some space; the next command writes it again.",
                 ) from error
+
+
+def sign(metadata: Metadata[Any], signer: Signer) -> None:
+    """Add a signature. Raises UsageError where the key can't sign: a token that wants another PIN, or is gone."""
+    try:
+        metadata.sign(signer, append=True)
+    except UnsignedMetadataError as error:
+        if isinstance(error.__cause__, EdgecError):
+            raise error.__cause__ from error
+        raise UsageError(
+            f"The key {signer.public_key.keyid[:16]} can't sign",
+            f"{error}.",
+            "Check the key or the token that holds it. Nothing was changed.",
+        ) from error
 
 
 def public_key(path: Path) -> Key:

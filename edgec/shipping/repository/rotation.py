@@ -23,7 +23,7 @@ from tuf.api.metadata import Metadata, Role, Root, Targets
 from edgec.errors import ArtifactError, UsageError
 from edgec.shipping.repository import files, layout, policy
 from edgec.shipping.repository.creation import check_threshold
-from edgec.shipping.repository.keyring import Keyring
+from edgec.shipping.repository.keyring import Keyring, sign
 from edgec.shipping.repository.layout import WORKSHOP
 from edgec.shipping.repository.state import (
     PENDING,
@@ -185,7 +185,7 @@ def add_signatures(root: Metadata[Root], ring: Keyring, previous: Root | None) -
             "Name one of these keys with --key.",
         )
     for signer in signers:
-        root.sign(signer, append=True)
+        sign(root, signer)
 
 
 def sign_copy(root: Metadata[Root], ring: Keyring) -> list[str]:
@@ -199,7 +199,7 @@ def sign_copy(root: Metadata[Root], ring: Keyring) -> list[str]:
     if len(foreign) < len(named) or not named:
         add_signatures(root, ring, None)
     for signer in named:
-        root.sign(signer, append=True)
+        sign(root, signer)
     return foreign
 
 

@@ -19,7 +19,7 @@ from tuf.api.metadata import DelegatedRole, Metadata, MetaFile, Role, Root, Targ
 
 from edgec.errors import UsageError
 from edgec.shipping.repository import files, layout, policy
-from edgec.shipping.repository.keyring import Keyring
+from edgec.shipping.repository.keyring import Keyring, sign
 from edgec.shipping.repository.state import State, sha256
 
 
@@ -130,7 +130,7 @@ class Transaction:
         metadata.signatures.clear()
         for keyid in dict.fromkeys(keyids):
             if keyid not in self.distrusted and (signer := self.ring.find(keyid)) is not None:
-                metadata.sign(signer, append=True)
+                sign(metadata, signer)
         if not verified(metadata, name, delegator):
             raise missing_keys(name, role, metadata, self.ring)
 
@@ -150,7 +150,7 @@ def missing_keys(name: str, role: Role, metadata: Metadata[Any], ring: Keyring) 
         f"A key is missing to sign {name}",
         f"{whose} needs {role.threshold} of {len(role.keyids)} keys, and {signed or 'none'} of them is at hand. "
         f"Missing: {', '.join(keyid[:12] for keyid in unsigned)}. Looked in {', '.join(looked) or 'no place'}.",
-        "Name the key with --key (a file, env:NAME, or an HSM), or the folder that holds it with --keys. "
+        "Name the key with --key (a file, env:NAME, or a pkcs11: URI), or the folder that holds it with --keys. "
         "Nothing was changed.",
         {"role": name, "missing": unsigned},
     )

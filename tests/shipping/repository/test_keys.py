@@ -6,6 +6,7 @@ import shutil
 from datetime import UTC, datetime, timedelta
 
 import pytest
+from securesystemslib.signer import CryptoSigner
 from tuf.api.exceptions import UnsignedMetadataError
 from tuf.api.metadata import Metadata
 
@@ -182,6 +183,22 @@ def test_missing_key_changes_nothing(made, device, role):
     with pytest.raises(UsageError, match=f"A key is missing to sign {role}") as raised:
         publish(made.folder, without(made, role), [artifact(made.folder.parent / "2", weights=b"2")], NOW)
     assert str(made.keys.with_name("fewer")) in raised.value.why
+    assert sorted(made.folder.rglob("*")) == before
+
+
+def test_token_that_refuses_to_sign_changes_nothing(made, monkeypatch):
+    before = sorted(made.folder.rglob("*"))
+
+    def refuse(signer, payload):
+        raise UsageError("The token wants its PIN", "Nobody can be asked for it.", "Put it into the environment.")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(CryptoSigner, "sign", refuse)
+        with pytest.raises(UsageError, match="The token wants its PIN"):
+            refresh(made.folder, made.ring, NOW)
+        patched.setattr(CryptoSigner, "sign", lambda signer, payload: 1 / 0)
+        with pytest.raises(UsageError, match="can't sign"):
+            refresh(made.folder, made.ring, NOW)
     assert sorted(made.folder.rglob("*")) == before
 
 
