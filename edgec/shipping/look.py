@@ -35,6 +35,7 @@ def rolling_back(model: str | None, to: str | None) -> Work:
             name = _named(host, model, models)
             tell(Step(host, f"going back to another version of {name}"))
             report.models = [each for each in report.models if each.model == name]
+            report.installed = {}  # what it was before
             (changed,) = report.models
             arguments = [] if to is None else ["--to", _sha256_of(to, models[name])]
             try:
@@ -46,7 +47,6 @@ def rolling_back(model: str | None, to: str | None) -> Work:
                 changed.result, changed.error = "failed", error
                 return
             changed.result, changed.after = "rolled back", told["release"]
-            report.installed = {}
 
     return roll_back
 

@@ -200,8 +200,9 @@ def test_going_back(device, workshop):
 
 
 def test_going_back_to_what_is_not_there(device):
-    assert "names no version" in failure(device.work(rolling_back("net", "ffff"))).what
-    assert device.runs == "1"
+    report = device.work(rolling_back("net", "ffff"))
+    assert "names no version" in failure(report).what
+    assert (report.models[0].result, report.installed, device.runs) == ("failed", {}, "1")
 
 
 def test_going_back_where_nothing_is(board, tmp_path, workshop):
