@@ -16,7 +16,7 @@ def _noise(size, seed=0, span=256):
     return np.random.default_rng(seed).integers(0, span, size, dtype=np.uint8).tobytes()
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=40, deadline=None)
 @given(
     st.lists(
         st.tuples(st.integers(0, 9), st.integers(1, 20_000), st.sampled_from([1, 2, 7, 256])), min_size=0, max_size=5

@@ -245,7 +245,7 @@ def test_pieces_are_merged_until_each_is_worth_its_request():
     ]
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=40, deadline=None)
 @given(
     st.lists(st.tuples(st.integers(1, 32 << 10), st.sampled_from(["here", "there", None])), min_size=1, max_size=300),
     st.integers(0, 300),

@@ -1,5 +1,6 @@
 """Every way in which a repository's metadata can be wrong: each is refused, with words of its own."""
 
+import errno
 import hashlib
 import json
 import shutil
@@ -12,7 +13,7 @@ from edgec.runtime.agent import repository as reading
 from edgec.runtime.agent import storage
 from edgec.runtime.agent.clock import EARLIEST, Clock, read_clock
 from edgec.runtime.agent.releases import checked_releases
-from edgec.runtime.errors import ArtifactFailure, Busy, DeviceUnfit, Unreachable, Untrusted
+from edgec.runtime.errors import ArtifactFailure, Busy, DeviceUnfit, StorageFailed, Unreachable, Untrusted
 from edgec.shipping.repository.keyring import Keyring
 from edgec.shipping.repository.rotation import rotate
 from tests.runtime.agent import servers
@@ -475,6 +476,19 @@ def test_a_run_that_is_killed_at_any_write_leaves_a_device_that_works(world, mon
         except Killed:
             kills += 1
     assert kills >= 2
+    monkeypatch.undo()
+    assert world.version() == 2
+
+
+def test_a_full_storage_is_named_and_leaves_a_device_that_works(world, monkeypatch):
+    world.look()
+    world.publish()
+
+    def full(descriptor, content):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(storage.os, "write", full)
+    assert "the storage is full" in world.refused(StorageFailed).what
     monkeypatch.undo()
     assert world.version() == 2
 
