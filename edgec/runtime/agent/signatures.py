@@ -112,12 +112,16 @@ def envelope_beside(artifact: Path) -> Path:
 
 
 def read_envelope(artifact: Path) -> bytes:
-    """The envelope beside an artifact. Raises Untrusted where there is none."""
+    """The envelope beside an artifact. Raises Untrusted where there is none, InputError where there is no artifact."""
     place = envelope_beside(artifact)
     try:
         with place.open("rb") as stream:
             return stream.read(LARGEST_ENVELOPE + 1)
     except FileNotFoundError:
+        if not artifact.exists():
+            raise InputError(
+                f"There is no file {artifact}", "Nothing of that name is there.", "Check the path."
+            ) from None
         raise Untrusted(
             f"{artifact.name} is not signed",
             f"There is no {place.name} beside it.",

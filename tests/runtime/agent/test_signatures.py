@@ -133,6 +133,11 @@ def test_every_attack_has_a_message_of_its_own(signed, keys, tmp_path):
     assert len(set(said.values())) == len(said), said
 
 
+def test_a_missing_artifact_is_not_called_unsigned(tmp_path):
+    with pytest.raises(InputError, match="There is no file"):
+        read_envelope(tmp_path / "net.edgec")
+
+
 def test_one_key_given_twice_counts_once(signed, keys):
     with pytest.raises(InputError, match="2 signatures can't be asked for"):
         verify(signed, keys["release"], keys["release"], threshold=2)
