@@ -88,8 +88,8 @@ class Slots:
         return self._linked("previous")
 
     def installed(self) -> list[Slot]:
-        """All slots that hold a version, by name."""
-        return [slot for name in NAMES if (slot := _slot(self.folder / name)) is not None]
+        """All slots that hold a version, by name. Raises StorageFailed where the folder can't be read."""
+        return [slot for name in self._names() if _is_name(name) and (slot := _slot(self.folder / name)) is not None]
 
     def staged(self) -> Slot | None:
         """A version that waits for its slot."""
@@ -347,6 +347,13 @@ class Slots:
         slot = self._linked(link)
         return whole.get(slot.name) if slot else None
 
+    def _names(self) -> list[str]:
+        with storage.storing(self.folder, "read"):
+            try:
+                return sorted(path.name for path in self.folder.iterdir())
+            except FileNotFoundError:
+                return []
+
     def _readable_state(self) -> tuple[State, str]:
         """The state, and in words what became of one that is damaged; that is put aside."""
         try:
@@ -358,9 +365,7 @@ class Slots:
             return State(), f"state.json was damaged ({error}); what failed before is forgotten"
 
     def _remove_leftovers(self) -> None:
-        with storage.storing(self.folder, "read"):
-            names = sorted(path.name for path in self.folder.iterdir())
-        for name in names:
+        for name in self._names():
             if name.startswith(".") and (name != STAGED or self.staged() is None):
                 storage.remove(self.folder / name)
 
