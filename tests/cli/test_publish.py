@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
+import re
+import shlex
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
@@ -192,3 +195,21 @@ def test_fetching_is_not_deceived(place):
     with pytest.raises(ArtifactError, match="is not the file that was signed"):
         fetch(f"{known} --root {made.folder}/metadata/1.root.json")
     assert not (place / "got" / "net-rpi4.edgec").exists()
+
+
+def _documented():
+    """The commands that docs/publishing.md shows, without the remarks beside them."""
+    page = Path(__file__).resolve().parents[2] / "docs" / "publishing.md"
+    for line in page.read_text(encoding="utf-8").splitlines():
+        if line.startswith(("    edgec publish ", "    edgec fetch ")):
+            yield re.split(r" {3,}", line.strip())[0]
+
+
+@pytest.mark.parametrize("line", sorted(set(_documented())))
+def test_documented_commands_are_understood(line):
+    _, verb, *words = shlex.split(line)
+    command = publish_command if verb == "publish" else fetch_command
+    result = CliRunner().invoke(
+        command, [*words, "--help"]
+    )  # flags that are not there are refused before help is shown
+    assert result.exit_code == 0, result.output
