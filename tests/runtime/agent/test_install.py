@@ -202,7 +202,8 @@ def test_who_starts_too_often_without_being_confirmed_goes_back(device):
     assert "started 3 times" in device.slots.state().history[-1]["why"]
 
 
-def test_applications_count_their_starts_too(device):
+def test_applications_count_their_starts_too(device, monkeypatch):
+    monkeypatch.setattr("edgec.runtime.slot.TOGETHER", -1.0)
     device.install("one")
     device.install("two", confirm="application", starts=2)
     for _ in range(3):
