@@ -26,7 +26,7 @@ WITHOUT_A_DEVICE = ["ingest", "simplify", "canonicalize", "analyze"]
 
 
 @pytest.fixture
-def build(digits, tmp_path):
+def build(digits, store_with_front, tmp_path):
     """Build digits, in float unless told otherwise."""
 
     def run(**changes):

@@ -21,7 +21,7 @@ def metric(digits):
 
 
 @pytest.fixture
-def build(digits, tmp_path):
+def build(digits, store_with_front, tmp_path):
     """Build digits, in float and so in no time unless told otherwise."""
 
     def run(**changes):
