@@ -73,7 +73,7 @@ def install(
         slots.recover()
         before = slots.current()
         if before is not None and before.release.sha256 == release.sha256 and not retry:
-            return _already(slots, before, settings)
+            return _already(slots, slots.describe(before, release), settings)
         if (why := slots.state().failed.get(release.sha256)) is not None and not retry:
             raise RolledBack(
                 f"{release} failed on this device before, and is not tried again",
@@ -83,7 +83,8 @@ def install(
             )
         check_health_command(settings)
         notes = _check_fit(release, release.needs, settings) if release.needs else []
-        found = slots.find(release.sha256) or slots.stage(file, release, move, evidence)
+        there = slots.find(release.sha256)
+        found = slots.describe(there, release) if there else slots.stage(file, release, move, evidence)
         notes = _check_version(slots, found, settings, check_artifact) or notes
         with slots.unused(settings.use_wait):
             slot = found if found.name != STAGED else slots.place()

@@ -217,6 +217,13 @@ class Slots:
             raise
         return Slot(self.folder / STAGED, release)
 
+    def describe(self, slot: Slot, release: Release) -> Slot:
+        """Note what became known of a version that is there: a repository's number of one that came as a file, say."""
+        if release.version is None or release == slot.release:
+            return slot
+        storage.replace_file(slot.folder / RELEASE, _text(release))
+        return Slot(slot.folder, release)
+
     def discard(self) -> None:
         """Remove the version that is staged."""
         storage.remove(self.folder / STAGED)

@@ -247,6 +247,14 @@ def test_installing_what_runs_already_changes_nothing(device):
     assert (device.slots.folder / "state.json").read_bytes() == before
 
 
+def test_a_file_that_a_repository_has_too_gets_its_number_there(device):
+    device.install("one")
+    published = replace(device.slots.current().release, version=3, channel="stable", origin="tuf http://models.example")
+    for release in (published, replace(published, version=None, origin="file")):
+        outcome = install(device.root, device.folder / "gone", release, device.settings)
+        assert (outcome.status, outcome.release, device.slots.current().release) == ("current", published, published)
+
+
 def test_going_back_to_an_older_version_needs_no_copy(device):
     device.install("one")
     device.install("two")
