@@ -47,6 +47,7 @@ CONNECT_SECONDS = 10
 """For a connection, where the user's configuration does not say."""
 
 _OPEN_SECONDS = 60.0  # for connection, login (somebody may have to touch a security key) and the keeper's answer
+_CHECK_SECONDS = 10.0  # a process at this machine is asked, not the board
 _CLOSE_SECONDS = 10.0
 _OVER_SECONDS = 1.0
 _ALIVE_SECONDS = 5  # after three questions without an answer, the connection counts as lost
@@ -480,10 +481,15 @@ def _shared(host: str, sockets: str, options: Sequence[str], own: bool) -> list[
 
     own: the user's may be to a host whose key is not the one that is asked for.
     """
+    ours = ["-o", f"ControlPath={sockets}/%C"]
     if own:
-        return ["-o", f"ControlPath={sockets}/%C"]
-    check = subprocess.run(["ssh", *options, "-O", "check", "--", host], capture_output=True, env=_environment())
-    return [] if check.returncode == 0 else ["-o", f"ControlPath={sockets}/%C"]
+        return ours
+    command = ["ssh", *options, "-O", "check", "--", host]
+    try:
+        check = subprocess.run(command, capture_output=True, env=_environment(), timeout=_CHECK_SECONDS)
+    except subprocess.TimeoutExpired:  # whoever holds the user's connection does not answer, and would carry no session
+        return ours
+    return [] if check.returncode == 0 else ours
 
 
 def _ssh(

@@ -340,3 +340,13 @@ def test_nothing_is_left_by_a_process_that_is_ended(board, number):
     while boards.names(short) and time.monotonic() < deadline:
         time.sleep(0.05)
     Path(short).rmdir()
+
+
+def test_a_shared_connection_whose_holder_does_not_answer_is_not_used(tmp_path, monkeypatch):
+    asked = tmp_path / "asked"
+    (tmp_path / "ssh").write_text(f'#!/bin/sh\necho "$@" >{asked}\nexec sleep 600\n')
+    (tmp_path / "ssh").chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    monkeypatch.setattr(ssh, "_CHECK_SECONDS", 0.5)
+    assert ssh._shared(HOST, "/sockets", [], own=False) == ["-o", "ControlPath=/sockets/%C"]
+    assert asked.read_text() == f"-O check -- {HOST}\n"
