@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import warnings
 from pathlib import Path
 
 import click
@@ -66,8 +67,14 @@ def shadow(
     )
     try:
         try:
+            with warnings.catch_warnings(record=True) as caught:
+                warnings.simplefilter("always")
+                model = load(current, threads)
+            for each in caught:
+                if each.category is RuntimeWarning:
+                    click.echo(clean(f"warning: {each.message}"), err=True)
             document = run(
-                load(current, threads),
+                model,
                 options,
                 lambda line: click.echo(clean(line)),
                 lambda line: click.echo(clean(f"note: {line}"), err=True),

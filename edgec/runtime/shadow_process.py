@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import sys
 import time
 from collections.abc import Mapping
@@ -50,6 +51,7 @@ def main(path: str, threads: int | None) -> None:
     answers = os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)  # an engine that prints shall not be taken for an answer
     os.nice(_NICE)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the application, which ends this process itself
     from .errors import ArtifactFailure
     from .loading import load_first
 
