@@ -63,7 +63,8 @@ def _array(data: bytes, name: str) -> np.ndarray:
     magic = data[: np.lib.format.MAGIC_LEN]
     version = np.lib.format.read_magic(stream) if magic.startswith(b"\x93NUMPY") and len(magic) == 8 else None
     if (
-        version not in _READERS
+        version is None
+        or version not in _READERS
         or int.from_bytes(data[8:12] if version == (2, 0) else data[8:10], "little") > _MAX_HEADER
     ):
         raise ValueError(f"{name!r:.60} has a header of another kind, or a huge one")
