@@ -6,6 +6,7 @@ people to decide by, and never the reason that a build fails.
 
 from __future__ import annotations
 
+import traceback
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -105,8 +106,16 @@ def _profiled(
         return None, f"Not run: {macs / 1e9:.0f} G multiply-accumulates take too long for a profile."
     try:
         return profile(path, graph, probe(contract), cost), None
-    except Exception as error:  # ONNX Runtime has no common class for what it raises
+    except Exception as error:
+        if not _raised_by_onnxruntime(error):
+            raise
         return None, f"ONNX Runtime could not run the model: {' '.join(str(error).split())[:300]}"
+
+
+def _raised_by_onnxruntime(error: Exception) -> bool:
+    """Whether it comes out of ONNX Runtime, which has no common class for what it raises, and not out of edgec."""
+    frames = list(traceback.walk_tb(error.__traceback__))
+    return str(frames[-1][0].f_globals.get("__name__")).partition(".")[0] == "onnxruntime"
 
 
 def _roofline(target: Target, peaks: Mapping[str, Any] | None) -> tuple[Roofline | None, str | None]:

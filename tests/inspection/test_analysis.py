@@ -140,3 +140,12 @@ def test_the_size_that_is_expected_is_that_of_the_artifact(warm_store, built_dig
     (entry,) = (entry for entry in Store(warm_store).entries() if entry.stage == "analyze")
     expected = entry.read_json("analysis.json")["expected_bytes"]["openvino"]
     assert expected == pytest.approx(built_digits.artifact["bytes"], rel=0.1)
+
+
+def test_a_fault_of_edgecs_own_is_not_blamed_on_the_engine(stored, plain, monkeypatch):
+    def broken(*arguments):
+        raise KeyError("a bug")
+
+    monkeypatch.setattr("edgec.inspection.analysis.profile", broken)
+    with pytest.raises(KeyError, match="a bug"):
+        analyze(stored(models.conv_float()), plain, False, PEAKS)
