@@ -103,7 +103,7 @@ def lines(document: dict[str, Any]) -> Iterator[str]:
         each = document["latency_ms"][side]
         yield f"{side:12}" + "".join(_cell(each[name]) for name in ("p50", "p95", "p99"))
     yield ""
-    for output in document["outputs"]:
+    for output in document["outputs"] if document["compared"] else ():
         yield f"{output['name']}: {', '.join(_compared(output))}"
     yield ""
     yield document["text"]

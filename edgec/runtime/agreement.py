@@ -57,10 +57,12 @@ def decisions(spec: TensorSpec, values: np.ndarray) -> np.ndarray | None:
 class OutputAgreement:
     """One output over all runs that were compared.
 
-    agreed: runs whose decisions were all the same, of `judged`. largest: absolute difference. signal, noise: energies.
+    runs: all that were compared. agreed: those whose decisions were all the same, of `judged`.
+    largest: absolute difference. signal, noise: energies.
     """
 
     spec: TensorSpec
+    runs: int = 0
     judged: int = 0
     agreed: int = 0
     largest: float = 0.0
@@ -70,6 +72,7 @@ class OutputAgreement:
 
     def add(self, current: np.ndarray, candidate: np.ndarray) -> None:
         """One run. Elements that are not finite in either count where they are not the same in both."""
+        self.runs += 1
         first, second = decisions(self.spec, current), decisions(self.spec, candidate)
         if first is not None and second is not None:
             self.judged += 1
@@ -101,7 +104,7 @@ class OutputAgreement:
             "decisions": decided if self.judged else None,
             "max_abs": self.largest,
             "sqnr_db": None if sqnr is None or math.isinf(sqnr) else round(sqnr, 2),
-            "identical": not self.noise and not self.not_finite,
+            "identical": bool(self.runs) and not self.noise and not self.not_finite,
             "not_finite": self.not_finite,
         }
 
@@ -111,6 +114,8 @@ def verdict(outputs: Sequence[OutputAgreement], least: float | None) -> tuple[st
 
     The output that agrees least decides. Without decisions there is nothing to say: "none".
     """
+    if not any(output.runs for output in outputs):
+        return "none", "Nothing was compared."
     judged = [output for output in outputs if output.judged]
     if not judged:
         return "none", "No output is a decision: look at the differences."

@@ -80,7 +80,10 @@ def test_verdicts():
     assert kind == "open"
     assert "about 25 more would show it" in text
     assert verdict([compared(*[same] * 10, *[other] * 30)], 0.9)[0] == "refuted"
-    assert verdict([OutputAgreement(SCORES)], 0.9)[0] == "none"
+    assert verdict([OutputAgreement(SCORES)], 0.9) == ("none", "Nothing was compared.")
+    mask = OutputAgreement(TensorSpec("mask", "float32", (1, 1, 2, 2)))
+    mask.add(np.zeros((1, 1, 2, 2), np.float32), np.zeros((1, 1, 2, 2), np.float32))
+    assert verdict([mask], 0.9)[0] == "none"
     worst = verdict([compared(*[same] * 100), compared(*[other] * 100)], 0.9)
     assert worst[0] == "refuted"
 
