@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import subprocess
 import sys
 from typing import get_args
@@ -226,6 +227,7 @@ def test_equal_jobs_give_equal_bytes(backend, make, precision, tmp_path):
     if precision not in backend.precisions:
         pytest.skip(f"{backend.name} makes no {precision} payloads")
     found = []
+    compilers_cache = {name: value for name, value in os.environ.items() if name.startswith("ZIG_")}
     for seed in ("0", "4711"):
         folder = tmp_path / f"folder {seed}"
         folder.mkdir()
@@ -233,7 +235,12 @@ def test_equal_jobs_give_equal_bytes(backend, make, precision, tmp_path):
         path.write_bytes(make().SerializeToString(deterministic=True))
         done = subprocess.run(
             [sys.executable, "-c", _DIGESTS, backend.name, str(path), precision],
-            env={"PYTHONHASHSEED": seed, "HOME": str(folder), "PYTHONPATH": ":".join(filter(None, sys.path))},
+            env={
+                "PYTHONHASHSEED": seed,
+                "HOME": str(folder),
+                "PYTHONPATH": ":".join(filter(None, sys.path)),
+                **compilers_cache,
+            },
             cwd=folder,
             capture_output=True,
             text=True,
