@@ -63,6 +63,12 @@ class Artifact:
         """
         if not self.path.exists():
             raise UsageError(f"There is no {self.path}", "Nothing is there to be measured.", "Check the path.")
+        if self.path.suffix == ".onnx":
+            raise UsageError(
+                f"{self.path} is a model, and not an artifact",
+                "What is measured is what ships; a model is what artifacts are compared with.",
+                f"Build it (edgec build {self.path}), then: edgec bench FILE.edgec --baseline {self.path}",
+            )
         try:
             manifest = dict(Bundle.open(self.path).manifest)
             check_device(manifest)

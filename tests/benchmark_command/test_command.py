@@ -126,6 +126,13 @@ def test_without_the_file(tmp_path):
     assert "There is no" in json.loads(result.stdout)["error"]["what"]
 
 
+def test_a_model_in_the_place_of_an_artifact_is_told_from_a_damaged_one(tmp_path):
+    (tmp_path / "model.onnx").write_bytes(b"\x08\x08")
+    result = edgec("bench", tmp_path / "model.onnx")
+    assert result.returncode == 2
+    assert "--baseline" in result.stderr
+
+
 def test_with_json_a_command_that_measured_nothing_gives_the_same_document(tmp_path):
     told = json.loads(edgec("bench", tmp_path / "no.edgec", "--json").stdout)
     assert set(told) == {"edgec", "schema", "status", "exit_code", "artifacts", "error"}
