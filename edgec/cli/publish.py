@@ -153,9 +153,9 @@ def add(
     """
     share = read_share(rollout)
     ring = ring_of(repo, keys, references)
+    from edgec.cli.publish_text import share_of
     from edgec.cli.sizes import size
     from edgec.shipping.repository.publishing import publish
-    from edgec.shipping.repository.releases import percent
 
     published = publish(
         repo, ring, artifacts, now(), channel=channel, share=share, signed_by=signed_by, require_signed=require_signed
@@ -165,7 +165,8 @@ def add(
         return
     names = [f"{each.model}@{each.version}" for each in published]
     for name, each in zip(names, published, strict=True):
-        what = f"{each.channel} {percent(each.rollout)}" if each.changed else f"as before: {percent(each.rollout)}"
+        share_text = share_of(each.model, each.rollout, each.before)
+        what = f"{each.channel} {share_text}" if each.changed else f"as before: {share_text}"
         if not each.is_new and each.changed:
             what += ", not a new file"
         signed = "signed" if each.signed else "not signed"
@@ -379,13 +380,13 @@ def _change(
 
 def _said(model: str, entry: Document | None) -> str:
     """A channel's entry in words."""
-    from edgec.shipping.repository.releases import percent
+    from edgec.cli.publish_text import share_of
 
     if entry is None:
         return "nothing"
     text = f"{model}@{entry['version']}"
     if entry["rollout"] < 1:
-        text += f" {percent(entry['rollout'])}, else {model}@{entry['before']}"
+        text += f" {share_of(model, entry['rollout'], entry['before'])}"
     return f"{text} (paused)" if entry["paused"] else text
 
 

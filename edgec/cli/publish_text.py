@@ -8,6 +8,14 @@ from typing import Any
 from edgec.untrusted_text import clean
 
 
+def share_of(model: str, rollout: float, before: int | None) -> str:
+    """What share of a channel's devices a release is for, and what the others have: "10%, else net@2"."""
+    from edgec.shipping.repository.releases import percent
+
+    others = "nothing yet" if before is None else f"{model}@{before}"
+    return percent(rollout) if rollout == 1 else f"{percent(rollout)}, else {others}"
+
+
 def status_lines(document: Mapping[str, Any]) -> Iterator[str]:
     """The document of `inspection.status`: releases first, then who signs, then what needs a person."""
     yield f"{document['repository']}"
@@ -40,7 +48,7 @@ def _model_lines(model: str, entry: Mapping[str, Any]) -> Iterator[str]:
     for name, now in entry["channels"].items():
         text = f"{now['version']}"
         if now["rollout"] < 1:
-            text += f" to {100 * now['rollout']:.6g}%, else {now['before']}"
+            text += f" to {share_of(model, now['rollout'], now['before'])}"
         yield f"    {name:<{width}}  {text}{'  paused' if now['paused'] else ''}"
     for version, reason in entry["revoked"].items():
         yield f"    revoked {version}: {clean(reason)}"

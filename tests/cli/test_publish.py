@@ -75,6 +75,19 @@ def test_life_of_a_repository(place):
     assert all(len(line) <= 120 for line in publish("status --repo fleet").splitlines() if not line.startswith("keys"))
 
 
+def test_first_release_to_a_part(place):
+    """What the README shows: the others are said to have nothing yet, and a client finds the repository sound."""
+    artifact(place / "dist")
+    publish("init --repo fleet")
+    assert "net@1  rpi4  stable 10%, else nothing yet  " in publish("dist/net-rpi4.edgec --repo fleet --rollout 10%")
+    assert "stable  1 to 10%, else nothing yet\n" in publish("status --repo fleet")
+    assert publish("check --repo fleet").startswith("sound: ")
+    changed = publish("rollout net 100% --repo fleet")
+    assert changed == "rpi4 net stable: net@1 10%, else nothing yet -> net@1\n"
+    (one,) = json.loads(publish("dist/net-rpi4.edgec --repo fleet --json"))["published"]
+    assert (one["rollout"], one["before"]) == (1.0, None)
+
+
 def test_root_keys_of_several_people(place):
     for name in ("a", "b"):
         keys.generate(place / f"{name}.key", place / f"{name}.pub")
@@ -100,12 +113,10 @@ def test_root_keys_of_several_people(place):
         ("dist/net-rpi4.edgec --repo fleet --channel 3", "'3' can't be the name of a channel"),
         ("dist/net-rpi4.edgec --repo fleet --channel a/b", "'a/b' can't be the name of a channel"),
         ("dist/net-rpi4.edgec --repo fleet --require-signed", "dist/net-rpi4.edgec is not signed"),
-        ("dist/host.edgec --repo fleet --rollout 10%", "net has no release yet in channel stable of host"),
         ("dist/space.edgec --repo fleet", "'my net' can't be the name of a model in a repository"),
         ("dist/root.edgec --repo fleet", "'root' can't be the name of a target in a repository"),
         ("dist/net-rpi4.edgec dist/other.edgec --repo fleet", "both net for rpi4"),
         ("rollout nett 10% --repo fleet", "The repository has no model 'nett'"),
-        ("rollout net 10% --repo fleet", "net@1 can't go to 10% of channel stable of rpi4 only"),
         ("rollout net 10% --repo fleet -t rpi5", "The repository has no target 'rpi5'"),
         ("revoke net --repo fleet --reason x", "net does not say which version"),
         ("revoke net@x --repo fleet --reason x", "'net@x' is not a release"),

@@ -126,8 +126,6 @@ def _contradictions(state: State, target: str) -> Iterator[str]:
                     str(now[key]) not in entry["releases"] or str(now[key]) in entry["revoked"]
                 ):
                     yield f"{target} {model}: channel {channel} names {model}@{now[key]}, which is revoked or not there"
-            if now["rollout"] < 1 and now["before"] is None:
-                yield f"{target} {model}: channel {channel} leaves devices outside its rollout without a release"
 
 
 def _role(state: State, name: str, names: Mapping[str, str], now: datetime) -> dict[str, Any]:

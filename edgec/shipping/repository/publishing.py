@@ -24,7 +24,12 @@ from edgec.toml_schema import did_you_mean
 
 @dataclass(frozen=True)
 class Published:
-    """What became of one artifact. is_new: it was not in the repository before. changed: clients see a difference."""
+    """What became of one artifact.
+
+    before: the version that the channel's other devices have, where rollout is below 1; None: they keep what they have,
+    which for the first release of a model is nothing. is_new: it was not in the repository before. changed: clients see
+    a difference.
+    """
 
     path: Path
     target: str
@@ -34,6 +39,7 @@ class Published:
     sha256: str
     channel: str
     rollout: float
+    before: int | None
     signed: bool
     is_new: bool
     changed: bool
@@ -100,7 +106,7 @@ def publish(
                 document = releases.assign(document, each.model, channel, version, share)
             changed = document != documents[each.target] or signed is not None
             documents[each.target] = document
-            rollout = document["models"][each.model]["channels"][channel]["rollout"]
+            offered = document["models"][each.model]["channels"][channel]
             published.append(
                 Published(
                     each.path,
@@ -110,7 +116,8 @@ def publish(
                     each.bytes,
                     each.sha256,
                     channel,
-                    rollout,
+                    offered["rollout"],
+                    offered["before"],
                     each.signature is not None,
                     is_new,
                     changed,

@@ -1,7 +1,8 @@
 """Versions, channels, rollouts and revocations of one target: pure functions on its releases.json.
 
 The document is described in docs/publishing.md. What holds after each of them: a channel names releases that exist and
-are not revoked; where a rollout is below 1, there is a release `before` for the other devices; versions only ascend.
+are not revoked; versions only ascend. Where a rollout is below 1, `before` is the release for the other devices; with
+none, as for a channel's first release, they keep what they have, or have nothing yet.
 """
 
 from __future__ import annotations
@@ -57,7 +58,7 @@ def add(document: Mapping[str, Any], model: str, release: Mapping[str, Any]) -> 
 def assign(document: Mapping[str, Any], model: str, channel: str, version: int, share: float | None) -> Document:
     """With a release in a channel, for this share of the devices; None: as it is, or all of them.
 
-    Raises UsageError for a revoked release, and where the other devices would have no release.
+    Raises UsageError for a revoked release, and for a partial rollout on top of another one.
     """
     changed, entry = _model(document, model)
     release = _release(entry, model, version)
@@ -69,17 +70,9 @@ def assign(document: Mapping[str, Any], model: str, channel: str, version: int, 
         )
     now = entry["channels"].get(channel)
     if now is None:
-        if share is not None and share < 1:
-            raise UsageError(
-                f"{model} has no release yet in channel {channel} of {document['target']}",
-                f"A rollout to {percent(share)} leaves the other devices on the release before, and there is none.",
-                "The first release of a channel goes to all of its devices: --rollout 100%. Try it in a channel of its "
-                "own first: --channel canary.",
-            )
-        entry["channels"][channel] = {"version": release["version"], "rollout": 1.0, "before": None, "paused": False}
+        entry["channels"][channel] = _offer(release["version"], share, None)
     elif now["version"] == version:
         now["rollout"] = now["rollout"] if share is None else share
-        _require_before(document, model, channel, now)
     else:
         if now["rollout"] < 1 and share is not None and share < 1:
             raise UsageError(
@@ -90,14 +83,7 @@ def assign(document: Mapping[str, Any], model: str, channel: str, version: int, 
                 f"{model}@{now['version']} --reason ...), or publish the new one to all: --rollout 100%.",
             )
         settled = now["version"] if now["rollout"] == 1 else now["before"]
-        before = None if settled == version else settled
-        entry["channels"][channel] = {
-            "version": version,
-            "rollout": 1.0 if share is None else share,
-            "before": before,
-            "paused": False,
-        }
-        _require_before(document, model, channel, entry["channels"][channel])
+        entry["channels"][channel] = _offer(version, share, None if settled == version else settled)
     return changed
 
 
@@ -154,7 +140,7 @@ def revoke(
     for name, now in list(entry["channels"].items()):
         if now["version"] == version:
             if (fallback := to if to is not None else now["before"]) is not None:
-                entry["channels"][name] = {"version": fallback, "rollout": 1.0, "before": None, "paused": False}
+                entry["channels"][name] = _offer(fallback, None, None)
             elif leave_empty:
                 del entry["channels"][name]
             else:
@@ -197,6 +183,11 @@ def percent(share: float) -> str:
     return f"{100 * share:.6g}%"
 
 
+def _offer(version: int, share: float | None, before: int | None) -> Document:
+    """A channel's entry."""
+    return {"version": version, "rollout": 1.0 if share is None else share, "before": before, "paused": False}
+
+
 def _model(document: Mapping[str, Any], model: str) -> tuple[Document, Document]:
     """A copy to change, and in it the model's entry."""
     changed = copy.deepcopy(dict(document))
@@ -230,16 +221,6 @@ def _channel(document: Mapping[str, Any], model: str, channel: str) -> Document:
         )
     found: Document = channels[channel]
     return found
-
-
-def _require_before(document: Mapping[str, Any], model: str, channel: str, now: Mapping[str, Any]) -> None:
-    if now["rollout"] < 1 and now["before"] is None:
-        raise UsageError(
-            f"{model}@{now['version']} can't go to {percent(now['rollout'])} of channel {channel} of "
-            f"{document['target']} only",
-            "There is no release before it that the other devices could have.",
-            "Give it to all: 100%. To stop those who have not installed it yet: edgec publish pause.",
-        )
 
 
 def _left_empty(document: Mapping[str, Any], model: str, channel: str, version: int) -> UsageError:

@@ -43,9 +43,19 @@ def test_rollout_leaves_the_rest_on_what_all_had():
     assert channel_of(document) == {"version": 2, "rollout": 1.0, "before": 1, "paused": False}
 
 
-def test_first_release_goes_to_all():
-    with pytest.raises(UsageError, match="no release yet in channel stable"):
-        releases.assign(with_release(empty(), 1), MODEL, "stable", 1, 0.5)
+def test_first_release_may_go_to_a_part_while_the_rest_has_nothing_yet():
+    document = releases.assign(with_release(empty(), 1), MODEL, "stable", 1, 0.1)
+    assert channel_of(document) == {"version": 1, "rollout": 0.1, "before": None, "paused": False}
+    fleet = [f"device-{number}" for number in range(200)]
+    given = {device: decide(device, MODEL, document["models"][MODEL], "stable", None) for device in fleet}
+    assert {each.version for each in given.values()} == {1, None}
+    assert all((given[device].version == 1) == (bucket(device, MODEL, 1) < 0.1) for device in fleet)
+    left_out = next(each for each in given.values() if each.version is None)
+    assert left_out.reason == "version 1 is rolled out to 10 % of the devices, and this is not one of them yet"
+    to_all = releases.assign(with_release(document, 2), MODEL, "stable", 2, None)
+    assert channel_of(to_all) == {"version": 2, "rollout": 1.0, "before": None, "paused": False}
+    with pytest.raises(UsageError, match="would be left without a release"):
+        releases.revoke(document, MODEL, 1, "why")
 
 
 def test_no_partial_rollout_on_top_of_another():
@@ -162,7 +172,6 @@ class Publisher(RuleBasedStateMachine):
         for now in entry["channels"].values():
             for named in (now["version"], now["before"]):
                 assert named is None or (str(named) in entry["releases"] and str(named) not in entry["revoked"])
-            assert now["rollout"] == 1 or now["before"] is not None
             assert now["version"] != now["before"]
 
     @invariant()
