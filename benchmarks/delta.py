@@ -37,8 +37,8 @@ from edgec.runtime.agent.chunks import Index, index_from
 from edgec.runtime.agent.download import download
 from edgec.runtime.agent.fetcher import Fetcher
 from edgec.runtime.bundle import Bundle
-from edgec.shipping import chunking
-from edgec.shipping.chunking import index_of
+from edgec.shipping.repository import chunking
+from edgec.shipping.repository.chunking import index_of
 
 
 def repacked(

@@ -14,8 +14,8 @@ from edgec.untrusted_text import clean
 if TYPE_CHECKING:
     from rich.progress import Progress, TaskID
 
-    from edgec.shipping.hosts import Host
-    from edgec.shipping.reports import BoardReport, Step, Tell
+    from edgec.shipping.boards.hosts import Host
+    from edgec.shipping.boards.reports import BoardReport, Step, Tell
 
 _CHANGES = ("host", "model", "before", "after", "seconds", "result")
 _VERSIONS = ("host", "model", "version", "state")

@@ -10,9 +10,9 @@ import click
 from edgec.errors import INTERRUPTED, UsageError
 
 if TYPE_CHECKING:
-    from edgec.shipping.hosts import Host
-    from edgec.shipping.on_boards import Work
-    from edgec.shipping.reports import BoardReport
+    from edgec.shipping.boards.hosts import Host
+    from edgec.shipping.boards.parallel import Work
+    from edgec.shipping.boards.reports import BoardReport
 
 _ARTIFACT = ".edgec"
 
@@ -92,7 +92,7 @@ def command(
     names = [each for each in given if not each.endswith(_ARTIFACT)]
     if status:
         _refuse_with_status(files, trust, unsigned, dry_run)
-        from edgec.shipping.look import look
+        from edgec.shipping.boards.status import look
 
         return serve(names, hosts, host_key, parallel, look, as_json, looks=True)
     if not files:
@@ -105,9 +105,9 @@ def command(
         raise UsageError(
             "--replace-trust needs --trust", "It says whom boards trust from now on.", "Add --trust KEY.pub."
         )
-    from edgec.shipping import deploy
     from edgec.shipping.agent_program import program
-    from edgec.shipping.packages import read_packages
+    from edgec.shipping.boards import deploy
+    from edgec.shipping.boards.packages import read_packages
 
     keys = [_read_key(path) for path in trust]
     order = deploy.Order(read_packages(files, unsigned), program(), keys, replace_trust, unsigned, retry, dry_run)
@@ -129,8 +129,8 @@ def serve(
     """
     from edgec.cli.boards_table import listening, show
     from edgec.cli.json_output import print_json
-    from edgec.shipping.hosts import hosts_of, known_hosts
-    from edgec.shipping.on_boards import exit_code, on_boards
+    from edgec.shipping.boards.hosts import hosts_of, known_hosts
+    from edgec.shipping.boards.parallel import exit_code, on_boards
     from edgec.version import __version__
 
     hosts: list[Host] = hosts_of(names, file)

@@ -32,7 +32,7 @@ def command(name: Path, passphrase: bool, public_of: str | None, as_json: bool) 
     edgec keygen fleet --public-of "pkcs11:token=fleet;id=%02?module-path=/usr/lib/softhsm/libsofthsm2.so"
     """
     from edgec.cli.secrets import asker
-    from edgec.shipping.keys import generate, signer, write_public
+    from edgec.shipping.signing.keys import generate, signer, write_public
 
     stem = name.with_suffix("") if name.suffix in (".key", ".pub") else name
     private, public = (stem.with_name(stem.name + suffix) for suffix in (".key", ".pub"))
@@ -59,7 +59,7 @@ def command(name: Path, passphrase: bool, public_of: str | None, as_json: bool) 
 
 def _passphrase() -> bytes:
     from edgec.cli.secrets import asker
-    from edgec.shipping.keys import PASSPHRASE, secret
+    from edgec.shipping.signing.keys import PASSPHRASE, secret
 
     given = os.environ.get(PASSPHRASE)
     text = secret(PASSPHRASE, "Passphrase", "A passphrase is needed", asker())

@@ -48,7 +48,7 @@ def signing_options(function: F) -> F:
 
 def require_tuf() -> None:
     """Raises ToolMissing where the packages are missing that a repository needs."""
-    from edgec.shipping.keys import need_securesystemslib
+    from edgec.shipping.signing.keys import need_securesystemslib
 
     need_securesystemslib()
     try:

@@ -40,7 +40,8 @@ def command(
 
     See docs/deploy.md.
     """
-    from edgec.shipping.look import look, rolling_back
+    from edgec.shipping.boards.rollback import rolling_back
+    from edgec.shipping.boards.status import look
 
     if listed and (model or to):
         raise UsageError("--list shows all models", "It was given with --model or --to.", "Give one of them.")

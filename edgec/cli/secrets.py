@@ -7,7 +7,7 @@ from collections.abc import Iterable
 
 import click
 
-from edgec.shipping.keys import Ask, readable_by_others
+from edgec.shipping.signing.keys import Ask, readable_by_others
 
 
 def asker() -> Ask | None:

@@ -35,8 +35,8 @@ def command(files: tuple[Path, ...], keys: tuple[str, ...], as_json: bool) -> No
     """
     from edgec.cli.secrets import asker, warn_of_open_keys
     from edgec.runtime.agent.signatures import short
-    from edgec.shipping.keys import signer
-    from edgec.shipping.signing import sign
+    from edgec.shipping.signing.envelope import sign
+    from edgec.shipping.signing.keys import signer
 
     signers = [signer(reference, asker()) for reference in keys]
     warn_of_open_keys(keys)

@@ -11,9 +11,9 @@ import pytest
 from edgec import cli
 from edgec.cli import boards_table
 from edgec.errors import DeviceError, UsageError
-from edgec.shipping import on_boards
-from edgec.shipping.hosts import Host
-from edgec.shipping.reports import BoardReport, ModelReport, Step
+from edgec.shipping.boards import parallel
+from edgec.shipping.boards.hosts import Host
+from edgec.shipping.boards.reports import BoardReport, ModelReport, Step
 
 _DEVICE = {
     "arch": "aarch64",
@@ -99,9 +99,9 @@ def failed(code):
     return BoardReport(Host("board"), error=error)
 
 
-@pytest.mark.parametrize(("codes", "code"), [((), 0), ((6,), 6), ((75, 75), 75), ((6, 9), on_boards.MIXED)])
+@pytest.mark.parametrize(("codes", "code"), [((), 0), ((6,), 6), ((75, 75), 75), ((6, 9), parallel.MIXED)])
 def test_exit_codes(codes, code):
-    assert on_boards.exit_code([BoardReport(Host("board")), *map(failed, codes)]) == code
+    assert parallel.exit_code([BoardReport(Host("board")), *map(failed, codes)]) == code
 
 
 def run(monkeypatch, capsys, *words):
@@ -134,7 +134,7 @@ def test_a_document_of_boards(monkeypatch, capsys):
         assert (hosts, parallel) == ([Host("camera-1"), Host("camera-2")], 3)
         return [board("camera-1", INSTALLED), BoardReport(hosts[1], error=DOWN)], False
 
-    monkeypatch.setattr(on_boards, "on_boards", boards)
+    monkeypatch.setattr(parallel, "on_boards", boards)
     code, document = run(monkeypatch, capsys, "deploy", "--status", "camera-1", "camera-2", "--parallel", "3")
     assert (code, document["status"], document["exit_code"]) == (10, "failed", 10)
     first, second = document["boards"]

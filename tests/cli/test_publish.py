@@ -14,7 +14,7 @@ from click.testing import CliRunner
 from edgec.cli.fetch import command as fetch_command
 from edgec.cli.publish import command as publish_command
 from edgec.errors import ArtifactError, EdgecError, UsageError
-from edgec.shipping import keys
+from edgec.shipping.signing import keys
 from tests.shipping.repositories import artifact, repository
 
 

@@ -9,7 +9,7 @@ import pytest
 
 from edgec.bundle import write
 from edgec.runtime.agent.signatures import PREDICATE_TYPE, STATEMENT_TYPE
-from edgec.shipping import keys, signing
+from edgec.shipping.signing import envelope, keys
 from tests.runtime.agent import small
 
 _MAIN = """
@@ -41,5 +41,5 @@ def artifact(folder: Path, weights: bytes = b"1", failing: bool = False, **manif
 
 def sign(path: Path, key: Path) -> Path:
     """Sign an artifact with the private key in a file; returns the artifact."""
-    signing.sign(path, [keys.signer(str(key))])
+    envelope.sign(path, [keys.signer(str(key))])
     return path

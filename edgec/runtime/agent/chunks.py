@@ -11,7 +11,7 @@ An index is a file of the repository, signed like every other: its magic, the ar
 of chunks, and for each its bytes and the first 16 bytes of its SHA-256. Those tell chunks apart and find damage early;
 what vouches for the artifact is the digest of the whole.
 
-`edgec.shipping.chunking` makes the same cuts with numpy; here is what a device needs, which has none.
+`edgec.shipping.repository.chunking` makes the same cuts with numpy; here is what a device needs, which has none.
 """
 
 from __future__ import annotations
@@ -89,7 +89,7 @@ def digest_of(content: bytes) -> bytes:
 
 
 def index_of(path: Path) -> Index:
-    """Cut a file, in pure Python; `edgec.shipping.chunking` has the fast one."""
+    """Cut a file, in pure Python; `edgec.shipping.repository.chunking` has the fast one."""
     if path.stat().st_size == 0:
         return Index(0, hashlib.sha256().hexdigest(), ())
     with path.open("rb") as stream, mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ) as data:

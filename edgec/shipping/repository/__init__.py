@@ -8,6 +8,7 @@ state         the repository as it is now, every signature of it checked
 transaction   what a command changes: signed in memory first, then written in a safe order
 creation      a new repository: its root, keys and first metadata
 artifacts     what an artifact's file says of itself, checked before it is published
+chunking      an artifact cut into the chunks that devices download
 releases      versions, channels, rollouts and revocations of one target: pure functions on one document
 publishing    the commands that change releases
 rotation      the commands that change keys

@@ -11,10 +11,10 @@ from securesystemslib.signer import Key, Signer
 from tuf.api.metadata import Delegations, Metadata, MetaFile, Root, Snapshot, Targets, Timestamp
 
 from edgec.errors import OutputError, UsageError
-from edgec.shipping.keys import Ask
 from edgec.shipping.repository import files, layout, policy
 from edgec.shipping.repository.keyring import Keyring, default_folder, key_of, refuse_inside, sign
 from edgec.shipping.repository.state import PENDING, sha256
+from edgec.shipping.signing.keys import Ask
 
 
 @dataclass(frozen=True)

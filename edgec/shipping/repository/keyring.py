@@ -1,8 +1,8 @@
 """Finding the private key for a role: no list of keys is kept, a key is found by the id that the metadata names.
 
-Keys come from references on the command line (a file, env:NAME, a token; edgec/shipping/keys.py) and from a folder of
-the publisher's, which is never inside the repository. Beside each private key NAME.key lies NAME.pub, so that one need
-not open (and perhaps decrypt) all of them to find one.
+Keys come from references on the command line (a file, env:NAME, a token; `edgec.shipping.signing.keys`) and from a
+folder of the publisher's, which is never inside the repository. Beside each private key NAME.key lies NAME.pub, so that
+one need not open (and perhaps decrypt) all of them to find one.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from edgec.bundle.errors import as_edgec_error
 from edgec.errors import EdgecError, OutputError, UsageError
 from edgec.runtime.agent.signatures import public_keys
 from edgec.runtime.errors import ArtifactFailure
-from edgec.shipping import keys
+from edgec.shipping.signing import keys
 
 _ROOT = "root.json"
 _TIMESTAMP = "timestamp-version"

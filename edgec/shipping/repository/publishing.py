@@ -194,7 +194,7 @@ def _release(transaction: Transaction, candidate: Candidate, version: int) -> Do
     """The release's entry; its files become part of the transaction."""
     target, path = candidate.target, layout.artifact_path(candidate.target, candidate.model, version)
     transaction.add_payload(target, path, candidate.path, candidate.bytes, candidate.sha256)
-    from edgec.shipping.chunking import index_of  # numpy
+    from edgec.shipping.repository.chunking import index_of  # numpy
 
     signature = _add_signature(transaction, candidate, version)
     chunks = f"{path.removesuffix('.edgec')}.chunks"

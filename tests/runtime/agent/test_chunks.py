@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from edgec.runtime.agent import chunks
 from edgec.runtime.agent.chunks import LARGEST, MEAN, SMALLEST, Index, digest_of
-from edgec.shipping import chunking
+from edgec.shipping.repository import chunking
 
 
 def _noise(size, seed=0, span=256):

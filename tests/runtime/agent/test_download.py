@@ -12,7 +12,7 @@ from edgec.runtime.agent import download as downloading
 from edgec.runtime.agent.download import download
 from edgec.runtime.agent.fetcher import Fetcher
 from edgec.runtime.errors import StorageFailed, Unreachable, Untrusted
-from edgec.shipping import chunking
+from edgec.shipping.repository import chunking
 from tests.runtime.agent import servers
 
 SIZE = 400_000

@@ -24,8 +24,8 @@ from edgec.runtime.agent.signatures import (
     verify_envelope,
 )
 from edgec.runtime.errors import BundleError, InputError, Untrusted
-from edgec.shipping.keys import generate, public_pem, signer
-from edgec.shipping.signing import sign
+from edgec.shipping.signing.envelope import sign
+from edgec.shipping.signing.keys import generate, public_pem, signer
 from tests.runtime.agent import small
 from tests.shipping.small_artifacts import artifact
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from edgec.shipping import keys
+from edgec.shipping.signing import keys
 from tests.shipping.registry.registries import made_up_registry, real_registry
 
 

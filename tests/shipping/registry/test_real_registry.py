@@ -17,10 +17,10 @@ from edgec.runtime.agent.oci.reference import parse_reference
 from edgec.runtime.agent.oci.registry import Registry
 from edgec.runtime.agent.signatures import envelope_beside
 from edgec.runtime.errors import Busy
-from edgec.shipping import keys
 from edgec.shipping.registry.fetching import fetch
 from edgec.shipping.registry.publishing import publish
 from edgec.shipping.registry.upload import Blob, Uploader
+from edgec.shipping.signing import keys
 from tests.shipping.registry.registries import PASSWORD, USER, real_registry
 from tests.shipping.small_artifacts import artifact, sign
 

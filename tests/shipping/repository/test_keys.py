@@ -11,7 +11,6 @@ from tuf.api.exceptions import UnsignedMetadataError
 from tuf.api.metadata import Metadata
 
 from edgec.errors import ArtifactError, UsageError
-from edgec.shipping import keys
 from edgec.shipping.repository import rotation
 from edgec.shipping.repository.creation import create
 from edgec.shipping.repository.inspection import check, status
@@ -19,6 +18,7 @@ from edgec.shipping.repository.keyring import Keyring, key_of, public_key
 from edgec.shipping.repository.publishing import delegate, publish
 from edgec.shipping.repository.rotation import KeyChange
 from edgec.shipping.repository.upkeep import refresh
+from edgec.shipping.signing import keys
 from tests.shipping.repositories import Repository, artifact, repository
 
 NOW = datetime.now(UTC)

@@ -7,11 +7,11 @@ from datetime import UTC, datetime
 import pytest
 
 from edgec.errors import ArtifactError, UsageError
-from edgec.shipping import keys
 from edgec.shipping.repository import releases
 from edgec.shipping.repository.publishing import change
 from edgec.shipping.repository.transaction import Transaction
-from edgec.shipping.signing import sign
+from edgec.shipping.signing import keys
+from edgec.shipping.signing.envelope import sign
 from tests.shipping.repositories import artifact, repository
 
 

@@ -1,7 +1,7 @@
 """The device agent on a board that ssh reaches: brought there when it is missing or older, and asked.
 
     with agent_on(Host("pi@board"), making=True) as agent:
-        agent.bring(program())
+        agent.send(program())
         told = agent.ask("check", "needs.json")
 
 What is asked are the agent's own commands with `--json`, and nothing else: a board may have a newer agent than this
@@ -22,7 +22,7 @@ from edgec.errors import DeviceError
 from edgec.runners import ssh
 from edgec.runners.ssh_refusals import tail
 from edgec.shipping.agent_program import NAME, Program
-from edgec.shipping.hosts import Host
+from edgec.shipping.boards.hosts import Host
 
 _OLDEST_PYTHON = (3, 9)
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from edgec.errors import EdgecError
-from edgec.shipping.hosts import Host
+from edgec.shipping.boards.hosts import Host
 
 
 @dataclass(frozen=True)

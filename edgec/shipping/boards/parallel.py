@@ -10,9 +10,9 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor, wait
 
 from edgec.errors import ConnectionLost, DeviceError, EdgecError, unexpected
-from edgec.shipping.agent_on_board import AgentOnBoard, agent_on
-from edgec.shipping.hosts import Host
-from edgec.shipping.reports import BoardReport, Step, Tell
+from edgec.shipping.boards.agent import AgentOnBoard, agent_on
+from edgec.shipping.boards.hosts import Host
+from edgec.shipping.boards.reports import BoardReport, Step, Tell
 
 MIXED = 10
 """The exit code where boards failed for different reasons."""

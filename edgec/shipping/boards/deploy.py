@@ -17,12 +17,12 @@ from typing import Any
 from edgec.errors import ArtifactError, ConnectionLost, DeviceError, EdgecError, OutputError, ParityGateError
 from edgec.runners.ssh_refusals import tail
 from edgec.runtime.agent.signatures import SUFFIX, public_keys, short
-from edgec.shipping.agent_on_board import AgentOnBoard, OnDevice, plain_name
 from edgec.shipping.agent_program import NAME, Program
-from edgec.shipping.hosts import Host
-from edgec.shipping.on_boards import Sessions, Work
-from edgec.shipping.packages import Package
-from edgec.shipping.reports import BoardReport, ModelReport, Step, Tell
+from edgec.shipping.boards.agent import AgentOnBoard, OnDevice, plain_name
+from edgec.shipping.boards.hosts import Host
+from edgec.shipping.boards.packages import Package
+from edgec.shipping.boards.parallel import Sessions, Work
+from edgec.shipping.boards.reports import BoardReport, ModelReport, Step, Tell
 
 _WOULD = "would be installed"
 _MARGIN = 2 << 20

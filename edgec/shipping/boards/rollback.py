@@ -1,4 +1,4 @@
-"""What boards have, and going back on them to a version that they had before."""
+"""Going back on boards to a version that they had before."""
 
 from __future__ import annotations
 
@@ -6,17 +6,10 @@ from collections.abc import Mapping
 from typing import Any
 
 from edgec.errors import ConnectionLost, DeviceError, UsageError
-from edgec.shipping.agent_on_board import AgentOnBoard
-from edgec.shipping.hosts import Host
-from edgec.shipping.on_boards import Sessions, Work
-from edgec.shipping.reports import BoardReport, ModelReport, Step, Tell
-
-
-def look(host: Host, sessions: Sessions, tell: Tell, report: BoardReport) -> None:
-    """What a board has: its agent, its models, their versions. Nothing is brought there. Raises EdgecError."""
-    tell(Step(host, "connecting"))
-    with sessions.open(host, making=False) as agent:
-        _asked(agent, report)
+from edgec.shipping.boards.hosts import Host
+from edgec.shipping.boards.parallel import Sessions, Work
+from edgec.shipping.boards.reports import BoardReport, Step, Tell
+from edgec.shipping.boards.status import ask_status
 
 
 def rolling_back(model: str | None, to: str | None) -> Work:
@@ -25,7 +18,7 @@ def rolling_back(model: str | None, to: str | None) -> Work:
     def roll_back(host: Host, sessions: Sessions, tell: Tell, report: BoardReport) -> None:
         tell(Step(host, "connecting"))
         with sessions.open(host, making=False) as agent:
-            models = _asked(agent, report)
+            models = ask_status(agent, report)
             if not models:
                 raise DeviceError(
                     f"There is nothing to roll back on {host.name}",
@@ -49,23 +42,6 @@ def rolling_back(model: str | None, to: str | None) -> Work:
             changed.result, changed.after = "rolled back", told["release"]
 
     return roll_back
-
-
-def _asked(agent: AgentOnBoard, report: BoardReport) -> Mapping[str, Any]:
-    """What the agent says of its models, by their names; `report` is filled with it."""
-    report.root = agent.root
-    report.agent = {"before": agent.before.version, "after": agent.before.version}
-    if not agent.before.version:
-        return {}
-    told = agent.ask("check")
-    report.device = {**told["device"], "free_bytes": told["free_bytes"]}
-    models: Mapping[str, Any] = agent.ask("status")["models"] if told["initialized"] else {}
-    report.installed = models
-    for name, found in models.items():
-        current = found["current"]
-        result = "nothing runs" if current is None else "on trial" if found["trial"] else "runs"
-        report.models.append(ModelReport(name, None, current, current, result))
-    return models
 
 
 def _named(host: Host, model: str | None, models: Mapping[str, Any]) -> str:

@@ -39,7 +39,7 @@ def signer(reference: str, ask: Ask | None = None) -> Signer:
     """
     if reference.startswith(FROM_TOKEN):
         need_securesystemslib()
-        from edgec.shipping.token import open_token
+        from edgec.shipping.signing.pkcs11 import open_token
 
         return open_token(reference, ask)
     if reference.startswith(_FROM_ENVIRONMENT):

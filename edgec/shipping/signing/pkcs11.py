@@ -11,7 +11,7 @@ from urllib.parse import parse_qsl, unquote_to_bytes
 from securesystemslib.signer import HSMSigner, Signature
 
 from edgec.errors import ToolMissing, UsageError
-from edgec.shipping.keys import FROM_TOKEN, Ask, secret
+from edgec.shipping.signing.keys import FROM_TOKEN, Ask, secret
 
 PIN = "EDGEC_PKCS11_PIN"
 """Environment variable: the PIN of the token."""

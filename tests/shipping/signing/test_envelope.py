@@ -9,8 +9,8 @@ import pytest
 
 from edgec.errors import ArtifactError, UsageError
 from edgec.runtime.agent.signatures import envelope_beside
-from edgec.shipping.keys import generate
-from edgec.shipping.signing import sign
+from edgec.shipping.signing.envelope import sign
+from edgec.shipping.signing.keys import generate
 from tests.shipping.small_artifacts import artifact
 
 

@@ -11,7 +11,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 
 from edgec.errors import OutputError, UsageError
 from edgec.runtime.agent.signatures import public_keys
-from edgec.shipping.keys import PASSPHRASE, generate, public_pem, readable_by_others, signer
+from edgec.shipping.signing.keys import PASSPHRASE, generate, public_pem, readable_by_others, signer
 
 
 @pytest.fixture

@@ -5,10 +5,11 @@ from __future__ import annotations
 
 import shlex
 
-from edgec.shipping import deploy, keys, on_boards
 from edgec.shipping.agent_program import program
-from edgec.shipping.hosts import Host
-from edgec.shipping.packages import read_packages
+from edgec.shipping.boards import deploy, parallel
+from edgec.shipping.boards.hosts import Host
+from edgec.shipping.boards.packages import read_packages
+from edgec.shipping.signing import keys
 from tests import boards
 from tests.shipping import small_artifacts
 
@@ -34,7 +35,7 @@ def test_an_emulated_board(another_board, rpi5_machine, digits_for_rpi5, tmp_pat
     order = deploy.Order(read_packages([artifact], unsigned=False), program(), trust)
     another_board(PATH=f"{python_of(rpi5_machine, tmp_path / 'bin')}:/usr/bin:/bin")
     host = Host(boards.HOST, str(tmp_path / "root"))
-    ((report,), _) = on_boards.on_boards([host], deploy.deploying(order), 1, lambda step: None)
+    ((report,), _) = parallel.on_boards([host], deploy.deploying(order), 1, lambda step: None)
     (model,) = report.models
     assert report.errors == [] and model.result == "installed"
     assert report.device["arch"] == "aarch64" and "asimddp" in report.device["cpu_features"]

@@ -19,11 +19,14 @@ import pytest
 from edgec.errors import ArtifactError, UsageError
 from edgec.runners import ssh
 from edgec.runtime.agent import commands
-from edgec.shipping import agent_on_board, deploy, keys, on_boards
 from edgec.shipping.agent_program import Program, program
-from edgec.shipping.hosts import Host, hosts_of, known_hosts, parse_host
-from edgec.shipping.look import look, rolling_back
-from edgec.shipping.packages import read_packages
+from edgec.shipping.boards import agent as agent_on_board
+from edgec.shipping.boards import deploy, parallel
+from edgec.shipping.boards.hosts import Host, hosts_of, known_hosts, parse_host
+from edgec.shipping.boards.packages import read_packages
+from edgec.shipping.boards.rollback import rolling_back
+from edgec.shipping.boards.status import look
+from edgec.shipping.signing import keys
 from tests import boards
 from tests.processes import ends
 from tests.shipping import small_artifacts
@@ -99,7 +102,7 @@ class Device:
         return self.work(deploy.deploying(self.workshop.order(*names, **how)), tell)
 
     def work(self, work, tell=lambda step: None, host_keys=""):
-        ((report,), _) = on_boards.on_boards([self.host], work, 1, tell, host_keys)
+        ((report,), _) = parallel.on_boards([self.host], work, 1, tell, host_keys)
         return report
 
     def configure(self, *lines: str) -> None:
@@ -352,12 +355,12 @@ def test_several_boards_of_which_one_is_down(another_board, root, workshop, tmp_
     with (first.folder / "config").open("a") as file:
         file.write(f"{lines}{down}")
     hosts = [Host("down"), Host(boards.HOST, str(root)), Host("second", str(tmp_path / "second"))]
-    reports, interrupted = on_boards.on_boards(hosts, deploy.deploying(workshop.order("1")), 2, lambda step: None)
+    reports, interrupted = parallel.on_boards(hosts, deploy.deploying(workshop.order("1")), 2, lambda step: None)
     assert [report.host for report in reports] == hosts and not interrupted
     assert "down can't be reached" in failure(reports[0]).what
     assert [model.result for report in reports[1:] for model in report.models] == ["unchanged", "unchanged"]
-    assert on_boards.exit_code(reports) == 10
-    assert on_boards.exit_code(reports[1:]) == 0
+    assert parallel.exit_code(reports) == 10
+    assert parallel.exit_code(reports[1:]) == 0
 
 
 def test_two_deployments_at_once(device, workshop):
@@ -451,9 +454,9 @@ def test_ctrl_c(device, monkeypatch, workshop):
             sending.set()
             time.sleep(0.2)
 
-    monkeypatch.setattr(on_boards, "wait", wait)
+    monkeypatch.setattr(parallel, "wait", wait)
     hosts = [device.host, Host("never")]
-    (first, never), interrupted = on_boards.on_boards(hosts, deploy.deploying(workshop.order("2")), 1, tell)
+    (first, never), interrupted = parallel.on_boards(hosts, deploy.deploying(workshop.order("2")), 1, tell)
     assert interrupted and first.models[0].result in ("interrupted", "installed")
     assert "Interrupted" in failure(never).what and "--status" in failure(never).fix
     assert device.settles()
