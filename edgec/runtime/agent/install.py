@@ -132,7 +132,8 @@ def started(root: Path, model: str, settings: Settings) -> str:
         slots.count_start()
         try:
             _check_starts(slots, current)
-        except RolledBack:
+        except RolledBack as failure:
+            _log.error("%s. %s", failure.what, failure.why)
             return "rolled back"
         return "trial"
 
@@ -201,7 +202,6 @@ def _check_version(slots: Slots, found: Slot, settings: Settings, check_artifact
     except (SelftestFailed, BundleError) as failure:
         slots.note_failed(release, f"{failure.what}. {failure.why}")
         slots.discard()
-        _log.error("%s: refused: %s", release, failure.what)
         raise
     except DeviceUnfit:
         slots.discard()
@@ -232,14 +232,12 @@ def _give_up(slots: Slots, slot: Slot, why: str) -> None:
     """Take a version back without asking the applications that hold updates off: it does not work for them either."""
     after = slots.roll_back(why)
     if after is None:
-        _log.error("%s: failed, and there is no version to go back to: %s", slot.release, why)
         raise RolledBack(
             f"{slot.release} failed, and there is no version to go back to: it stays",
             why,
             "Publish a release that works here.",
             {"failed": slot.release.sha256, "runs": slot.release.to_json()},
         )
-    _log.error("%s: failed, %s runs again: %s", slot.release, after.release, why)
     raise RolledBack(
         f"{slot.release} failed, and {after.release} runs again",
         why,

@@ -180,6 +180,17 @@ def test_a_version_that_fails_its_self_test_is_not_tried_again(world):
     assert world.update("--retry")["error"]["kind"] == "SelftestFailed"
 
 
+def test_a_failure_is_said_once(unchecked, world, capsys):
+    world.update()
+    world.configure("health", "command = false")
+    world.publish()
+    assert main(["update", "--root", str(world.root)]) == 6
+    told = capsys.readouterr()
+    assert told.out == ""
+    assert told.err.count("failed, and net 1") == told.err.count("The health command failed") == 1
+    assert "why: The health command failed. It ended with code 1." in told.err
+
+
 def test_what_does_not_fit_is_not_downloaded(unchecked, world):
     world.update()
     world.publish(arch="riscv64")
