@@ -1,7 +1,7 @@
 """device.conf: what this device is, where its releases come from, and how careful it is with them.
 
     [device]
-    target = rpi4-aarch64
+    target = rpi4
     channel = stable
     [repository]
     url = https://models.example/edgec
@@ -189,20 +189,13 @@ def read_settings(root: Path) -> Settings:
 
 def parse_settings(content: str, root: Path, path: str) -> Settings:
     """The settings in the text of a device.conf; `path` names it in errors. Raises InputError."""
-    parser = configparser.ConfigParser(interpolation=None, default_section="")
-    try:
-        parser.read_string(content, source=path)
-    except configparser.Error as error:
-        raise InputError(
-            f"{path} can't be understood", str(error), "It is an INI file: [section], then key = value."
-        ) from error
     fields: dict[str, Any] = {}
-    for section in parser.sections():
+    for section, keys in _sections(content, path).items():
         if section not in _KEYS:
             raise InputError(
                 f"{path} has a section [{section}]", f"Known are: {', '.join(_KEYS)}.", "Remove it, or correct it."
             )
-        for key, text in parser.items(section):
+        for key, text in keys.items():
             if key not in _KEYS[section]:
                 raise InputError(
                     f"{path} has a key {key!r} in [{section}]",
@@ -210,10 +203,27 @@ def parse_settings(content: str, root: Path, path: str) -> Settings:
                     "Remove it, or correct it.",
                 )
             name, read = _KEYS[section][key]
-            if text.strip():
-                fields[name] = read(text.strip(), f"{path}: [{section}] {key}")
+            if text:
+                fields[name] = read(text, f"{path}: [{section}] {key}")
     fields.setdefault("id", id_of_machine())
     return Settings(root, **fields)
+
+
+def values_of(root: Path) -> dict[str, dict[str, str]]:
+    """What stands in a device's device.conf, by section and key. Raises as read_settings."""
+    read_settings(root)
+    return _sections(_content(root / FILE), str(root / FILE))
+
+
+def _sections(content: str, path: str) -> dict[str, dict[str, str]]:
+    parser = configparser.ConfigParser(interpolation=None, default_section="")
+    try:
+        parser.read_string(content, source=path)
+    except configparser.Error as error:
+        raise InputError(
+            f"{path} can't be understood", str(error), "It is an INI file: [section], then key = value."
+        ) from error
+    return {section: {key: text.strip() for key, text in parser.items(section)} for section in parser.sections()}
 
 
 def _content(path: Path) -> str:
@@ -242,7 +252,7 @@ def device_conf(values: Mapping[str, Mapping[str, str]]) -> str:
     for section, keys in _DESCRIBED.items():
         lines.append(f"[{section}]")
         for key, (example, what) in keys.items():
-            value = values.get(section, {}).get(key, "")
+            value = values.get(section, {}).get(key, "").replace("\n", "\n    ")  # goes on in the next line
             lines += [f"# {what}", f"{key} = {value}" if value else f"# {key} = {example}"]
         lines.append("")
     return "\n".join(lines)
@@ -250,7 +260,7 @@ def device_conf(values: Mapping[str, Mapping[str, str]]) -> str:
 
 _DESCRIBED: Mapping[str, Mapping[str, tuple[str, str]]] = {
     "device": {
-        "target": ("rpi4-aarch64", "Artifacts for this target only."),
+        "target": ("rpi4", "Artifacts for this target only."),
         "channel": ("stable", "The repository's channel that is followed."),
         "id": ("(derived from /etc/machine-id)", "What staged rollouts tell devices apart by."),
         "keep": ("2", "Versions of a model that stay installed, the running one among them."),

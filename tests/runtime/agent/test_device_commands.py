@@ -170,6 +170,19 @@ def test_init_keeps_what_is_there_and_adds_keys(capsys, device):
     assert read_settings(device / "root").target == "rpi4-aarch64"
 
 
+def test_what_no_flag_names_is_kept_when_the_configuration_is_changed(capsys, device):
+    run(capsys, "init", "--target", "host", "--id", "camera-1", "--url", "https://models.example/fleet")
+    place = device / "root" / "device.conf"
+    place.write_text(place.read_text().replace("# selftest = 10m", "selftest = 20m"))
+    assert run(capsys, "init", "--replace", "--keep", "3", "--url", "https://models.example/b")[0] == 0
+    settings = read_settings(device / "root")
+    assert (settings.target, settings.id, settings.keep) == ("host", "camera-1", 3)
+    assert (settings.repository, settings.selftest_timeout) == ("https://models.example/b", 1200.0)
+    (device / "root.json").write_text(json.dumps({"signed": {"_type": "root"}, "signatures": []}))
+    assert run(capsys, "init", "--replace", "--trust-root", device / "root.json")[1]["written"] == ["trust/root.json"]
+    assert read_settings(device / "root") == settings
+
+
 def test_another_root_of_trust_is_not_taken_by_accident(capsys, device):
     for name in ("root.json", "other.json"):
         (device / name).write_text(

@@ -10,7 +10,7 @@ from typing import Any
 
 from ...errors import InputError
 from .. import storage
-from ..settings import FILE, Settings, device_conf, id_of_machine, parse_settings, read_settings
+from ..settings import FILE, Settings, device_conf, id_of_machine, parse_settings, read_settings, values_of
 from ..signatures import public_keys
 
 _FLAGS = {
@@ -45,29 +45,37 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="KEY.pub",
         help="a key that may sign artifacts; several with several flags",
     )
-    parser.add_argument("--replace", action="store_true", help=f"write {FILE} anew, and replace what is trusted")
+    parser.add_argument(
+        "--replace",
+        action="store_true",
+        help=f"change {FILE}: what no flag names keeps its value; and trust another root",
+    )
 
 
 def run(options: argparse.Namespace) -> dict[str, Any]:
     root: Path = options.root
-    values = _values(options)
+    given = _values(options)
     keys = _keys(options.trust_key)
     metadata = None if options.trust_root is None else _root_metadata(options.trust_root)
     place = root / FILE
     exists = place.is_file()
-    if exists and any(values.values()) and not options.replace:
+    if exists and any(given.values()) and not options.replace:
         raise InputError(
             f"{place} is there already",
-            "The flags ask for a configuration, and would replace it.",
-            "Edit the file, or give --replace. Without such flags, `init` adds trusted keys and keeps the rest.",
+            "The flags ask for a configuration, and would change it.",
+            "Edit the file, or give --replace: what no flag names keeps its value. Without such flags, `init` adds "
+            "trusted keys and keeps the rest.",
         )
+    values = values_of(root) if exists else {}
+    for section, changed in given.items():
+        values[section] = {**values.get(section, {}), **changed}
     for folder in (root, root / "models", root / "trust", root / "trust" / "keys", root / "metadata"):
         storage.make_folder(folder)
     written = [_trust(root, metadata, options.replace)] if metadata is not None else []
     for name, content in keys.items():
         storage.replace_file(root / "trust" / "keys" / name, content)
         written.append(f"trust/keys/{name}")
-    if not exists or options.replace:
+    if not exists or any(given.values()):
         if not id_of_machine():
             values["device"].setdefault("id", secrets.token_hex(16))
         text = device_conf(values)
