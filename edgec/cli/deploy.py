@@ -51,13 +51,14 @@ def on_boards_options(function: Any) -> Any:
 @click.argument("given", nargs=-1, metavar="HOST... FILE.edgec...")
 @on_boards_options
 @click.option(
-    "--trust",
+    "--trust-key",
+    "trust",
     multiple=True,
     type=click.Path(path_type=Path, dir_okay=False),
     metavar="KEY.pub",
     help="The key that artifacts are signed with, for boards that trust none yet. Repeat for several.",
 )
-@click.option("--replace-trust", is_flag=True, help="Let boards trust the keys of --trust and no others from now on.")
+@click.option("--replace-trust", is_flag=True, help="Let boards trust these keys from now on, and no others.")
 @click.option("--unsigned", is_flag=True, help="Take artifacts without a signature, on boards that trust no key.")
 @click.option("--retry", is_flag=True, help="Install also what failed on a board before.")
 @click.option("--dry-run", is_flag=True, help="Tell what would happen; change nothing on the boards.")
@@ -82,16 +83,21 @@ def command(
     and goes back by itself where the new version fails.
 
     \b
-      edgec deploy pi@camera-1 pi@camera-2 dist/model-rpi4.edgec --trust release.pub
-      edgec deploy --hosts boards.txt dist/*.edgec --dry-run
-      edgec deploy --status --hosts boards.txt
+    edgec deploy pi@camera-1 pi@camera-2 dist/*.edgec --trust-key release.pub
+    edgec deploy --hosts boards.txt dist/*.edgec --dry-run
+    edgec deploy --status --hosts boards.txt
 
     See docs/deploy.md.
     """
     files = [Path(each) for each in given if each.endswith(_ARTIFACT)]
     names = [each for each in given if not each.endswith(_ARTIFACT)]
     if status:
-        _refuse_with_status(files, trust, unsigned, dry_run)
+        if files or trust or replace_trust or unsigned or retry or dry_run:
+            raise UsageError(
+                "--status only looks",
+                "It was given together with artifacts or options for deploying.",
+                "Ask first what would happen with --dry-run, or name boards only.",
+            )
         from edgec.shipping.boards.status import look
 
         return serve(names, hosts, host_key, parallel, look, as_json, looks=True)
@@ -103,7 +109,7 @@ def command(
         )
     if replace_trust and not trust:
         raise UsageError(
-            "--replace-trust needs --trust", "It says whom boards trust from now on.", "Add --trust KEY.pub."
+            "--replace-trust needs --trust-key", "It says whom boards trust from now on.", "Add --trust-key KEY.pub."
         )
     from edgec.shipping.agent_program import program
     from edgec.shipping.boards import deploy
@@ -146,15 +152,6 @@ def serve(
     else:
         show(reports, looks)
     return code
-
-
-def _refuse_with_status(files: list[Path], trust: tuple[Path, ...], unsigned: bool, dry_run: bool) -> None:
-    if files or trust or unsigned or dry_run:
-        raise UsageError(
-            "--status only looks",
-            "It was given together with artifacts or options for deploying.",
-            "Ask first what would happen with --dry-run, or name boards only.",
-        )
 
 
 def _read_key(path: Path) -> bytes:

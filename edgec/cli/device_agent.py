@@ -23,6 +23,11 @@ def command(output: Path, as_json: bool) -> None:
 
     It fetches, verifies, tests, switches and takes back artifacts on a device, and needs Python 3.9 there and nothing
     else. Copy it to an image, or let `edgec deploy` bring it. The same edgec writes the same bytes.
+
+    \b
+    edgec device-agent -o edgec-device
+    scp edgec-device pi@camera-1:
+    ssh pi@camera-1 ./edgec-device --help
     """
     from edgec.cli.json_output import print_json
     from edgec.cli.sizes import size

@@ -36,7 +36,8 @@ class _Fetch(click.Command):
     help="Where the repository is served, or its folder.  [$EDGEC_REPO]",
 )
 @click.option(
-    "--root",
+    "--trust-root",
+    "root",
     required=True,
     type=click.Path(path_type=Path, dir_okay=False),
     metavar="FILE",
@@ -74,8 +75,8 @@ def command(
     containers: edgec fetch --oci REF (edgec fetch --oci REF --help).
 
     \b
-    edgec fetch --repo https://example.org/fleet --root root.json --target rpi4
-    edgec fetch net@canary --repo fleet --root root.json --target rpi4 -o dist
+    edgec fetch --repo https://example.org/fleet --trust-root root.json -t rpi4
+    edgec fetch net@canary --repo fleet --trust-root root.json -t rpi4 -o dist
     """
     from edgec.cli.publish_options import require_tuf
 

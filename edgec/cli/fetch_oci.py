@@ -48,7 +48,11 @@ def command(
     plain_http: bool,
     as_json: bool,
 ) -> None:
-    """Fetch an artifact and its signature from a registry, every size and digest checked here."""
+    """Fetch an artifact and its signature from a registry, every size and digest checked here.
+
+    \b
+    edgec fetch --oci registry.example/net:stable -t rpi4 --signed-by release.pub
+    """
     if bool(keys) == unsigned:
         raise UsageError(
             "Nothing says whom to trust" if not keys else "--signed-by and --unsigned contradict each other",

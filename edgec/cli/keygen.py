@@ -29,7 +29,7 @@ def command(name: Path, passphrase: bool, public_of: str | None, as_json: bool) 
 
     \b
     edgec keygen release --passphrase
-    edgec keygen fleet --public-of "pkcs11:token=fleet;id=%02?module-path=/usr/lib/softhsm/libsofthsm2.so"
+    edgec keygen fleet --public-of "pkcs11:token=fleet;id=%02?module-path=LIB.so"
     """
     from edgec.cli.secrets import asker
     from edgec.shipping.signing.keys import generate, signer, write_public

@@ -35,8 +35,8 @@ def command(
     What is left is remembered as failed: neither an update nor a deployment installs it again by itself.
 
     \b
-      edgec rollback pi@camera-1
-      edgec rollback --hosts boards.txt --model digits --to 3f9a1c
+    edgec rollback pi@camera-1
+    edgec rollback --hosts boards.txt --model digits --to 3f9a1c
 
     See docs/deploy.md.
     """

@@ -31,7 +31,7 @@ def command(files: tuple[Path, ...], keys: tuple[str, ...], as_json: bool) -> No
     \b
     edgec keygen release
     edgec sign dist/*.edgec --key release.key
-    edgec sign model.edgec --key "pkcs11:token=fleet;id=%02?module-path=/usr/lib/softhsm/libsofthsm2.so"
+    edgec sign model.edgec --key "pkcs11:token=fleet;id=%02?module-path=LIB.so"
     """
     from edgec.cli.secrets import asker, warn_of_open_keys
     from edgec.runtime.agent.signatures import short

@@ -25,10 +25,17 @@ _FROM_ENVIRONMENT = "env:"
     "keys",
     multiple=True,
     required=True,
-    metavar="PUB",
+    metavar="KEY.pub",
     help="Public key that you trust: a file, or env:NAME; may be repeated.",
 )
-@click.option("--threshold", type=click.IntRange(1), default=1, show_default=True, help="How many of them must sign.")
+@click.option(
+    "--threshold",
+    type=click.IntRange(1),
+    default=1,
+    show_default=True,
+    metavar="N",
+    help="How many of them must have signed.",
+)
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def command(files: tuple[Path, ...], keys: tuple[str, ...], threshold: int, as_json: bool) -> int:
     """Check the signatures beside artifacts, offline, and tell what was signed.
@@ -38,7 +45,7 @@ def command(files: tuple[Path, ...], keys: tuple[str, ...], threshold: int, as_j
 
     \b
     edgec verify model-host.edgec --key release.pub
-    edgec verify dist/*.edgec --key alice.pub --key bob.pub --key carol.pub --threshold 2
+    edgec verify dist/*.edgec --key ann.pub --key bo.pub --threshold 2
     """
     from edgec.bundle.errors import as_edgec_error
     from edgec.runtime.agent.signatures import public_keys, read_envelope, verify_envelope

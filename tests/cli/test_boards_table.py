@@ -117,7 +117,7 @@ def run(monkeypatch, capsys, *words):
         (["deploy", "board"], "No artifact is named"),
         (["deploy", "--status"], "No board is named"),
         (["deploy", "--status", "board", "net.edgec"], "--status only looks"),
-        (["deploy", "board", "net.edgec", "--replace-trust"], "--replace-trust needs --trust"),
+        (["deploy", "board", "net.edgec", "--replace-trust"], "--replace-trust needs --trust-key"),
         (["deploy", "board", "nothing.edgec"], "nothing.edgec can't be read"),
         (["rollback", "board", "--list", "--to", "3"], "--list shows all models"),
         (["rollback"], "No board is named"),

@@ -170,7 +170,7 @@ def test_fetching_what_was_published(place):
     made = repository(place, artifact(place / "1"))
     new = artifact(place / "2", weights=b"2")
     made.publish(new, channel="canary")
-    known = f"--repo {made.folder} --root {made.folder}/metadata/1.root.json -t rpi4"
+    known = f"--repo {made.folder} --trust-root {made.folder}/metadata/1.root.json -t rpi4"
     assert fetch(f"{known} -o got").stdout.startswith("got/net-rpi4.edgec  net@1  ")
     assert (place / "got" / "net-rpi4.edgec").read_bytes() == (place / "1" / "net-rpi4.edgec").read_bytes()
     assert "was there already" in fetch(f"{known} -o got net@1").stdout
@@ -190,7 +190,7 @@ def test_fetching_what_was_published(place):
     with pytest.raises(UsageError, match="has nothing for the target 'rpi5'"):
         fetch(known.replace("rpi4", "rpi5"))
     with pytest.raises(UsageError, match="holds no repository"):
-        fetch(f"--repo {place}/2 --root {made.folder}/metadata/1.root.json -t rpi4")
+        fetch(f"--repo {place}/2 --trust-root {made.folder}/metadata/1.root.json -t rpi4")
 
 
 def test_fetching_is_not_deceived(place):
@@ -198,13 +198,13 @@ def test_fetching_is_not_deceived(place):
     stranger = repository(place / "s", artifact(place / "1"))
     known = f"--repo {made.folder} -t rpi4 -o got"
     with pytest.raises(ArtifactError):
-        fetch(f"{known} --root {stranger.folder}/metadata/1.root.json")
+        fetch(f"{known} --trust-root {stranger.folder}/metadata/1.root.json")
     (payload,) = (made.folder / "targets" / "rpi4" / "net").glob("*.1.edgec")
     content = bytearray(payload.read_bytes())
     content[100] ^= 1
     payload.write_bytes(content)
     with pytest.raises(ArtifactError, match="is not the file that was signed"):
-        fetch(f"{known} --root {made.folder}/metadata/1.root.json")
+        fetch(f"{known} --trust-root {made.folder}/metadata/1.root.json")
     assert not (place / "got" / "net-rpi4.edgec").exists()
 
 

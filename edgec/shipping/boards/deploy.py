@@ -192,8 +192,8 @@ def _keys_to_pin(host: Host, order: Order, packages: Sequence[Package], trusted:
         raise ArtifactError(
             f"{host.name} trusts no key yet",
             "Whose signatures it takes is pinned there by the first deployment.",
-            "Name the public key that the artifacts were signed with: --trust KEY.pub. On a bench where anything goes: "
-            "--unsigned",
+            "Name the public key that the artifacts were signed with: --trust-key KEY.pub. On a bench where anything "
+            "goes: --unsigned",
         )
     if trusted and not order.replace_trust and not wanted <= set(trusted):
         raise ArtifactError(
