@@ -68,7 +68,9 @@ def _role_row(role: Mapping[str, Any]) -> tuple[str, str, str, str, str]:
 
 
 def remaining(days: float) -> str:
-    """ "83 days left", "20 hours left", "expired"."""
+    """ "83 days left", "20 hours left", "40 minutes left", "expired"."""
     if days <= 0:
         return "expired"
-    return f"{days:.0f} days left" if days >= 2 else f"{days * 24:.0f} hours left"
+    if days >= 2:
+        return f"{days:.0f} days left"
+    return f"{days * 24:.0f} hours left" if days * 24 >= 2 else f"{days * 24 * 60:.0f} minutes left"

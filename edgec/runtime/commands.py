@@ -393,5 +393,7 @@ def _check_numpy() -> None:
         import_module("numpy")
     except ImportError as error:
         raise EngineMissing(
-            "numpy is not installed", f"{type(error).__name__}: {error}.", "Install it: python3 -m pip install numpy"
+            f"numpy is not installed for {sys.executable}",
+            f"{type(error).__name__}: {error}.",
+            f"Install it: {sys.executable} -m pip install numpy",
         ) from error

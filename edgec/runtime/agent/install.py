@@ -139,8 +139,8 @@ def started(root: Path, model: str, settings: Settings) -> str:
 
 
 def go_back(root: Path, model: str, settings: Settings, to: str | None = None) -> tuple[Release, Release]:
-    """Let applications load the version before again, or the one whose SHA-256 begins with `to`; returns both: the one
-    that was left, and the one that runs. What was left is not installed again by itself.
+    """Let applications load the version before again, or the one that `to` names by its number or by how its SHA-256
+    begins; returns both: the one that was left, and the one that runs. What was left is not installed again by itself.
 
     Raises InputError where there is nothing to go back to; StorageFailed, StateUnreadable, Busy.
     """
@@ -159,7 +159,7 @@ def go_back(root: Path, model: str, settings: Settings, to: str | None = None) -
         raise InputError(
             f"There is no version of {model} to go back to",
             f"{current.release} is the only one that is whole and has not failed.",
-            "Install another one, or name one that failed: --to SHA256 (see `status`).",
+            "Install another one, or name one that failed: --to VERSION (see `status`).",
         )
     _log.warning("%s: taken back by hand, %s runs again", current.release, after.release)
     return current.release, after.release
@@ -246,14 +246,17 @@ def _give_up(slots: Slots, slot: Slot, why: str) -> None:
     )
 
 
-def _named(slots: Slots, sha256: str) -> Slot:
-    """The one installed version whose SHA-256 begins so."""
-    found = [slot for slot in slots.installed() if sha256 and slot.release.sha256.startswith(sha256.lower())]
+def _named(slots: Slots, to: str) -> Slot:
+    """The one installed version with this number, else the one whose SHA-256 begins so."""
+    installed = slots.installed()
+    found = [slot for slot in installed if to.isdecimal() and slot.release.version == int(to)] or [
+        slot for slot in installed if to and slot.release.sha256.startswith(to.lower())
+    ]
     if len(found) != 1:
         there = ", ".join(str(slot.release) for slot in slots.installed())
         raise InputError(
-            f"{sha256!r} names {'no version' if not found else 'several versions'} of {slots.model}",
+            f"{to!r} names {'no version' if not found else 'several versions'} of {slots.model}",
             f"Installed are: {there}.",
-            "Give the first characters of one version's SHA-256.",
+            "Give one's number, or the first characters of its SHA-256.",
         )
     return found[0]

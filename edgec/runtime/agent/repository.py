@@ -93,7 +93,7 @@ class Repository:
                 f"Nobody who may speak for {path} lists it",
                 f"Asked were: {', '.join(self._session.updater.roles())}. What a role signs outside of its own "
                 "folder does not count.",
-                "Check the target's name in device.conf, and that it was published.",
+                "Check the target in device.conf, and that something was published for it: see `edgec publish status`.",
             )
         return found
 

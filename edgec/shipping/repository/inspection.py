@@ -137,7 +137,7 @@ def _role(state: State, name: str, names: Mapping[str, str], now: datetime) -> d
         "name": name,
         "version": metadata.signed.version,
         "expires": metadata.signed.expires.isoformat(),
-        "days_left": round((metadata.signed.expires - now).total_seconds() / 86400, 2),
+        "days_left": round((metadata.signed.expires - now).total_seconds() / 86400, 5),
         "holds_for": policy.period_text(period),
         "threshold": role.threshold,
         "keys": [

@@ -265,6 +265,17 @@ def test_going_back_to_an_older_version_needs_no_copy(device):
     assert device.slots.current() == slot
 
 
+def test_a_version_to_go_back_to_may_be_named_by_its_number(device):
+    for number, content in enumerate(("one", "two", "three"), 1):
+        file = device.folder / f"{content}.edgec"
+        release = replace(small.write_small(file, content), version=number)
+        install(device.root, file, release, replace(device.settings, keep=3), check_artifact=lambda *_: None)
+    go_back(device.root, "net", device.settings, "1")
+    assert device.runs() == "one"
+    with pytest.raises(InputError, match="'4' names no version"):
+        go_back(device.root, "net", device.settings, "4")
+
+
 def test_rollback_by_hand(device):
     for content in ("one", "two", "three"):
         device.install(content, keep=3)

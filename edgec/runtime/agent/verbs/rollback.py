@@ -13,7 +13,7 @@ from ..settings import read_settings
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("model", nargs="?", metavar="MODEL", help="may be left out where the device has one")
     parser.add_argument(
-        "--to", metavar="SHA256", help="the installed version to go to, by the first characters of its SHA-256"
+        "--to", metavar="VERSION", help="the installed version to go to: its number, or how its SHA-256 begins"
     )
 
 
