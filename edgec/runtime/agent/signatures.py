@@ -141,6 +141,21 @@ def verify_envelope(envelope: bytes, artifact: Path, keys: Sequence[bytes | Path
     Raises Untrusted when the file is not vouched for, each reason in its own words; BundleError when the artifact was
     signed but is none; InputError for a key that can't be read; PackageMissing without securesystemslib.
     """
+    signed = verify_statement(envelope, artifact.name, keys, threshold)
+    actual, is_whole = _digest(artifact)
+    if actual != signed.sha256:
+        _other_file(artifact, actual, is_whole, signed.artifact, signed.sha256)
+    check_provenance(artifact, signed)
+    return signed
+
+
+def verify_statement(envelope: bytes, name: str, keys: Sequence[bytes | Path], threshold: int = 1) -> Signed:
+    """What `threshold` of the `keys` signed, whether or not the artifact is here; `name` is for errors.
+
+    Whoever has the artifact compares its digest, and then its provenance (`check_provenance`).
+
+    Raises as `verify_envelope` does.
+    """
     trusted = public_keys(keys)
     if not 1 <= threshold <= len(trusted):
         raise InputError(
@@ -148,16 +163,11 @@ def verify_envelope(envelope: bytes, artifact: Path, keys: Sequence[bytes | Path
             f"{len(trusted)} different keys are trusted.",
             "Give at least as many keys as signatures, and ask for at least one.",
         )
-    signed = parse_envelope(envelope)
-    signers = _signers(signed, artifact.name, trusted, threshold)
-    statement = _statement(signed)
+    parsed = parse_envelope(envelope)
+    signers = _signers(parsed, name, trusted, threshold)
+    statement = _statement(parsed)
     subject = statement["subject"][0]
-    sha256 = subject["digest"]["sha256"]
-    actual, is_whole = _digest(artifact)
-    if actual != sha256:
-        _other_file(artifact, actual, is_whole, subject["name"], sha256)
-    _check_provenance(artifact, statement["predicate"])
-    return Signed(subject["name"], sha256, signers, statement["predicate"])
+    return Signed(subject["name"], subject["digest"]["sha256"], signers, statement["predicate"])
 
 
 def parse_envelope(content: bytes) -> Envelope:
@@ -349,13 +359,13 @@ def _other_file(artifact: Path, actual: str, is_whole: bool, name: str, sha256: 
     )
 
 
-def _check_provenance(artifact: Path, predicate: Mapping[str, Any]) -> None:
+def check_provenance(artifact: Path, signed: Signed) -> None:
     """The provenance that was signed is the one that the artifact carries.
 
     Raises BundleError when the file is not an artifact, Untrusted when the two differ.
     """
     own = provenance_of(artifact)
-    if own.get("predicate") != predicate:
+    if own.get("predicate") != signed.predicate:
         raise Untrusted(
             f"The signed statement tells of {artifact.name} what the artifact does not tell itself",
             "The provenance in the statement is not the one in the artifact's provenance.json.",

@@ -1,7 +1,8 @@
 """Bringing a device's models up to date: what the timer runs.
 
-For each model: which version shall it be (`rollout`), does it fit this device (`compatibility`, before a byte of it is
-downloaded), the download (`download`), the installation (`install`). A model that fails leaves the others to their
+For each model: which version shall it be (`rollout`), does it fit this device (`compatibility`), do the device's own
+keys vouch for it (`vouched`), both before a byte of it is downloaded; the download (`download`), the installation
+(`install`). A model that fails leaves the others to their
 luck, and in each case what ran before runs on.
 """
 
@@ -24,8 +25,10 @@ from .release import Release
 from .repository import Repository, not_what_was_signed, opened
 from .rollout import decide
 from .settings import Settings
+from .signatures import check_provenance
 from .slots import Slot, Slots
 from .storage import sha256_of, storing
+from .vouched import published_signature
 
 _LOG = logging.getLogger("edgec.agent")
 _SECONDS_TO_NOTICE = 60.0  # the window over which a server's rate is judged
@@ -81,9 +84,8 @@ def update(
     url, root = _source(settings)
     with opened(url, root, settings.root / "metadata", _limits(settings)) as repository:
         published = repository.releases(settings.target)["models"]
-        results = []
-        for name in _wanted(published, settings, names):
-            results.append(_attempt(repository, name, published[name], settings, install_too, retry))
+        this = _Update(repository, settings, install_too, retry)
+        results = [this.attempt(name, published[name]) for name in _wanted(published, settings, names)]
         document = {
             "status": "ok",
             "repository": url,
@@ -170,28 +172,106 @@ def _wanted(published: Mapping[str, Any], settings: Settings, names: Sequence[st
     return sorted(name for name in published if any(fnmatch.fnmatchcase(name, each) for each in settings.models))
 
 
-def _attempt(
-    repository: Repository, name: str, published: Mapping[str, Any], settings: Settings, install_too: bool, retry: bool
-) -> Result:
-    """One model; what goes wrong with it is part of the result."""
-    slots = Slots(settings.root, name, settings.keep)
-    current = slots.current()
-    result = Result(name, "failed", "", before=current.release if current else None)
-    try:
-        installed = _version(current, published)
-        decision = decide(settings.id, name, published, settings.channel, installed, settings.pinned.get(name))
-        result.reason = decision.reason
-        wanted = None if decision.version is None else published["releases"].get(str(decision.version))
-        if wanted is None or (current is not None and current.release.sha256 == wanted["sha256"]):
-            result.status = "current" if wanted else "waiting"
-            if install_too:
-                settle(settings.root, name, settings)  # a trial that a power cut interrupted
-            return result
-        release = _release(wanted, name, repository, settings)
-        _bring(repository, slots, release, wanted, settings, result, install_too, retry)
-    except ArtifactFailure as failure:
-        result.status, result.failure = "failed", failure
-    return result
+@dataclass(frozen=True)
+class _Update:
+    """What is the same for all models of one update. install_too, retry: as in `update`."""
+
+    repository: Repository
+    settings: Settings
+    install_too: bool
+    retry: bool
+
+    def attempt(self, name: str, published: Mapping[str, Any]) -> Result:
+        """One model; what goes wrong with it is part of the result."""
+        settings = self.settings
+        slots = Slots(settings.root, name, settings.keep)
+        current = slots.current()
+        result = Result(name, "failed", "", before=current.release if current else None)
+        try:
+            installed = _version(current, published)
+            decision = decide(settings.id, name, published, settings.channel, installed, settings.pinned.get(name))
+            result.reason = decision.reason
+            wanted = None if decision.version is None else published["releases"].get(str(decision.version))
+            if wanted is None or (current is not None and current.release.sha256 == wanted["sha256"]):
+                result.status = "current" if wanted else "waiting"
+                if self.install_too:
+                    settle(settings.root, name, settings)  # a trial that a power cut interrupted
+                return result
+            self._bring(slots, wanted, result)
+        except ArtifactFailure as failure:
+            result.status, result.failure = "failed", failure
+        return result
+
+    def _bring(self, slots: Slots, wanted: Mapping[str, Any], result: Result) -> None:
+        """Download a release if it is not here, and install it. wanted: its entry in releases.json."""
+        release = result.release = self._release(slots.model, wanted)
+        if (why := slots.state().failed.get(release.sha256)) is not None and not self.retry:
+            raise RolledBack(
+                f"{release} failed on this device before, and is not tried again",
+                why,
+                "Publish another release; or, if the device was at fault: edgec-device update --retry",
+            )
+        result.notes += check(release.needs, release.target, self.settings.python)
+        signature = published_signature(self.repository, release, wanted["signature"], self.settings)
+        here = slots.find(release.sha256) or _staged(slots, release)
+        if here is not None:
+            file = here.artifact
+        else:
+            result.download = self._download(slots, release, wanted["chunks"], wanted["artifact"])
+            file = result.download.path
+        evidence = None
+        if signature is not None:
+            evidence, signed = signature
+            check_provenance(file, signed)
+        if not self.install_too:
+            result.status = "fetched"
+            return
+        outcome = install(
+            self.settings.root, file, release, self.settings, retry=self.retry, move=here is None, evidence=evidence
+        )
+        result.status = outcome.status
+        result.notes += [note for note in outcome.notes if note not in result.notes]
+
+    def _release(self, name: str, wanted: Mapping[str, Any]) -> Release:
+        return Release(
+            name,
+            wanted["version"],
+            wanted["sha256"],
+            wanted["bytes"],
+            self.settings.target,
+            self.settings.channel,
+            f"tuf {self.repository.url}",
+            wanted["needs"],
+        )
+
+    def _download(self, slots: Slots, release: Release, chunks: str | None, artifact: str) -> Download:
+        """Fetch an artifact. chunks, artifact: paths in the repository."""
+        target = self.repository.needed(artifact)
+        if (target.sha256, target.bytes) != (release.sha256, release.bytes):
+            raise not_what_was_signed(artifact, release.sha256, target.sha256)
+        folder = self.settings.root / "downloads" / slots.model
+        index = None if chunks is None else self._index(folder, chunks, release)
+        installed = {slot.release.sha256: slot.artifact for slot in slots.installed()}
+        return download(self.repository.fetcher, target.url, folder, release.bytes, release.sha256, index, installed)
+
+    def _index(self, folder: Path, path: str, release: Release) -> Index:
+        """The release's chunks, fetched where no earlier run did, and kept for the next version's download."""
+        target = self.repository.needed(path)
+        kept = folder / f"{release.sha256}.chunks"
+        if kept.is_file() and sha256_of(kept) == target.sha256:
+            data = kept.read_bytes()
+        else:
+            data = self.repository.content(target, LARGEST_INDEX)
+        try:
+            index = Index.unpack(data)
+            if (index.sha256, index.size) != (release.sha256, release.bytes):
+                raise ValueError("it is of another file")
+        except ValueError as error:
+            raise Untrusted(
+                f"{path} is not the index of {release}", f"It is signed, but {error}.", "Publish the release again."
+            ) from error
+        keep_index(folder, data, release.sha256)
+        return index
 
 
 def _version(current: Slot | None, published: Mapping[str, Any]) -> int | None:
@@ -204,86 +284,10 @@ def _version(current: Slot | None, published: Mapping[str, Any]) -> int | None:
     return current.release.version if current.release.origin.startswith("tuf ") else None
 
 
-def _release(wanted: Mapping[str, Any], name: str, repository: Repository, settings: Settings) -> Release:
-    return Release(
-        name,
-        wanted["version"],
-        wanted["sha256"],
-        wanted["bytes"],
-        settings.target,
-        settings.channel,
-        f"tuf {repository.url}",
-        wanted["needs"],
-    )
-
-
-def _bring(
-    repository: Repository,
-    slots: Slots,
-    release: Release,
-    wanted: Mapping[str, Any],
-    settings: Settings,
-    result: Result,
-    install_too: bool,
-    retry: bool,
-) -> None:
-    """Download a release if it is not here, and install it."""
-    result.release = release
-    if (why := slots.state().failed.get(release.sha256)) is not None and not retry:
-        raise RolledBack(
-            f"{release} failed on this device before, and is not tried again",
-            why,
-            "Publish another release; or, if the device was at fault: edgec-device update --retry",
-        )
-    result.notes += check(release.needs, release.target, settings.python)
-    here = slots.find(release.sha256) or _staged(slots, release)
-    if here is not None:
-        file = here.artifact
-    else:
-        result.download = _download(repository, slots, release, wanted["chunks"], wanted["artifact"])
-        file = result.download.path
-    if not install_too:
-        result.status = "fetched"
-        return
-    outcome = install(settings.root, file, release, settings, retry=retry, move=here is None)
-    result.status = outcome.status
-    result.notes += [note for note in outcome.notes if note not in result.notes]
-
-
 def _staged(slots: Slots, release: Release) -> Slot | None:
     """The release, where an earlier run left it ready: applications held the switch off."""
     staged = slots.staged()
     return staged if staged is not None and staged.release.sha256 == release.sha256 else None
-
-
-def _download(repository: Repository, slots: Slots, release: Release, chunks: str | None, artifact: str) -> Download:
-    target = repository.needed(artifact)
-    if (target.sha256, target.bytes) != (release.sha256, release.bytes):
-        raise not_what_was_signed(artifact, release.sha256, target.sha256)
-    folder = slots.folder.parent.parent / "downloads" / slots.model
-    index = None if chunks is None else _index(repository, folder, chunks, release)
-    installed = {slot.release.sha256: slot.artifact for slot in slots.installed()}
-    return download(repository.fetcher, target.url, folder, release.bytes, release.sha256, index, installed)
-
-
-def _index(repository: Repository, folder: Path, path: str, release: Release) -> Index:
-    """The release's chunks: kept from an earlier run, or fetched. It is kept: the next version's download needs it."""
-    target = repository.needed(path)
-    kept = folder / f"{release.sha256}.chunks"
-    if kept.is_file() and sha256_of(kept) == target.sha256:
-        data = kept.read_bytes()
-    else:
-        data = repository.content(target, LARGEST_INDEX)
-    try:
-        index = Index.unpack(data)
-        if (index.sha256, index.size) != (release.sha256, release.bytes):
-            raise ValueError("it is of another file")
-    except ValueError as error:
-        raise Untrusted(
-            f"{path} is not the index of {release}", f"It is signed, but {error}.", "Publish the release again."
-        ) from error
-    keep_index(folder, data, release.sha256)
-    return index
 
 
 def _raise_failures(results: Sequence[Result], document: dict[str, Any]) -> None:

@@ -1,5 +1,6 @@
 """`edgec-device update` from a repository to what applications load, through real installations."""
 
+import copy
 import json
 import random
 import shutil
@@ -14,13 +15,15 @@ from edgec.runtime.agent.commands import main
 from edgec.runtime.agent.install import install
 from edgec.runtime.agent.locks import held
 from edgec.runtime.agent.rollout import bucket
+from edgec.runtime.agent.signatures import verify_envelope
 from edgec.runtime.agent.slots import Slots
 from edgec.runtime.errors import Busy
 from edgec.shipping.repository import releases
 from edgec.shipping.repository.publishing import change
+from edgec.shipping.signing.keys import generate
 from tests.runtime.agent import servers
 from tests.shipping.repositories import repository
-from tests.shipping.small_artifacts import artifact
+from tests.shipping.small_artifacts import artifact, sign
 
 FIRST = random.Random(1).randbytes(200_000)
 NOW = datetime.now(UTC).replace(microsecond=0)
@@ -38,7 +41,9 @@ def first_release(tmp_path_factory):
 def unchecked(monkeypatch):
     """No processes in which artifacts check themselves: most tests here are about other things."""
     monkeypatch.setattr(updating, "install", partial(install, check_artifact=lambda artifact, settings: None))
-    monkeypatch.setattr(compatibility, "_installed", lambda python, names: compatibility._Installed((3, 11), {}))
+    monkeypatch.setattr(
+        compatibility, "_installed", lambda python, names: compatibility._Installed((3, 11), {"numpy": "2"})
+    )
 
 
 @pytest.fixture
@@ -75,10 +80,12 @@ class World:
         path = self.root / "device.conf"
         path.write_text(path.read_text().replace(f"[{section}]\n", f"[{section}]\n{line}\n"))
 
-    def publish(self, weights=b"2", folder="newer", **options):
+    def publish(self, weights=b"2", folder="newer", sign_with=None, **options):
         made = artifact(
             self.folder / folder, weights=weights, **{k: options.pop(k) for k in ("failing", "arch") if k in options}
         )
+        if sign_with is not None:
+            sign(made, sign_with)
         self.repository.publish(made, now=NOW, **options)
 
     def edit(self, edit):
@@ -90,6 +97,12 @@ class World:
         slot = Slots(self.root, "net").current()
         assert slot is None or slot.artifact.read_bytes()
         return slot and slot.release.version
+
+
+def make_key(stem):
+    """A new key's file; the public one lies beside it."""
+    generate(stem.with_suffix(".key"), stem.with_suffix(".pub"))
+    return stem.with_suffix(".key")
 
 
 def test_a_device_installs_what_is_published_and_follows(world):
@@ -189,6 +202,69 @@ def test_a_failure_is_said_once(unchecked, world, capsys):
     assert told.out == ""
     assert told.err.count("failed, and net 1") == told.err.count("The health command failed") == 1
     assert "why: The health command failed. It ended with code 1." in told.err
+
+
+@pytest.fixture
+def owner(unchecked, world):
+    """The key file of who makes the artifacts, which the device trusts beside the repository's keys; net 1 runs."""
+    world.update()
+    maker = make_key(world.folder / "maker")
+    public = maker.with_suffix(".pub")
+    world.command("init", "--trust-key", str(public))
+    return maker
+
+
+def test_a_device_with_keys_asks_for_their_signature_too(owner, world):
+    world.publish(sign_with=owner)
+    assert world.update()["models"][0]["status"] == "installed"
+    slot = Slots(world.root, "net").current()
+    assert slot.release.version == 2
+    envelope = (slot.folder / "model.edgec.dsse.json").read_bytes()
+    assert verify_envelope(envelope, slot.artifact, [owner.with_suffix(".pub")]).sha256 == slot.release.sha256
+
+
+def refused_for_its_signature(world):
+    """What the device says; nothing of the artifact was asked for, and what ran runs on."""
+    document = world.update()
+    assert (document["exit_code"], document["error"]["kind"]) == (9, "Untrusted")
+    assert not any(path.endswith((".edgec", ".chunks")) for path, _ in document["asked"])
+    assert world.version == 1
+    return document["error"]["what"]
+
+
+def test_a_release_without_a_signature_of_its_own_is_refused_by_a_device_with_keys(owner, world):
+    world.publish()
+    assert "was published without a signature of its own" in refused_for_its_signature(world)
+    assert Slots(world.root, "net").state().failed == {}
+    world.publish(sign_with=owner)  # the same bytes: the signature is added to the release
+    assert world.update()["models"][0]["release"]["version"] == world.version == 2
+
+
+def test_a_release_signed_by_others_is_refused_by_a_device_with_keys(owner, world):
+    world.publish(sign_with=make_key(world.folder / "stranger"))
+    assert "is signed, but by none of the trusted keys" in refused_for_its_signature(world)
+
+
+def test_a_release_with_the_signature_of_another_file_is_refused(owner, world):
+    """As the repository's keys alone could publish it."""
+    world.publish(FIRST, folder="first", sign_with=owner)
+    world.publish(sign_with=owner)
+
+    def swap(document):
+        listed = copy.deepcopy(document)
+        versions = listed["models"]["net"]["releases"]
+        versions["2"]["signature"] = versions["1"]["signature"]
+        return listed
+
+    world.edit(swap)
+    assert "is of another file" in refused_for_its_signature(world)
+
+
+def test_a_signature_is_asked_for_also_of_what_was_fetched_before(unchecked, world):
+    world.command("fetch")
+    world.command("init", "--trust-key", str(make_key(world.folder / "maker").with_suffix(".pub")))
+    assert "without a signature of its own" in world.update()["error"]["what"]
+    assert world.version is None
 
 
 def test_what_does_not_fit_is_not_downloaded(unchecked, world):

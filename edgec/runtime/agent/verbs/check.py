@@ -19,6 +19,7 @@ from ..settings import FILE, Settings, read_settings
 from ..signatures import public_keys
 from ..slots import Slots, release_of
 from ..version import VERSION
+from ..vouched import trusted_keys
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -52,7 +53,7 @@ def run(options: argparse.Namespace) -> dict[str, Any]:
             "python": python,
             "target": settings.target or None,
         },
-        "trusted": [key.keyid for key in public_keys(sorted(settings.keys.glob("*.pub")))],
+        "trusted": [key.keyid for key in public_keys(trusted_keys(settings))],
         "models": {name: _running(Slots(options.root, name)) for name in models_of(options.root)},
         "releases": [_judged(settings, release) for release in _releases(options.files)],
     }
