@@ -118,16 +118,22 @@ class _Installed(NamedTuple):
 
 
 def _check_python(needs: Mapping[str, Any], python: str) -> list[str]:
-    """Python itself, and the engine's package in it."""
+    """Python itself, and in it numpy, which every artifact's runtime needs, and the engine's package."""
     engine = needs.get("engine") or {"name": "", "distribution": "", "minimum_version": ""}
     wanted = packages_for(engine)
-    installed = _installed(python, tuple(wanted))
+    installed = _installed(python, ("numpy", *wanted))
     least = needs.get("python") or OLDEST_PYTHON
     if installed.python[:2] < numbers(least):
         raise DeviceUnfit(
             f"{python} is Python {'.'.join(map(str, installed.python))}, and the release needs {least}",
             "Artifacts bring their own runtime, which is Python.",
             f"Name a Python {least} or later in device.conf: [device] python.",
+        )
+    if "numpy" not in installed.packages:
+        raise EngineMissing(
+            f"numpy is not installed for {python}",
+            "Every artifact computes with it.",
+            f"Install it: {python} -m pip install numpy. Or name the Python that has it in device.conf: [device] python.",
         )
     for distribution, minimum in wanted.items():
         if (version := installed.packages.get(distribution)) is None:

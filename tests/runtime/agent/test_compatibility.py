@@ -75,9 +75,17 @@ def test_an_older_engine_is_told_and_left_to_the_self_test():
 
 
 def test_another_package_may_run_the_same_payload(monkeypatch):
-    found = compatibility._Installed((3, 9, 2), {"tflite-runtime": "2.14.0"})
+    found = compatibility._Installed((3, 9, 2), {"numpy": "1.26", "tflite-runtime": "2.14.0"})
     monkeypatch.setattr(compatibility, "_installed", lambda python, names: found)
     assert check(needs(engine=engine("ai-edge-litert", "2.1", "tflite")), "host") == []
+
+
+def test_numpy_is_asked_for_before_a_download(monkeypatch):
+    found = compatibility._Installed((3, 9, 2), {"tflite-runtime": "2.14.0"})
+    monkeypatch.setattr(compatibility, "_installed", lambda python, names: found)
+    with pytest.raises(EngineMissing, match="numpy is not installed for /opt/python3") as caught:
+        check(needs(), "host", "/opt/python3")
+    assert "/opt/python3 -m pip install numpy" in caught.value.fix
 
 
 def test_memory_that_is_short_now_may_be_there_later(memory):

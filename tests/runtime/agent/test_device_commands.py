@@ -27,7 +27,9 @@ MCowBQYDK2VwAyEAGb9ECWmEzf6FQbrBZ9w7lshQhqowtrbLDFw4rXAxZuE=
 def device(tmp_path, monkeypatch):
     """A device's folder, and two small artifacts beside it whose own checks pass without being run."""
     monkeypatch.setenv("EDGEC_DEVICE_DIR", str(tmp_path / "root"))
-    monkeypatch.setattr(compatibility, "_installed", lambda python, names: compatibility._Installed((3, 11, 7), {}))
+    monkeypatch.setattr(
+        compatibility, "_installed", lambda python, names: compatibility._Installed((3, 11, 7), {"numpy": "2"})
+    )
     monkeypatch.setattr("edgec.runtime.agent.health.children.run", lambda *_: type("Ended", (), {"code": 0})())
     for content in ("one", "two"):
         small.write_small(tmp_path / f"{content}.edgec", content)

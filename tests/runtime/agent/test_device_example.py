@@ -59,7 +59,7 @@ def test_the_configuration_is_one():
 
 
 def test_the_application_takes_up_a_version_and_the_health_command_sees_it(cnn, tmp_path, monkeypatch):
-    found = compatibility._Installed((3, 11, 7), {"openvino": "9999"})
+    found = compatibility._Installed((3, 11, 7), {"numpy": "2", "openvino": "9999"})
     monkeypatch.setattr(compatibility, "_installed", lambda python, names: found)
     monkeypatch.setenv("DIGITS_FOLDER", str(tmp_path))
     (tmp_path / "in").mkdir()

@@ -35,7 +35,9 @@ from tests.runtime.agent import small
 @pytest.fixture
 def device(tmp_path, monkeypatch):
     """Where another Python is asked what it has in test_compatibility.py, here it is known."""
-    monkeypatch.setattr(compatibility, "_installed", lambda python, names: compatibility._Installed((3, 11, 7), {}))
+    monkeypatch.setattr(
+        compatibility, "_installed", lambda python, names: compatibility._Installed((3, 11, 7), {"numpy": "2"})
+    )
     return Device(tmp_path)
 
 
