@@ -194,7 +194,7 @@ class Slots:
         if staged is not None and staged.release.sha256 == release.sha256 and _fault(staged, deep=True) is None:
             return staged
         storage.remove(self.folder / STAGED)
-        if not (move and _same_file_system(file, self.folder)):
+        if not (move and storage.can_be_moved(file, self.folder)):
             self._make_room(release.bytes)
         incoming = self.folder / _INCOMING
         try:
@@ -546,13 +546,6 @@ def _fault(slot: Slot, deep: bool) -> str | None:
 
 def _text(release: Release) -> bytes:
     return (json.dumps(release.to_json(), indent=1, sort_keys=True) + "\n").encode()
-
-
-def _same_file_system(file: Path, folder: Path) -> bool:
-    try:
-        return file.stat().st_dev == folder.stat().st_dev
-    except OSError:
-        return False
 
 
 def _remove_if_possible(folder: Path) -> None:

@@ -14,11 +14,12 @@ import errno
 import hashlib
 import os
 import shutil
+import stat
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from ..errors import StorageFailed
+from ..errors import StorageFailed, Untrusted
 
 GARBAGE = ".garbage-"
 """What the names of folders begin with that are being removed."""
@@ -124,24 +125,56 @@ def copy_new(source: Path, path: Path) -> str:
     return digest.hexdigest()
 
 
+def can_be_moved(file: Path, folder: Path) -> bool:
+    """Whether `move_new` moves a file into a folder, without a second copy of it."""
+    try:
+        return file.stat().st_dev == folder.stat().st_dev and _is_ours_alone(os.lstat(file))
+    except OSError:
+        return False
+
+
 def move_new(source: Path, path: Path) -> str:
-    """Like `copy_new`, but `source` is gone afterwards: without a second copy, where both are on one file system."""
+    """Like `copy_new`, but `source` is gone afterwards: without a second copy, where `can_be_moved` says so.
+
+    What somebody else owns, may write to, or has under another name is copied: in its place he could change it later.
+
+    Raises Untrusted where the file was exchanged for such a one meanwhile.
+    """
+    if not can_be_moved(source, path.parent):
+        return _copy_and_remove(source, path)
     with storing(path):
         try:
             os.rename(source, path)
         except OSError as error:
-            if error.errno != errno.EXDEV:
+            if error.errno != errno.EXDEV:  # a folder that is mounted twice has one device and two mounts
                 raise
-            digest = copy_new(source, path)
-            os.unlink(source)
-            return digest
-        os.chmod(path, 0o644)
-        descriptor = os.open(path, os.O_RDONLY)
+            return _copy_and_remove(source, path)
+        if not _is_ours_alone(os.lstat(path)):
+            raise Untrusted(
+                f"{source.name} was exchanged while it was moved",
+                "What is there now is a link, or a file that somebody else may write to.",
+                "Look at who may write to the folder that it lies in.",
+            )
+        descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW)
         try:
+            os.fchmod(descriptor, 0o644)
             os.fsync(descriptor)
         finally:
             os.close(descriptor)
     return sha256_of(path)
+
+
+def _copy_and_remove(source: Path, path: Path) -> str:
+    digest = copy_new(source, path)
+    with storing(source, "removed"):
+        os.unlink(source)
+    return digest
+
+
+def _is_ours_alone(facts: os.stat_result) -> bool:
+    """Whether nobody but this user (and root) can write to a file: a plain one, with this one name."""
+    others_write = facts.st_mode & (stat.S_IWGRP | stat.S_IWOTH)
+    return stat.S_ISREG(facts.st_mode) and facts.st_uid == os.geteuid() and facts.st_nlink == 1 and not others_write
 
 
 def sha256_of(path: Path) -> str:

@@ -5,7 +5,9 @@ from __future__ import annotations
 import errno
 import os
 import shutil
+import stat
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
@@ -344,6 +346,61 @@ def test_on_a_full_disk_a_version_that_failed_is_left_all_the_same(slots, artifa
     assert versions(slots) == ("0", None, "0")
     assert slots.state().failed == {failed.release.sha256: "no camera"}
     assert recovered(slots) == []
+
+
+# --- files that others brought
+
+
+@pytest.fixture
+def brought(tmp_path, artifacts):
+    """An artifact in a folder of its own."""
+    (tmp_path / "inbox").mkdir()
+    return Path(shutil.copy(artifacts[0], tmp_path / "inbox"))
+
+
+def _linked(file):
+    file.rename(file.with_name("elsewhere"))
+    file.symlink_to(file.with_name("elsewhere"))
+
+
+@pytest.mark.parametrize(
+    "keep_hold",
+    [
+        _linked,
+        lambda file: file.chmod(0o666),
+        lambda file: file.with_name("same").hardlink_to(file),
+    ],
+)
+def test_what_others_could_change_later_is_copied_though_it_may_be_moved(slots, brought, keep_hold):
+    release = release_of(brought, "file")
+    keep_hold(brought)
+    held = brought.stat().st_ino
+    with slots.lock(0):
+        staged = slots.stage(brought, release, move=True)
+    facts = staged.artifact.lstat()
+    assert stat.S_ISREG(facts.st_mode)
+    assert (facts.st_nlink, facts.st_mode & 0o777) == (1, 0o644)
+    assert facts.st_ino != held
+    assert not os.path.lexists(brought)
+
+
+def test_a_link_that_takes_the_place_of_a_file_while_it_is_moved_is_refused(slots, brought, tmp_path, monkeypatch):
+    """It could lead to a file of the agent's user, which would become one that all may read."""
+    release, secret = release_of(brought, "file"), tmp_path / "secret"
+    secret.touch(0o600)
+    real = os.rename
+
+    def rename(source, target):
+        if source == brought:
+            source.unlink()
+            source.symlink_to(secret)
+        real(source, target)
+
+    monkeypatch.setattr(os, "rename", rename)
+    with slots.lock(0), pytest.raises(Untrusted, match="was exchanged while it was moved"):
+        slots.stage(brought, release, move=True)
+    assert secret.stat().st_mode & 0o777 == 0o600
+    assert not list(slots.folder.glob(".[is]*"))
 
 
 # --- file systems and users that can't
