@@ -29,7 +29,7 @@ def command(output: Path, as_json: bool) -> None:
     scp edgec-device pi@camera-1:
     ssh pi@camera-1 ./edgec-device --help
     """
-    from edgec.cli.json_output import print_json
+    from edgec.cli.json_output import print_result
     from edgec.cli.sizes import size
     from edgec.output_folder import check_writable, write_whole
     from edgec.shipping.agent_program import program
@@ -38,7 +38,9 @@ def command(output: Path, as_json: bool) -> None:
     check_writable(output.parent)
     write_whole(output, made.content, 0o755)
     if as_json:
-        print_json({"path": str(output), "bytes": len(made.content), "sha256": made.sha256, "contents": made.contents})
+        print_result(
+            {"path": str(output), "bytes": len(made.content), "sha256": made.sha256, "contents": made.contents}
+        )
         return
     click.echo(f"{output} ({size(len(made.content))})")
     click.echo(f"SHA-256 {made.sha256}")

@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from edgec.cli import completion, fetch_oci, publish_oci
-from edgec.cli.json_output import print_json
+from edgec.cli import completion, fetch_oci
+from edgec.cli.json_output import print_result
+from edgec.cli.publish.oci import is_asked_for
 from edgec.errors import UsageError
 
 if TYPE_CHECKING:
@@ -21,7 +22,7 @@ class _Fetch(click.Command):
     def make_context(
         self, info_name: str | None, args: list[str], parent: click.Context | None = None, **extra: Any
     ) -> click.Context:
-        if publish_oci.is_asked_for(args):
+        if is_asked_for(args):
             return fetch_oci.command.make_context(info_name, args, parent, **extra)
         return super().make_context(info_name, args, parent, **extra)
 
@@ -78,7 +79,7 @@ def command(
     edgec fetch --repo https://example.org/fleet --trust-root root.json -t rpi4
     edgec fetch net@canary --repo fleet --trust-root root.json -t rpi4 -o dist
     """
-    from edgec.cli.publish_options import require_tuf
+    from edgec.cli.publish.options import require_tuf
 
     require_tuf()
     from edgec.cli.sizes import size
@@ -89,7 +90,7 @@ def command(
     for warning in warnings:
         click.echo(f"warning: {warning}", err=True)
     if as_json:
-        print_json({"schema": 1, "fetched": [each.to_json() for each in fetched]})
+        print_result({"fetched": [each.to_json() for each in fetched]})
         return
     for each in fetched:
         came = f"{size(each.received)} received" if each.received else "was there already"

@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 
 from edgec.cli import completion
-from edgec.cli.json_output import print_json
+from edgec.cli.json_output import print_result
 from edgec.errors import UsageError
 
 
@@ -59,14 +59,14 @@ def command(
             "A digest tells that a file is whole, and a signature who made it.",
             "Give the maker's key with --signed-by KEY.pub; or --unsigned, to trust the registry.",
         )
-    from edgec.cli.publish_options import require_tuf
+    from edgec.cli.publish.options import require_tuf
 
     require_tuf()
     from edgec.shipping.registry.fetching import fetch
 
     fetched = fetch(reference, output, target=target, keys=keys, plain_http=plain_http)
     if as_json:
-        print_json({"schema": 1, "fetched": fetched.to_json()})
+        print_result({"fetched": [fetched.to_json()]})
         return
     signed = f"signed by {', '.join(each[:16] for each in fetched.signers)}" if fetched.signers else "not checked"
     click.echo(f"{fetched.path}  {fetched.model}@{fetched.version}  {fetched.target}  {fetched.sha256[:12]}  {signed}")

@@ -18,6 +18,11 @@ def print_json(document: Mapping[str, Any]) -> None:
     sys.stdout.write("\n")
 
 
+def print_result(fields: Mapping[str, Any]) -> None:
+    """Print a document of its own kind: which edgec says it, in which form, and `fields`."""
+    print_json({"edgec": __version__, "schema": 1, **fields})
+
+
 def failure(model: Path | None, error: EdgecError) -> dict[str, Any]:
     """The document of a build that came to nothing."""
     return {

@@ -7,9 +7,8 @@ from pathlib import Path
 
 import click
 
-from edgec.cli.json_output import print_json
+from edgec.cli.json_output import print_result
 from edgec.errors import UsageError
-from edgec.version import __version__
 
 
 @click.command(name="keygen", context_settings={"help_option_names": ["-h", "--help"]})
@@ -49,7 +48,7 @@ def command(name: Path, passphrase: bool, public_of: str | None, as_json: bool) 
         key = generate(private, public, _passphrase() if passphrase else None)
     if as_json:
         made = {"private": None if public_of is not None else str(private), "public": str(public)}
-        print_json({"edgec": __version__, "schema": 1, "key": key.public_key.keyid, **made})
+        print_result({"key": key.public_key.keyid, **made})
         return
     click.echo(f"key {key.public_key.keyid}")
     if public_of is None:

@@ -6,8 +6,7 @@ from pathlib import Path
 
 import click
 
-from edgec.cli.json_output import print_json
-from edgec.version import __version__
+from edgec.cli.json_output import print_result
 
 
 @click.command(name="sign", context_settings={"help_option_names": ["-h", "--help"]})
@@ -58,4 +57,4 @@ def command(files: tuple[Path, ...], keys: tuple[str, ...], as_json: bool) -> No
             click.echo(f"{signing.envelope.name} was of another build of {file.name}, and is replaced", err=True)
         click.echo(f"{signing.envelope}  signed by {', '.join(map(short, signing.keys))}")
     if as_json:
-        print_json({"edgec": __version__, "schema": 1, "files": made})
+        print_result({"files": made})

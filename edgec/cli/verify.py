@@ -9,11 +9,10 @@ from typing import Any
 
 import click
 
-from edgec.cli.json_output import print_json
+from edgec.cli.json_output import print_result
 from edgec.cli.report_error import report_error
 from edgec.errors import EdgecError, UsageError
 from edgec.untrusted_text import clean
-from edgec.version import __version__
 
 _FROM_ENVIRONMENT = "env:"
 
@@ -73,7 +72,7 @@ def command(files: tuple[Path, ...], keys: tuple[str, ...], threshold: int, as_j
             if not as_json:
                 _tell(file, facts, [names[key] for key in signed.signers])
     if as_json:
-        print_json({"edgec": __version__, "schema": 1, "files": documents})
+        print_result({"files": documents})
     return status
 
 

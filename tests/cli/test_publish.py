@@ -101,6 +101,9 @@ def test_root_keys_of_several_people(place):
     assert "root version 1 is published" in publish("sign-root --repo fleet --signed carried.json")
     artifact(place / "dist")
     assert "net@1" in publish("dist/net-rpi4.edgec --repo fleet")
+    assert "root version 2 waits" in publish("rotate root --threshold 1 --repo fleet --key a.key")
+    assert json.loads(publish("sign-root --repo fleet --discard --json"))["discarded"]
+    assert json.loads(publish("status --repo fleet --json"))["pending_root"] is None
 
 
 @pytest.mark.parametrize(

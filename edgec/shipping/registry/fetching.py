@@ -30,7 +30,7 @@ class Fetched:
 
     def to_json(self) -> dict[str, Any]:
         plain = {key: value for key, value in vars(self).items() if key not in ("path", "reference", "signers")}
-        return {"file": str(self.path), "reference": str(self.reference), **plain, "signers": list(self.signers)}
+        return {"path": str(self.path), "reference": str(self.reference), **plain, "signers": list(self.signers)}
 
 
 def fetch(

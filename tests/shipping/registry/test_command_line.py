@@ -31,7 +31,7 @@ def test_what_is_typed_is_published_and_fetched(real, net, key, tmp_path, writte
     assert "net@1  host" in said and "  signed" in said and "@sha256:" in said
     assert "as before" in typed("publish", net, "--oci", reference).output
     document = json.loads(typed("fetch", "--oci", reference, "-o", tmp_path, "--signed-by", key[1], "--json").output)
-    assert document["fetched"]["version"] == 1
+    assert document["fetched"][0]["version"] == 1
     assert (tmp_path / "net-host.edgec").read_bytes() == net.read_bytes()
     assert "not checked" in typed("fetch", "--oci", reference, "-o", tmp_path, "--unsigned").output
 

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import click
 
-from edgec.cli import completion
-from edgec.cli.json_output import print_json
+from edgec.cli.json_output import print_result
+from edgec.cli.publish.options import artifacts_argument, demand_options, json_option, require_tuf
 
 
 def is_asked_for(arguments: list[str]) -> bool:
@@ -16,26 +16,12 @@ def is_asked_for(arguments: list[str]) -> bool:
 
 
 @click.command(name="oci", short_help="Publish artifacts to a registry: edgec publish FILE.edgec... --oci REF.")
-@click.argument(
-    "artifacts",
-    nargs=-1,
-    required=True,
-    metavar="FILE.edgec...",
-    type=click.Path(path_type=Path),
-    shell_complete=completion.paths,
-)
+@artifacts_argument
 @click.option("--oci", "reference", required=True, metavar="REF", help="HOST/REPOSITORY[:TAG].  [tag: latest]")
 @click.option("--release", "version", type=click.IntRange(1), metavar="N", help="The release's number.  [the next one]")
-@click.option("--require-signed", is_flag=True, help="Refuse artifacts without a signature beside them.")
-@click.option(
-    "--signed-by",
-    multiple=True,
-    type=click.Path(path_type=Path),
-    metavar="KEY.pub",
-    help="Refuse artifacts that this key did not sign; where repeated, that none of these did.",
-)
+@demand_options
 @click.option("--plain-http", is_flag=True, help="Without TLS, also where the registry is on another machine.")
-@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+@json_option
 def oci(
     artifacts: tuple[Path, ...],
     reference: str,
@@ -51,8 +37,6 @@ def oci(
     Who you are: what `docker login` keeps in ~/.docker/config.json. A registry does not tell devices whether a tag is
     the newest there was; the repository of `edgec publish --repo` does (docs/oci.md).
     """
-    from edgec.cli.publish_options import require_tuf
-
     require_tuf()
     from edgec.cli.sizes import size
     from edgec.shipping.registry.publishing import publish
@@ -66,7 +50,7 @@ def oci(
         plain_http=plain_http,
     )
     if as_json:
-        print_json({"schema": 1, "published": [each.to_json() for each in published]})
+        print_result({"published": [each.to_json() for each in published]})
         return
     width = max(len(each.target) for each in published)
     for each in published:

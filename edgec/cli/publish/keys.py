@@ -1,4 +1,4 @@
-"""`edgec publish init`, `rotate`, `sign-root`, `delegate`, `refresh`: the commands about keys and signatures."""
+"""`edgec publish init`, `delegate`, `rotate`, `sign-root`: who signs."""
 
 from __future__ import annotations
 
@@ -10,8 +10,18 @@ from typing import TYPE_CHECKING
 
 import click
 
-from edgec.cli.json_output import print_json
-from edgec.cli.publish_options import json_option, keys_option, now, repo_option, require_tuf, ring_of, signing_options
+from edgec.cli.json_output import print_result
+from edgec.cli.publish.options import (
+    Place,
+    json_option,
+    key_option,
+    keys_option,
+    now,
+    repo_option,
+    require_tuf,
+    ring_of,
+    signing_options,
+)
 from edgec.cli.secrets import asker
 from edgec.errors import UsageError
 
@@ -55,8 +65,11 @@ def init(
     """Make a repository without releases, and the keys that are not named.
 
     Keys that are not named are written to the folder of keys, for you alone to read. Several root keys, of which
-    --threshold have to sign, keep one stolen or lost key from being the end: edgec publish init --repo fleet
-    --root-key a.pub --root-key b.pub --root-key c.pub --threshold 2, and then each of two holders runs sign-root.
+    --threshold have to sign, keep one stolen or lost key from being the end: each of two holders then runs sign-root.
+
+    \b
+    edgec publish init --repo fleet
+    edgec publish init --repo fleet --threshold 2 --root-key ann.pub --root-key bo.pub
     """
     require_tuf()
     from edgec.shipping.repository.creation import create
@@ -64,9 +77,8 @@ def init(
     named = {"root": root_key, "targets": targets_key, "snapshot": snapshot_key, "timestamp": timestamp_key}
     made = create(repo, keys, now(), keys=named, threshold=threshold, periods=_periods(expires), ask=asker())
     if as_json:
-        print_json(
+        print_result(
             {
-                "schema": 1,
                 "repository": str(repo),
                 "keys": str(made.keys),
                 "generated": [str(path) for path in made.generated],
@@ -94,9 +106,7 @@ def delegate(
     target: str,
     added: tuple[str, ...],
     threshold: int,
-    repo: Path,
-    keys: Path | None,
-    references: tuple[str, ...],
+    place: Place,
     as_json: bool,
 ) -> None:
     """Give TARGET a role and keys: whoever has these may publish for it, and for nothing else.
@@ -104,40 +114,17 @@ def delegate(
     As many of its keys as the threshold says have to be at hand, to sign that there is nothing yet.
     `edgec publish` does so by itself for a new target, with a new key, where the key of the role targets is at hand.
     """
-    ring = ring_of(repo, keys, references)
+    ring = place.ring()
     from edgec.shipping.repository import publishing
     from edgec.shipping.repository.keyring import key_of
 
     found = [key_of(reference, ring.ask)[0] for reference in added]
     ring.references = (*ring.references, *(each for each in added if not each.endswith(".pub")))
-    generated = publishing.delegate(repo, ring, target, now(), found, threshold)
+    generated = publishing.delegate(place.folder, ring, target, now(), found, threshold)
     if as_json:
-        print_json({"schema": 1, "target": target, "generated": [str(path) for path in generated]})
+        print_result({"target": target, "generated": [str(path) for path in generated]})
         return
     click.echo(f"{target} has a role of its own" + "".join(f", with the new key {path}" for path in generated))
-
-
-@click.command(name="refresh", short_help="Sign the timestamp again, before it expires: for a cron job.")
-@click.option("--role", "roles", multiple=True, metavar="ROLE", help="Sign this role again, too; may be repeated.")
-@signing_options
-def refresh(roles: tuple[str, ...], repo: Path, keys: Path | None, references: tuple[str, ...], as_json: bool) -> None:
-    """Sign the timestamp again, and the snapshot when half of its time is over: only their keys are needed.
-
-    Warns on standard error when other roles will soon have to be signed again by a person, and changes nothing, with
-    an error, when root or targets have expired.
-    """
-    ring = ring_of(repo, keys, references)
-    from edgec.shipping.repository.upkeep import refresh as sign
-
-    done = sign(repo, ring, now(), roles)
-    for warning in done.warnings:
-        click.echo(f"warning: {warning}", err=True)
-    if as_json:
-        print_json({"schema": 1, **done.to_json()})
-        return
-    click.echo(f"signed {', '.join(done.roles)}; the timestamp holds until {done.timestamp_expires:%Y-%m-%d %H:%M} UTC")
-    if done.waiting:
-        click.echo(f"root waits for signatures: {done.waiting} (edgec publish sign-root)")
 
 
 @click.command(name="rotate", short_help="Replace keys, change thresholds, or how long metadata holds.")
@@ -157,9 +144,7 @@ def rotate(
     threshold: int | None,
     compromised: bool,
     expires: tuple[str, ...],
-    repo: Path,
-    keys: Path | None,
-    references: tuple[str, ...],
+    place: Place,
     as_json: bool,
 ) -> None:
     """Replace the keys of ROLE: root, targets, snapshot, timestamp, or a target.
@@ -173,14 +158,14 @@ def rotate(
             "ROLE is missing; without it only --expires can be changed.",
             "For example: edgec publish rotate timestamp --repo DIR.",
         )
-    ring = ring_of(repo, keys, references)
+    ring = place.ring()
     from edgec.shipping.repository import rotation
     from edgec.shipping.repository.keyring import key_of
 
     found = [key_of(reference, ring.ask)[0] for reference in added]
     ring.references = (*ring.references, *(each for each in added if not each.endswith(".pub")))
     change = rotation.KeyChange(found, remove, threshold, compromised)
-    _tell(rotation.rotate(repo, ring, now(), role, change, _periods(expires)), as_json)
+    _tell(rotation.rotate(place.folder, ring, now(), role, change, _periods(expires)), as_json)
 
 
 @click.command(name="sign-root", short_help="Add your signature to a root that waits for it.")
@@ -194,13 +179,15 @@ def rotate(
 @click.option("--discard", is_flag=True, help="Drop the root that waits.")
 @click.option("--yes", is_flag=True, help="Do not ask; sign what is described.")
 @click.option(
-    "--repo", envvar="EDGEC_REPO", type=click.Path(path_type=Path), metavar="DIR", help="The repository's folder."
+    "--repo",
+    envvar="EDGEC_REPO",
+    type=click.Path(path_type=Path),
+    metavar="DIR",
+    help="The repository's folder; not with FILE.  [$EDGEC_REPO]",
 )
-@click.option("--keys", type=click.Path(path_type=Path, file_okay=False), metavar="DIR", help="Folder of keys.")
-@click.option(
-    "--key", "references", multiple=True, metavar="KEY", help="A root key: a file, env:NAME, or a pkcs11: URI."
-)
-@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+@keys_option
+@key_option
+@json_option
 def sign_root(
     file: Path | None,
     signed: Path | None,
@@ -238,7 +225,7 @@ def sign_root(
             click.echo(f"note: {keyid[:16]} is no key of this root; it counts if the root before has it", err=True)
         write_whole(file, root.to_bytes())
         if as_json:
-            print_json({"schema": 1, "signed_by": sorted(root.signatures)})
+            print_result({"signed_by": sorted(root.signatures)})
         else:
             click.echo(f"{file} has {len(root.signatures)} signatures")
         return
@@ -246,6 +233,10 @@ def sign_root(
     ring = ring_of(repo, keys, references)
     if discard:
         rotation.discard_root(repo, ring)
+        if as_json:
+            print_result({"discarded": True})
+        else:
+            click.echo("the root that waited is dropped; the one before it holds")
         return
     waiting = pending_root(repo)
     if waiting is not None and signed is None:
@@ -276,7 +267,7 @@ def _confirm(lines: Sequence[str], version: int, yes: bool, as_json: bool) -> No
 
 def _tell(rotated: Rotated, as_json: bool) -> None:
     if as_json:
-        print_json({"schema": 1, **rotated.to_json()})
+        print_result(rotated.to_json())
         return
     for line in rotated.changes:
         click.echo(line)
