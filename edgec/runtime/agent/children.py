@@ -11,6 +11,7 @@ import os
 import signal
 import subprocess
 import tempfile
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,6 +22,10 @@ from ..errors import InputError
 _NICE = 10
 _KEPT = 64 << 10
 """Bytes of output that are read back, the last ones."""
+_MOST = 4 << 20
+"""Bytes of output that are held: of a program that prints more, what it printed so far is let go of."""
+_LOOK = 0.05
+"""Seconds between two looks at how much it printed."""
 
 
 @dataclass(frozen=True)
@@ -67,15 +72,26 @@ def run(command: Sequence[str], timeout: float, environment: Mapping[str, str]) 
             ) from error
         _be_modest(process.pid)
         try:
-            code: int | None = process.wait(timeout)
-        except subprocess.TimeoutExpired:
-            code = None
+            code = _ended(process, timeout, (output, errors))
         finally:
             if process.poll() is None:
                 with contextlib.suppress(ProcessLookupError):
                     os.killpg(process.pid, signal.SIGKILL)
                 process.wait()
         return Ended(code, _end_of(output), _end_of(errors))
+
+
+def _ended(process: subprocess.Popen[bytes], timeout: float, streams: Sequence[BinaryIO]) -> int | None:
+    """The code that it ended with; None when its time is over. Meanwhile its output is kept from filling the memory."""
+    until = time.monotonic() + timeout
+    while (left := until - time.monotonic()) > 0:
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            return process.wait(min(left, _LOOK))
+        for stream in streams:
+            if os.fstat(stream.fileno()).st_blocks * 512 > _MOST:
+                # It writes on where it was: before that is a hole then, which takes no room.
+                os.ftruncate(stream.fileno(), 0)
+    return None
 
 
 def _scratch() -> BinaryIO:
@@ -96,7 +112,7 @@ def _be_modest(pid: int) -> None:
 def _end_of(stream: BinaryIO) -> str:
     size = stream.seek(0, os.SEEK_END)
     stream.seek(max(0, size - _KEPT))
-    return stream.read().decode("utf-8", "replace")
+    return stream.read().lstrip(b"\0").decode("utf-8", "replace")
 
 
 def _signal_name(number: int) -> str:

@@ -135,6 +135,21 @@ def _is_gone(pid):
         return True
 
 
+def test_a_child_that_prints_without_end_does_not_fill_the_memory(monkeypatch):
+    held = []
+    real = os.ftruncate
+
+    def ftruncate(descriptor, size):
+        real(descriptor, size)
+        held.append(os.fstat(descriptor).st_blocks * 512)
+
+    monkeypatch.setattr(os, "ftruncate", ftruncate)
+    code = "import os, time\nfor n in range(24):\n os.write(1, b'x' * (1 << 20)); time.sleep(0.02)\nprint('the last')"
+    ended = children.run([sys.executable, "-c", code], 60.0, {})
+    assert len(held) >= 2 and max(held) < 4 << 20
+    assert (ended.code, ended.output.splitlines()[-1][-8:]) == (0, "the last")
+
+
 def test_a_child_yields_to_others_and_is_the_first_to_go_without_memory():
     code = "import os, time; time.sleep(0.2); print(os.nice(0), open('/proc/self/oom_score_adj').read().strip())"
     nice = os.nice(0)
