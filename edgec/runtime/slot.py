@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import errno
 import fcntl
+import hashlib
 import json
 import logging
 import os
@@ -35,6 +36,8 @@ PATIENCE = 30.0
 
 TOGETHER = 10.0
 """Seconds: loads that follow each other so closely are one start, as those of an application's workers are."""
+
+BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 
 _POLL = 0.05  # seconds between two tries: flock itself knows no time limit
 
@@ -98,17 +101,20 @@ def versions(slot: Path) -> list[Version]:
 def count_start(version: Version) -> None:
     """Note that a version on trial is started; nothing for any other. One warning where this may not be written.
 
-    Loads within TOGETHER seconds of the one that was counted last are not counted.
+    Loads within TOGETHER seconds of the one that was counted last, in the same boot, are not counted. A count is on the
+    medium before the model is loaded: what is loaded may be what makes the device start again.
     """
     if version.link != LINKS[0] or _trial(version.slot, version.folder.name) is None:
         return
     place = version.slot / "starts"
     try:
-        descriptor = os.open(place, os.O_WRONLY | os.O_APPEND)  # the agent makes it, for those that it lets count
+        descriptor = os.open(place, os.O_RDWR | os.O_APPEND)  # the agent makes it, for those that it lets count
         try:
-            facts = os.fstat(descriptor)
-            if facts.st_size == 0 or not 0 <= time.time() - facts.st_mtime < TOGETHER:
-                os.write(descriptor, b".")
+            facts, mark = os.fstat(descriptor), _boot_mark()
+            last = os.pread(descriptor, 1, facts.st_size - 1) if facts.st_size else b""
+            if last != mark or not 0 <= time.time() - facts.st_mtime < TOGETHER:
+                os.write(descriptor, mark)
+                os.fsync(descriptor)
         finally:
             os.close(descriptor)
     except OSError as error:
@@ -118,6 +124,15 @@ def count_start(version: Version) -> None:
             place,
             error.strerror,
         )
+
+
+def _boot_mark() -> bytes:
+    """A byte that another boot of this device has with a probability of 1/256 only. The clock alone does not tell boots
+    apart: without a battery it shows the same time after each."""
+    try:
+        return hashlib.sha256(BOOT_ID.read_bytes()).digest()[:1]
+    except OSError:
+        return b"."
 
 
 def _exhausted(slot: Path, name: str) -> str:

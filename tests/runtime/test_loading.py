@@ -186,6 +186,17 @@ def test_starts_of_a_version_on_trial_are_counted_and_of_no_other(slot):
     assert (slot / "starts").stat().st_size == 2
 
 
+def test_another_boot_is_another_start_where_the_clock_begins_anew_with_each(slot, tmp_path, monkeypatch):
+    put_on_trial(slot)
+    boot = tmp_path / "boot_id"
+    monkeypatch.setattr("edgec.runtime.slot.BOOT_ID", boot)
+    for count, identity in enumerate(("first", "second", "third"), 1):
+        boot.write_text(identity)
+        edgec.runtime.load(slot)
+        edgec.runtime.load(slot)
+        assert (slot / "starts").stat().st_size == count
+
+
 def test_where_starts_can_not_be_counted_one_warning_tells(slot, caplog):
     put_on_trial(slot)
     (slot / "starts").unlink()

@@ -16,7 +16,7 @@ changes anything calls first, so that a run that was killed anywhere leaves noth
 - `current` always names a whole version, and is moved only to one that was checked.
 - What shall happen is in state.json before it happens: the trial before the switch to it, the failure before the switch
   back. `recover` completes a switch back, and forgets a trial that was not begun.
-- Nothing depends on the clock.
+- Nothing depends on the clock being right.
 """
 
 from __future__ import annotations
