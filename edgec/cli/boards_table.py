@@ -104,7 +104,8 @@ def show(reports: Sequence[BoardReport], looks: bool) -> None:
         print(f"{sum(not report.errors for report in reports)} of {len(reports)} boards without an error")
     sys.stdout.flush()
     for report in reports:
-        for error in report.errors:
+        told = {str(error): error for error in report.errors}  # several artifacts may lack the same
+        for error in told.values():
             report_error(error, "" if report.host.name in error.what else f"{report.host.name}: ")
 
 

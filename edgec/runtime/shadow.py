@@ -108,7 +108,9 @@ class Shadow:
     ) -> None:
         if not 0 < share <= 1 or not (least is None or 0 < least < 1):
             raise InputError(
-                "A share is out of range", f"share is {share}, least is {least}.", "Give numbers from 0 to 1."
+                f"A share of {share:g} is out of range" if not 0 < share <= 1 else f"{least:g} is no agreement to show",
+                "A share of inputs is above 0, at most 1; the least agreement lies between 0 and 1, and is neither.",
+                "Give for example 0.1 for the share, 0.98 for the agreement.",
             )
         self._current = current
         self._model = current.model if isinstance(current, Monitor) else current

@@ -39,6 +39,9 @@ for name in sys.argv[1:]:
 print(json.dumps({"python": list(sys.version_info[:3]), "packages": found}))
 """
 _PROBE_SECONDS = 120.0
+_OTHER_PYTHON = (
+    "Or name the Python that has it: edgec-device init --replace --python PROGRAM ([device] python in device.conf)."
+)
 
 
 def needs_of(manifest: Mapping[str, Any]) -> dict[str, Any]:
@@ -133,7 +136,7 @@ def _check_python(needs: Mapping[str, Any], python: str) -> list[str]:
         raise EngineMissing(
             f"numpy is not installed for {python}",
             "Every artifact computes with it.",
-            f"Install it: {python} -m pip install numpy. Or name the Python that has it in device.conf: [device] python.",
+            f"Install it: {python} -m pip install numpy. {_OTHER_PYTHON}",
         )
     for distribution, minimum in wanted.items():
         if (version := installed.packages.get(distribution)) is None:
@@ -149,8 +152,7 @@ def _check_python(needs: Mapping[str, Any], python: str) -> list[str]:
         raise EngineMissing(
             f"The engine {engine['name']} is not installed for {python}",
             f"The release runs in {' or '.join(f'{name} {least}' for name, least in wanted.items())} or later.",
-            f"Install it: {pip_install(first, wanted[first], python)}. Or name the Python that has it in device.conf: "
-            "[device] python.",
+            f"Install it: {pip_install(first, wanted[first], python)}. {_OTHER_PYTHON}",
         )
     return []
 
