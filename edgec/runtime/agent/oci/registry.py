@@ -139,7 +139,12 @@ class Registry:
                 "Try again later. Look at the registry if that lasts.",
             )
         what = f"The registry has no {reply.url}" if reply.status == 404 else f"The registry refuses {reply.url}"
-        fix = "Check the reference." if reply.status == 404 else "Check what this user may do there."
+        fix = "Check what this user may do there."
+        if reply.status == 404:
+            fix = (
+                "Check the name, and the tag or digest. Some registries say so, too, to those who may not read there: "
+                f"docker login {self.reference.host}"
+            )
         raise Refused(what, f"It says: HTTP status {reply.status}.{said}", fix, reply.status)
 
     def _follow(self, method: str, url: str, headers: Mapping[str, str], body: bytes | None, scope: str) -> Reply:

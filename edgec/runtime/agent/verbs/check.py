@@ -53,6 +53,7 @@ def run(options: argparse.Namespace) -> dict[str, Any]:
             "python": python,
             "target": settings.target or None,
         },
+        "trusted_root": (options.root / "trust" / "root.json").is_file(),
         "trusted": [key.keyid for key in public_keys(trusted_keys(settings))],
         "models": {name: _running(Slots(options.root, name)) for name in models_of(options.root)},
         "releases": [_judged(settings, release) for release in _releases(options.files)],
@@ -66,7 +67,8 @@ def text(document: dict[str, Any]) -> str:
         f"{device['arch']}, {'glibc ' + device['glibc'] if device['glibc'] else 'no glibc'}, Python {device['python']}"
         + (f", {memory / 1e6:.0f} MB of memory" if memory else "")
         + f", {document['free_bytes'] / 1e6:.0f} MB free in {document['root']}",
-        f"trusts {len(document['trusted'])} key{'' if len(document['trusted']) == 1 else 's'}",
+        f"trusts {len(document['trusted'])} key{'' if len(document['trusted']) == 1 else 's'} of makers of artifacts"
+        + (", and a repository" if document["trusted_root"] else ""),
     ]
     for each in document["releases"]:
         name = f"{each['release']['model']} for {each['release']['target']}"
