@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 from click.core import ParameterSource
 
-from edgec.cli.json_output import print_json
+from edgec.cli.json_output import json_option, print_json
 from edgec.errors import INTERRUPTED, EdgecError, UsageError
 from edgec.untrusted_text import clean
 from edgec.version import __version__
@@ -57,7 +57,7 @@ _OF_BOTH = ("artifacts", "emulate", "as_json")
 @click.option("--emulate", is_flag=True, help="Count instructions on the target's emulated core; no times.")
 @click.option("--target", "-t", metavar="NAME", help="With --emulate: the device.  [that which it was built for]")
 @click.option("--runs", type=click.IntRange(1, 1000), default=3, help="With --emulate: inferences that count.  [3]")
-@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+@json_option
 @click.pass_context
 def command(ctx: click.Context, /, artifacts: tuple[Path, ...], emulate: bool, as_json: bool, **options: Any) -> int:
     """Measure artifacts on this machine, or on a board, in turns with each other and with the original model.

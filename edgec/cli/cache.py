@@ -7,6 +7,7 @@ import time
 
 import click
 
+from edgec.cli.json_output import json_option
 from edgec.errors import UsageError
 from edgec.store import Store
 
@@ -19,7 +20,7 @@ def command() -> None:
 
 
 @command.command(name="ls")
-@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+@json_option
 def ls(as_json: bool) -> None:
     """List stored results, the one used last first."""
     store = Store.default()

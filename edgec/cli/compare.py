@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from edgec.cli import completion
-from edgec.cli.json_output import failure, print_json
+from edgec.cli.json_output import failure, json_option, print_json
 from edgec.errors import INTERRUPTED, DeviceError, EdgecError, ToolMissing, UsageError
 from edgec.version import __version__
 
@@ -41,7 +41,7 @@ _GAP = 2
     help="Description of a device, for its [cost]; may be repeated.",
     shell_complete=completion.targets,
 )
-@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+@json_option
 @click.option("--markdown", "as_markdown", is_flag=True, help="Print Markdown, for a pull request.")
 @click.option("--csv", "as_csv", is_flag=True, help="Print CSV, for a spreadsheet.")
 def command(

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from edgec.cli.json_output import json_option, print_json
 from edgec.errors import INTERRUPTED, UsageError
 
 if TYPE_CHECKING:
@@ -20,7 +21,7 @@ _ARTIFACT = ".edgec"
 def on_boards_options(function: Any) -> Any:
     """Options of every command that works on boards over ssh."""
     for option in (
-        click.option("--json", "as_json", is_flag=True, help="Print JSON."),
+        json_option,
         click.option(
             "--parallel",
             type=click.IntRange(1, 64),
@@ -134,7 +135,6 @@ def serve(
     looks: it changes nothing, and what the boards are is shown, too.
     """
     from edgec.cli.boards_table import listening, show
-    from edgec.cli.json_output import print_json
     from edgec.shipping.boards.hosts import hosts_of, known_hosts
     from edgec.shipping.boards.parallel import exit_code, on_boards
     from edgec.version import __version__

@@ -6,6 +6,8 @@ from pathlib import Path
 
 import click
 
+from edgec.cli.json_output import json_option
+
 
 @click.command(name="device-agent", short_help="Write edgec-device.")
 @click.option(
@@ -17,7 +19,7 @@ import click
     type=click.Path(path_type=Path, dir_okay=False),
     help="Where to write it.",
 )
-@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+@json_option
 def command(output: Path, as_json: bool) -> None:
     """Write edgec-device, the program that looks after a device's models, as one file.
 

@@ -10,6 +10,7 @@ from typing import Any
 import click
 
 from edgec.backends import BACKENDS, load_backend
+from edgec.cli.json_output import json_option
 from edgec.emulator import inventory
 from edgec.emulator.qemu import INSTALL_WITH_PLUGINS
 from edgec.errors import ToolMissing
@@ -27,7 +28,7 @@ _SHIPPING = {
 
 
 @click.command(name="doctor")
-@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+@json_option
 def command(as_json: bool) -> int:
     """Show what is installed, and what is missing for what. Exits with 8 when a core package is missing."""
     found = _examine()

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import click
 
+from edgec.cli.json_output import json_option
 from edgec.errors import UsageError
 from edgec.targets import Target, load_target
 
@@ -45,7 +46,7 @@ def setup(targets: tuple[str, ...], everything: bool, mirror: str, force: bool) 
 
 
 @command.command(name="list", short_help="List what is set up, and what is missing.")
-@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+@json_option
 @click.option("--verify", is_flag=True, help="Check the digest of every file, not only its size.")
 def list_(as_json: bool, verify: bool) -> int:
     """List what is set up and which targets it serves, and what is missing. Exits with 8 when something is broken."""

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from edgec.cli import completion, fetch_oci
-from edgec.cli.json_output import print_result
+from edgec.cli.json_output import json_option, print_result
 from edgec.cli.publish.oci import is_asked_for
 from edgec.errors import UsageError
 
@@ -60,7 +60,7 @@ class _Fetch(click.Command):
     metavar="KEY.pub",
     help="Refuse artifacts that this key did not sign; where repeated, that none of these did.",
 )
-@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+@json_option
 def command(
     releases: tuple[str, ...],
     repo: str,

@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 
 from edgec.cli import completion
-from edgec.cli.json_output import print_result
+from edgec.cli.json_output import json_option, print_result
 from edgec.errors import UsageError
 
 
@@ -38,7 +38,7 @@ from edgec.errors import UsageError
 )
 @click.option("--unsigned", is_flag=True, help="Ask for no signature: whoever may write to the registry is trusted.")
 @click.option("--plain-http", is_flag=True, help="Without TLS, also where the registry is on another machine.")
-@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+@json_option
 def command(
     reference: str,
     target: str | None,

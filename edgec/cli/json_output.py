@@ -8,8 +8,12 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import click
+
 from edgec.errors import EdgecError
 from edgec.version import __version__
+
+json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 
 
 def print_json(document: Mapping[str, Any]) -> None:

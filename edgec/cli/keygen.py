@@ -7,7 +7,7 @@ from pathlib import Path
 
 import click
 
-from edgec.cli.json_output import print_result
+from edgec.cli.json_output import json_option, print_result
 from edgec.errors import UsageError
 
 
@@ -19,7 +19,7 @@ from edgec.errors import UsageError
     metavar="KEY",
     help="Make no key; write the public half of this one: a file, env:NAME, or a pkcs11: URI.",
 )
-@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+@json_option
 def command(name: Path, passphrase: bool, public_of: str | None, as_json: bool) -> None:
     """Make an Ed25519 key: NAME.key, which signs and stays with you, and NAME.pub, which devices get.
 

@@ -7,12 +7,13 @@ import json
 import click
 
 from edgec import resources
+from edgec.cli.json_output import json_option
 from edgec.recipes import load_recipe
 
 
 @click.command(name="recipes")
 @click.argument("name", required=False)
-@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+@json_option
 def command(name: str | None, as_json: bool) -> None:
     """List the preprocessing recipes: built-in ones, and those in ./calibration. With NAME, show that one's file."""
     if name is not None:

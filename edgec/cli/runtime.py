@@ -8,7 +8,7 @@ from pathlib import Path
 
 import click
 
-from edgec.cli.json_output import failure, print_json
+from edgec.cli.json_output import failure, json_option, print_json
 from edgec.errors import EdgecError
 from edgec.untrusted_text import clean
 
@@ -29,7 +29,7 @@ def command() -> None:
     "--agree", type=float, metavar="S", help="Fail with exit code 6 unless it is shown that decisions agree so often."
 )
 @click.option("--threads", type=int, metavar="N", help="Threads of the current artifact's engine.")
-@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+@json_option
 def shadow(
     current: Path,
     candidate: Path,

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from edgec.cli.json_output import print_result
+from edgec.cli.json_output import json_option, print_result
 
 
 @click.command(name="sign", context_settings={"help_option_names": ["-h", "--help"]})
@@ -19,7 +19,7 @@ from edgec.cli.json_output import print_result
     metavar="KEY",
     help="Private key: a file, env:NAME, or a pkcs11: URI; may be repeated.",
 )
-@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+@json_option
 def command(files: tuple[Path, ...], keys: tuple[str, ...], as_json: bool) -> None:
     """Sign artifacts: write FILE.edgec.dsse.json beside each, for `edgec verify` and for devices.
 

@@ -9,11 +9,12 @@ from dataclasses import asdict
 import click
 
 from edgec import resources
+from edgec.cli.json_output import json_option
 from edgec.targets import Target, load_target
 
 
 @click.command(name="targets")
-@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+@json_option
 def command(as_json: bool) -> None:
     """List the devices that edgec can build for: built-in ones, and those in ./targets."""
     targets = [load_target(name) for name in sorted(resources.declared("targets"))]

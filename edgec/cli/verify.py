@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import click
 
-from edgec.cli.json_output import print_result
+from edgec.cli.json_output import json_option, print_result
 from edgec.cli.report_error import report_error
-from edgec.errors import EdgecError, UsageError
+from edgec.errors import EdgecError
 from edgec.untrusted_text import clean
-
-_FROM_ENVIRONMENT = "env:"
 
 
 @click.command(name="verify", context_settings={"help_option_names": ["-h", "--help"]})
@@ -35,7 +32,7 @@ _FROM_ENVIRONMENT = "env:"
     metavar="N",
     help="How many of them must have signed.",
 )
-@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+@json_option
 def command(files: tuple[Path, ...], keys: tuple[str, ...], threshold: int, as_json: bool) -> int:
     """Check the signatures beside artifacts, offline, and tell what was signed.
 
@@ -49,9 +46,10 @@ def command(files: tuple[Path, ...], keys: tuple[str, ...], threshold: int, as_j
     from edgec.bundle.errors import as_edgec_error
     from edgec.runtime.agent.signatures import public_keys, read_envelope, verify_envelope
     from edgec.runtime.errors import ArtifactFailure
+    from edgec.shipping.signing.keys import from_environment
 
     try:
-        trusted = [_key(reference) for reference in keys]
+        trusted = [from_environment(key, "release.pub") or Path(key) for key in keys]
         names = {public_keys([key])[0].keyid: reference for key, reference in zip(trusted, keys, strict=True)}
     except ArtifactFailure as failure:
         raise as_edgec_error(failure) from failure
@@ -74,20 +72,6 @@ def command(files: tuple[Path, ...], keys: tuple[str, ...], threshold: int, as_j
     if as_json:
         print_result({"files": documents})
     return status
-
-
-def _key(reference: str) -> bytes | Path:
-    if not reference.startswith(_FROM_ENVIRONMENT):
-        return Path(reference)
-    name = reference.removeprefix(_FROM_ENVIRONMENT)
-    content = os.environ.get(name, "").encode()
-    if not content.strip():
-        raise UsageError(
-            f"The environment variable {name} holds no key",
-            "It is not set, or empty.",
-            f'Put a public key in PEM there: export {name}="$(cat release.pub)"',
-        )
-    return content
 
 
 def _refuse(file: Path, error: EdgecError) -> None:

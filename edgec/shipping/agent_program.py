@@ -13,7 +13,6 @@ bytes.
 from __future__ import annotations
 
 import ast
-import hashlib
 import importlib.metadata
 import io
 import stat
@@ -23,6 +22,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from edgec.bundle.write import PACKAGE
+from edgec.digest import digest_bytes
 from edgec.errors import ToolMissing
 from edgec.runtime.archive import INTERPRETER
 from edgec.version import __version__
@@ -118,7 +118,7 @@ class Program:
 
     @property
     def sha256(self) -> str:
-        return hashlib.sha256(self.content).hexdigest()
+        return digest_bytes(self.content)
 
 
 def program() -> Program:

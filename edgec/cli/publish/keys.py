@@ -10,10 +10,9 @@ from typing import TYPE_CHECKING
 
 import click
 
-from edgec.cli.json_output import print_result
+from edgec.cli.json_output import json_option, print_result
 from edgec.cli.publish.options import (
     Place,
-    json_option,
     key_option,
     keys_option,
     now,

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import click
 
-from edgec.cli.json_output import print_result
-from edgec.cli.publish.options import artifacts_argument, demand_options, json_option, require_tuf
+from edgec.cli.json_output import json_option, print_result
+from edgec.cli.publish.options import artifacts_argument, demand_options, require_tuf
 
 
 def is_asked_for(arguments: list[str]) -> bool:

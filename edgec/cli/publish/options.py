@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 from edgec.cli import completion
+from edgec.cli.json_output import json_option
 from edgec.errors import ToolMissing
 
 if TYPE_CHECKING:
@@ -41,7 +42,6 @@ key_option = click.option(
     metavar="KEY",
     help="A private key to sign with: a file, env:NAME, or a pkcs11: URI; may be repeated.",
 )
-json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 
 
 def artifacts_argument(function: F) -> F:

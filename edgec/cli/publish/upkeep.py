@@ -6,10 +6,9 @@ from pathlib import Path
 
 import click
 
-from edgec.cli.json_output import print_result
+from edgec.cli.json_output import json_option, print_result
 from edgec.cli.publish.options import (
     Place,
-    json_option,
     keys_option,
     now,
     repo_option,

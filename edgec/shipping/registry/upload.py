@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -10,6 +9,7 @@ from pathlib import Path
 from typing import BinaryIO
 from urllib.parse import urlencode, urljoin
 
+from edgec.digest import digest_bytes, digest_file
 from edgec.runtime.agent.fetcher import Reply, TryAgain, followed
 from edgec.runtime.agent.oci.documents import Descriptor
 from edgec.runtime.agent.oci.registry import PUSH, Registry
@@ -33,9 +33,8 @@ class Blob:
     @classmethod
     def of(cls, source: bytes | Path) -> Blob:
         if isinstance(source, bytes):
-            return cls(source, f"sha256:{hashlib.sha256(source).hexdigest()}", len(source))
-        with source.open("rb") as stream:
-            return cls(source, f"sha256:{hashlib.file_digest(stream, 'sha256').hexdigest()}", source.stat().st_size)
+            return cls(source, f"sha256:{digest_bytes(source)}", len(source))
+        return cls(source, f"sha256:{digest_file(source)}", source.stat().st_size)
 
     def described(self, media_type: str, annotations: Mapping[str, str] | None = None) -> Descriptor:
         return Descriptor(media_type, self.digest, self.size, annotations or {})
@@ -87,7 +86,7 @@ class Uploader:
             return self._ask("PUT", url, {"Content-Type": media_type}, content)
 
         reply = self._registry.fetcher.persist(attempt)
-        digest = f"sha256:{hashlib.sha256(content).hexdigest()}"
+        digest = f"sha256:{digest_bytes(content)}"
         stored = reply.headers.get("docker-content-digest", digest)
         if stored.startswith("sha256:") and stored != digest:
             raise Unreachable(

@@ -11,13 +11,11 @@ from typing import Any
 from edgec.bundle.errors import as_edgec_error
 from edgec.digest import digest_file
 from edgec.errors import UsageError
+from edgec.runtime.agent.compatibility import needs_of
 from edgec.runtime.agent.signatures import envelope_beside, parse_envelope, read_envelope, verify_envelope
 from edgec.runtime.bundle import Bundle
 from edgec.runtime.errors import ArtifactFailure, Untrusted
 from edgec.shipping.repository import layout
-
-OLDEST_PYTHON = "3.9"
-"""What an artifact's runtime asks of a device."""
 
 
 @dataclass(frozen=True)
@@ -62,7 +60,7 @@ def examine(path: Path, signed_by: Sequence[Path] = (), require_signed: bool = F
         "precision": manifest["precision"],
         "backend": manifest["backend"],
         "model_sha256": manifest.get("model_sha256"),
-        "needs": needs(manifest),
+        "needs": needs_of(manifest),
     }
     return Candidate(path, size, digest, manifest["name"], manifest["target"], facts, signature)
 
@@ -92,17 +90,3 @@ def _signature(path: Path, sha256: str, signed_by: Sequence[Path]) -> Path | Non
             "Sign it again with: edgec sign.",
         )
     return place
-
-
-def needs(manifest: Mapping[str, Any]) -> dict[str, Any]:
-    """What a device must have: enough to refuse an artifact before it is downloaded."""
-    engine = manifest["engine"]
-    return {
-        "arch": manifest["arch"],
-        "cpu_features": list(manifest["cpu_features"]),
-        "min_glibc": manifest.get("min_glibc"),
-        "memory_bytes": manifest.get("memory_bytes"),
-        "format_version": manifest["format_version"],
-        "python": OLDEST_PYTHON,
-        "engine": {key: engine[key] for key in ("name", "distribution", "minimum_version")},
-    }

@@ -10,10 +10,11 @@ from pathlib import Path
 from securesystemslib.signer import Key, Signer
 from tuf.api.metadata import Delegations, Metadata, MetaFile, Root, Snapshot, Targets, Timestamp
 
+from edgec.digest import digest_bytes
 from edgec.errors import OutputError, UsageError
 from edgec.shipping.repository import files, layout, policy
 from edgec.shipping.repository.keyring import Keyring, default_folder, key_of, refuse_inside, sign
-from edgec.shipping.repository.state import PENDING, sha256
+from edgec.shipping.repository.state import PENDING
 from edgec.shipping.signing.keys import Ask
 
 
@@ -169,4 +170,4 @@ def _sign(metadata: Metadata[Targets] | Metadata[Snapshot] | Metadata[Timestamp]
 
 def _listed(metadata: Metadata[Targets] | Metadata[Snapshot]) -> MetaFile:
     content = metadata.to_bytes()
-    return MetaFile(metadata.signed.version, len(content), {"sha256": sha256(content)})
+    return MetaFile(metadata.signed.version, len(content), {"sha256": digest_bytes(content)})

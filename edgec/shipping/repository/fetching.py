@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -11,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from edgec.bundle.errors import as_edgec_error
-from edgec.digest import digest_file
+from edgec.digest import digest_bytes, digest_file
 from edgec.errors import OutputError, UsageError
 from edgec.output_folder import check_writable, write_whole
 from edgec.runtime.agent import repository as client
@@ -73,7 +72,7 @@ def fetch(
         trusted = _read_root(root)
         address = _address(url)
         check_writable(folder)
-        identity = hashlib.sha256(address.encode() + b"\n" + trusted).hexdigest()[:32]
+        identity = digest_bytes(address.encode() + b"\n" + trusted)[:32]
         with client.opened(address, trusted, cache_folder() / "repositories" / identity) as repository:
             if repository.target(releases_path(target)) is None:
                 raise UsageError(

@@ -11,7 +11,6 @@ from __future__ import annotations
 import contextlib
 import errno
 import fcntl
-import hashlib
 import json
 import os
 import re
@@ -19,6 +18,7 @@ import shutil
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+from edgec.digest import digest_file
 from edgec.errors import ArtifactError, Busy, EdgecError, OutputError, UsageError
 from edgec.shipping.repository.layout import METADATA, WORKSHOP
 
@@ -100,12 +100,12 @@ def place_payload(folder: Path, source: Path | bytes, place: Path, sha256: str) 
     """
     with _explained(folder):
         if place.exists():
-            if _digest(place) == sha256:
+            if digest_file(place) == sha256:
                 return
             place.unlink()  # damaged by the disk, or by hand: nothing of ours leaves it half-written
         staged = folder / WORKSHOP / _INCOMING / place.name
         _write(staged, source)
-        if _digest(staged) != sha256:
+        if digest_file(staged) != sha256:
             staged.unlink()
             raise ArtifactError(
                 f"{source if isinstance(source, Path) else place.name} changed while it was being published",
@@ -186,11 +186,6 @@ def _write(place: Path, content: Path | bytes) -> None:
         stream.flush()
         os.fsync(stream.fileno())
     place.chmod(0o644)
-
-
-def _digest(path: Path) -> str:
-    with path.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
 def _sync_folder(folder: Path) -> None:

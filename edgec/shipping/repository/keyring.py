@@ -7,7 +7,6 @@ one need not open (and perhaps decrypt) all of them to find one.
 
 from __future__ import annotations
 
-import hashlib
 import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
@@ -19,6 +18,7 @@ from tuf.api.exceptions import UnsignedMetadataError
 from tuf.api.metadata import Metadata, Root
 
 from edgec.bundle.errors import as_edgec_error
+from edgec.digest import digest_bytes
 from edgec.errors import EdgecError, OutputError, UsageError
 from edgec.runtime.agent.signatures import public_keys
 from edgec.runtime.errors import ArtifactFailure
@@ -212,7 +212,7 @@ def default_folder(repository: Path, first_root: Metadata[Root] | None) -> Path 
         return None
     configuration = Path(os.environ.get("XDG_CONFIG_HOME") or Path.home() / ".config")
     base = Path(os.environ.get("EDGEC_KEYS_DIR") or configuration / "edgec" / "keys")
-    identity = hashlib.sha256(first_root.signed_bytes).hexdigest()[:16]
+    identity = digest_bytes(first_root.signed_bytes)[:16]
     known = sorted(base.glob(f"*-{identity}"))
     return known[0] if known else base / f"{repository.resolve().name}-{identity}"
 

@@ -11,13 +11,13 @@ from typing import Any
 from securesystemslib.signer import Key
 from tuf.api.metadata import DelegatedRole, Metadata, Targets
 
-from edgec.digest import digest_file
+from edgec.digest import digest_bytes, digest_file
 from edgec.errors import UsageError
 from edgec.shipping.repository import files, layout, policy, releases
 from edgec.shipping.repository.artifacts import Candidate, examine
 from edgec.shipping.repository.keyring import Keyring
 from edgec.shipping.repository.releases import Document
-from edgec.shipping.repository.state import State, load, sha256
+from edgec.shipping.repository.state import State, load
 from edgec.shipping.repository.transaction import Transaction, missing_keys
 from edgec.toml_schema import did_you_mean
 
@@ -199,7 +199,7 @@ def _release(transaction: Transaction, candidate: Candidate, version: int) -> Do
     signature = _add_signature(transaction, candidate, version)
     chunks = f"{path.removesuffix('.edgec')}.chunks"
     index = index_of(candidate.path).pack()
-    transaction.add_payload(target, chunks, index, len(index), sha256(index))
+    transaction.add_payload(target, chunks, index, len(index), digest_bytes(index))
     return {
         "version": version,
         "artifact": path,

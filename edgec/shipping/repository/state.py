@@ -6,7 +6,6 @@ here: an expired role is what a publisher is there to renew.
 
 from __future__ import annotations
 
-import hashlib
 import json
 from dataclasses import dataclass
 from pathlib import Path
@@ -244,8 +243,3 @@ def _damaged(where: str, why: str) -> EdgecError:
         f"{why}.",
         "Restore the repository's files from where it is published, or from a backup.",
     )
-
-
-def sha256(content: bytes) -> str:
-    """In hex."""
-    return hashlib.sha256(content).hexdigest()

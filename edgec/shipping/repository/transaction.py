@@ -17,10 +17,11 @@ from typing import Any
 
 from tuf.api.metadata import DelegatedRole, Metadata, MetaFile, Role, Root, TargetFile, Targets
 
+from edgec.digest import digest_bytes
 from edgec.errors import UsageError
 from edgec.shipping.repository import files, layout, policy
 from edgec.shipping.repository.keyring import Keyring, sign
-from edgec.shipping.repository.state import State, sha256
+from edgec.shipping.repository.state import State
 
 
 @dataclass
@@ -60,7 +61,7 @@ class Transaction:
         if document == self.state.releases.get(target):
             return
         content = json.dumps(document, indent=1, sort_keys=True).encode() + b"\n"
-        self.add_payload(target, layout.releases_path(target), content, len(content), sha256(content))
+        self.add_payload(target, layout.releases_path(target), content, len(content), digest_bytes(content))
         self.state.releases[target] = dict(document)
 
     def commit(self) -> None:
@@ -106,7 +107,7 @@ class Transaction:
         metadata.signed.expires = (self.now + policy.period_of(role, name)).replace(microsecond=0)
         self._sign(metadata, name, role, delegator, others)
         content = metadata.to_bytes()
-        listed = MetaFile(metadata.signed.version, len(content), {"sha256": sha256(content)})
+        listed = MetaFile(metadata.signed.version, len(content), {"sha256": digest_bytes(content)})
         if name == "snapshot":
             state.timestamp.signed.snapshot_meta = listed
         elif name != "timestamp":

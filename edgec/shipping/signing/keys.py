@@ -42,15 +42,7 @@ def signer(reference: str, ask: Ask | None = None) -> Signer:
         from edgec.shipping.signing.pkcs11 import open_token
 
         return open_token(reference, ask)
-    if reference.startswith(_FROM_ENVIRONMENT):
-        name = reference.removeprefix(_FROM_ENVIRONMENT)
-        content = os.environ.get(name, "").encode()
-        if not content.strip():
-            raise UsageError(
-                f"The environment variable {name} holds no key",
-                "It is not set, or empty.",
-                f'Put a private key in PEM there: export {name}="$(cat release.key)"',
-            )
+    if (content := from_environment(reference, "release.key")) is not None:
         return _from_pem(content, reference, ask)
     try:
         content = Path(reference).read_bytes()
@@ -61,6 +53,24 @@ def signer(reference: str, ask: Ask | None = None) -> Signer:
             "Check the path, or make a key: edgec keygen NAME",
         ) from error
     return _from_pem(content, reference, ask)
+
+
+def from_environment(reference: str, example: str) -> bytes | None:
+    """The key that env:NAME stands for, in PEM; None for a reference of another kind.
+
+    example: what a file with such a key is called. Raises UsageError where the variable holds nothing.
+    """
+    if not reference.startswith(_FROM_ENVIRONMENT):
+        return None
+    name = reference.removeprefix(_FROM_ENVIRONMENT)
+    content = os.environ.get(name, "").encode()
+    if not content.strip():
+        raise UsageError(
+            f"The environment variable {name} holds no key",
+            "It is not set, or empty.",
+            f'Put a key in PEM there: export {name}="$(cat {example})"',
+        )
+    return content
 
 
 def public_pem(key: Signer) -> str:
