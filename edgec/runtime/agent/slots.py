@@ -31,7 +31,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from ..bundle import Bundle
-from ..errors import ArtifactFailure, Busy, InputError, StorageFailed, Untrusted
+from ..errors import ArtifactFailure, BundleError, Busy, InputError, StorageFailed, Untrusted
 from . import storage
 from .compatibility import needs_of
 from .locks import held, is_held
@@ -161,7 +161,7 @@ class Slots:
         if lost:
             done.append(lost)
         self._remove_leftovers()
-        whole, unreadable = self._whole(deep, done)
+        whole, unreadable = self._whole(deep, state, done)
         if lost:
             known = [slot for name in ("previous", "current") if (slot := self._among(whole, name)) is not None]
             state = replace(state, confirmed=tuple(slot.release.sha256 for slot in known))
@@ -275,7 +275,7 @@ class Slots:
         current, state = self.current(), self.state()
         if current is None:
             return None
-        whole, _ = self._whole(True, [])
+        whole, _ = self._whole(True, state, [])
         target = (
             to if to is not None else self._fallback(whole, state.with_failed(current.release.sha256, why), current)
         )
@@ -376,22 +376,23 @@ class Slots:
             if name.startswith(".") and (name != STAGED or self.staged() is None):
                 storage.remove(self.folder / name)
 
-    def _whole(self, deep: bool, done: list[str]) -> tuple[dict[str, Slot], set[str]]:
+    def _whole(self, deep: bool, state: State, done: list[str]) -> tuple[dict[str, Slot], set[str]]:
         """The slots that are whole, by name; and the names of those that can't be read, which may pass."""
         whole, unreadable = {}, set()
-        for slot in self.installed():
+        for name in filter(_is_name, self._names()):
+            folder = self.folder / name
             try:
-                fault = _fault(slot, deep)
+                slot, fault = _examined(folder, deep, state)
             except StorageFailed as failure:
-                unreadable.add(slot.name)
-                fault = f"{failure.what}. {failure.why}"
-            if fault is None:
-                whole[slot.name] = slot
-                if _described(slot.folder) is None:
-                    storage.replace_file(slot.folder / RELEASE, _text(slot.release))
-                    done.append(f"{RELEASE} of slot {slot.name} was lost, and is made again from the artifact")
-            else:
-                done.append(f"slot {slot.name} with {slot.release} is damaged: {fault}")
+                unreadable.add(name)
+                done.append(f"slot {name} is not used: {failure.what}. {failure.why}")
+                continue
+            if slot is not None:
+                whole[name] = slot
+                if _described(folder) != slot.release and _described_anew(slot):
+                    done.append(f"{RELEASE} of slot {name} was lost, and is made again from the artifact")
+            elif fault:
+                done.append(f"slot {name} {fault}")
         return whole, unreadable
 
     def _recover_current(self, whole: dict[str, Slot], state: State, done: list[str]) -> Slot | None:
@@ -531,6 +532,42 @@ def release_of(artifact: Path, origin: str) -> Release:
         origin=origin,
         needs=needs_of(manifest),
     )
+
+
+def _examined(folder: Path, deep: bool, state: State) -> tuple[Slot | None, str]:
+    """The version in a folder if it is whole; else None, and what is wrong with it: "" where there is none.
+
+    Where artifact and release.json contradict each other, the artifact's seal tells whether it is whole: then it is
+    release.json that is damaged, provided that this very artifact was installed here before.
+
+    Raises StorageFailed when it can't be read.
+    """
+    artifact = folder / ARTIFACT
+    if folder.is_symlink() or not artifact.is_file():
+        return None, ""
+    release = _described(folder)
+    fault = _fault(Slot(folder, release), deep) if release is not None else None
+    if release is not None and fault is None:
+        return Slot(folder, release), ""
+    try:
+        sealed = release_of(artifact, "file")
+    except InputError as error:
+        raise StorageFailed(error.what, error.why, error.fix) from error
+    except BundleError as error:
+        return None, f"with {release or 'something'} is damaged: {fault or error.why}"
+    if release is None or (state.knows(sealed.sha256) and sealed.model == release.model):
+        return Slot(folder, sealed), ""
+    return None, f"with {release} is damaged: {fault}"
+
+
+def _described_anew(slot: Slot) -> bool:
+    """Write release.json. On storage that takes nothing the next run does it: the version can be used all the same."""
+    try:
+        storage.replace_file(slot.folder / RELEASE, _text(slot.release))
+    except StorageFailed as failure:
+        _log.warning("%s. %s", failure.what, failure.why)
+        return False
+    return True
 
 
 def _fault(slot: Slot, deep: bool) -> str | None:

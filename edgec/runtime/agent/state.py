@@ -56,6 +56,11 @@ class State:
     confirmed: tuple[str, ...] = ()
     history: tuple[Mapping[str, Any], ...] = ()
 
+    def knows(self, sha256: str) -> bool:
+        """Whether this version was installed here before."""
+        on_trial = self.trial is not None and self.trial.sha256 == sha256
+        return on_trial or sha256 in self.confirmed or sha256 in self.failed
+
     def with_event(self, event: str, release: Release | None = None, why: str = "") -> State:
         """With one more line in the history. Its time is what this machine's clock says, right or wrong."""
         line = {

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import json
 import os
 import shutil
 import stat
@@ -271,6 +272,47 @@ def test_a_version_that_can_not_be_read_is_avoided_and_not_removed(slots, artifa
     recovered(slots)
     assert versions(slots)[0] == "0"
     assert bad.exists()
+
+
+def test_a_version_whose_description_can_not_be_read_either_is_not_removed(slots, artifacts, monkeypatch):
+    put(slots, artifacts[0])
+    bad = put(slots, artifacts[1])
+    real = Path.open, Path.read_bytes
+
+    def failing(call):
+        def read(path, *arguments, **options):
+            if path.parent == bad.folder:
+                raise OSError(errno.EIO, "Input/output error")
+            return call(path, *arguments, **options)
+
+        return read
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "open", failing(real[0]))
+        patch.setattr(Path, "read_bytes", failing(real[1]))
+        recovered(slots)
+        assert slots.current().name == "a"
+    assert versions(slots) == ("0", None, "01")
+
+
+@pytest.mark.parametrize("key", ["sha256", "bytes"])
+def test_an_artifact_outlives_a_bit_that_flips_in_its_description(slots, artifacts, key):
+    put(slots, artifacts[0])
+    slot = slots.current()
+    document = slot.release.to_json()
+    wrong = {"sha256": "0" * 64, "bytes": 7}[key]
+    (slot.folder / "release.json").write_text(json.dumps({**document, key: wrong}))
+    assert recovered(slots) == ["release.json of slot a was lost, and is made again from the artifact"]
+    assert slots.current().release.sha256 == document["sha256"]
+    assert recovered(slots) == []
+
+
+def test_an_artifact_that_was_never_installed_is_none_though_it_is_whole(slots, artifacts):
+    put(slots, artifacts[0])
+    put(slots, artifacts[1])
+    shutil.copy(artifacts[2], slots.current().artifact)
+    assert "is damaged: its SHA-256 is another one" in recovered(slots)[0]
+    assert versions(slots) == ("0", None, "0")
 
 
 def test_a_lost_description_is_made_again_from_the_artifact(slots, artifacts):
