@@ -25,7 +25,7 @@ from edgec.cli.secrets import asker
 from edgec.errors import UsageError
 
 if TYPE_CHECKING:
-    from edgec.shipping.repository.rotation import Rotated
+    from edgec.shipping.repository.roots import Rotated
 
 _EXPIRES = click.option(
     "--expires",
@@ -204,7 +204,7 @@ def sign_root(
     """
     require_tuf()
     from edgec.output_folder import write_whole
-    from edgec.shipping.repository import rotation
+    from edgec.shipping.repository import roots
     from edgec.shipping.repository.keyring import Keyring
     from edgec.shipping.repository.state import pending_root
 
@@ -218,9 +218,9 @@ def sign_root(
             "Name one of the two.",
         )
     if file is not None:
-        root = rotation.read_root(file)
-        _confirm(rotation.describe(None, root.signed), root.signed.version, yes, as_json)
-        for keyid in rotation.sign_copy(root, Keyring(keys, references, asker())):
+        root = roots.read_root(file)
+        _confirm(roots.describe(None, root.signed), root.signed.version, yes, as_json)
+        for keyid in roots.sign_copy(root, Keyring(keys, references, asker())):
             click.echo(f"note: {keyid[:16]} is no key of this root; it counts if the root before has it", err=True)
         write_whole(file, root.to_bytes())
         if as_json:
@@ -231,7 +231,7 @@ def sign_root(
     assert repo is not None
     ring = ring_of(repo, keys, references)
     if discard:
-        rotation.discard_root(repo, ring)
+        roots.discard_root(repo, ring)
         if as_json:
             print_result({"discarded": True})
         else:
@@ -239,10 +239,10 @@ def sign_root(
         return
     waiting = pending_root(repo)
     if waiting is not None and signed is None:
-        lines = rotation.describe(rotation.previous_root(repo), waiting.signed)
+        lines = roots.describe(roots.previous_root(repo), waiting.signed)
         _confirm(lines, waiting.signed.version, yes, as_json)
-    copy = rotation.read_root(signed) if signed is not None else None
-    _tell(rotation.sign_root(repo, ring, now(), copy, shown=waiting if copy is None else None), as_json)
+    copy = roots.read_root(signed) if signed is not None else None
+    _tell(roots.sign_root(repo, ring, now(), copy, shown=waiting if copy is None else None), as_json)
 
 
 def _confirm(lines: Sequence[str], version: int, yes: bool, as_json: bool) -> None:

@@ -11,6 +11,7 @@ artifacts     what an artifact's file says of itself, checked before it is publi
 chunking      an artifact cut into the chunks that devices download
 releases      versions, channels, rollouts and revocations of one target: pure functions on one document
 publishing    the commands that change releases
+roots         new roots, signed by several people one after the other
 rotation      the commands that change keys
 upkeep        the commands that keep it alive and small: refresh, prune
 inspection    the commands that only look: status, check

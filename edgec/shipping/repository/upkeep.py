@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from edgec.errors import UsageError
-from edgec.shipping.repository import files, layout, policy, releases, rotation
+from edgec.shipping.repository import files, layout, policy, releases, roots
 from edgec.shipping.repository.keyring import Keyring
 from edgec.shipping.repository.state import State, load
 from edgec.shipping.repository.transaction import Transaction
@@ -68,7 +68,7 @@ def refresh(folder: Path, ring: Keyring, now: datetime, roles: Sequence[str] = (
                 transaction.changed(name)
         waiting = ""
         if "root" in named:
-            waiting = rotation.renew_root(transaction).waiting
+            waiting = roots.renew_root(transaction).waiting
         else:
             transaction.commit()
         return Refreshed(tuple(named), state.timestamp.signed.expires, tuple(expiry_warnings(state, now)), waiting)

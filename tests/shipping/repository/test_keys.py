@@ -11,7 +11,7 @@ from tuf.api.exceptions import UnsignedMetadataError
 from tuf.api.metadata import Metadata
 
 from edgec.errors import ArtifactError, UsageError
-from edgec.shipping.repository import rotation
+from edgec.shipping.repository import roots, rotation
 from edgec.shipping.repository.creation import create
 from edgec.shipping.repository.inspection import check, status
 from edgec.shipping.repository.keyring import Keyring, key_of, public_key
@@ -97,9 +97,9 @@ def test_root_of_three_is_signed_by_two_one_after_the_other(tmp_path, people, de
     with pytest.raises(UsageError, match="has no root yet"):
         made.publish(artifact(tmp_path / "1"))
     ann, cy = (Keyring(None, [str(people / f"{name}.key")]) for name in ("ann", "cy"))
-    assert rotation.sign_root(made.folder, ann, NOW).waiting == "1 of 2 signatures"
-    assert rotation.sign_root(made.folder, ann, NOW).waiting == "1 of 2 signatures"  # twice is once
-    assert rotation.sign_root(made.folder, cy, NOW).waiting == ""
+    assert roots.sign_root(made.folder, ann, NOW).waiting == "1 of 2 signatures"
+    assert roots.sign_root(made.folder, ann, NOW).waiting == "1 of 2 signatures"  # twice is once
+    assert roots.sign_root(made.folder, cy, NOW).waiting == ""
     made.publish(artifact(tmp_path / "1"))
     assert device(made).version() == 1
 
@@ -113,14 +113,14 @@ def test_root_of_three_is_signed_by_two_one_after_the_other(tmp_path, people, de
     assert status(made.folder, made.ring, NOW)["pending_root"]["version"] == 2
     with pytest.raises(UsageError, match="still waits for signatures"):
         rotation.rotate(made.folder, made.ring, NOW, "snapshot")
-    rotation.sign_root(made.folder, cy, NOW)
+    roots.sign_root(made.folder, cy, NOW)
 
     # Ann's key is on a machine without the repository: a copy of the root is carried there and back.
     carried = tmp_path / "carried.json"
     shutil.copy(made.folder / ".edgec" / "pending-root.json", carried)
-    root = rotation.read_root(carried)
-    assert rotation.sign_copy(root, ann) == []
-    assert rotation.sign_root(made.folder, Keyring(None), NOW, root).root_version == 2
+    root = roots.read_root(carried)
+    assert roots.sign_copy(root, ann) == []
+    assert roots.sign_root(made.folder, Keyring(None), NOW, root).root_version == 2
     assert one.version() == device(made).version() == 1
     sound(made)
 
@@ -129,16 +129,16 @@ def test_signatures_of_strangers_and_of_other_roots_are_refused(tmp_path, people
     rotation.rotate(made.folder, without(made, "root"), NOW, "root", KeyChange(add=[public_key(people / "ann.pub")]))
     stranger = Keyring(None, [str(people / "bo.key")])
     with pytest.raises(UsageError, match="None of the keys at hand may sign"):
-        rotation.sign_root(made.folder, stranger, NOW)
-    other = rotation.read_root(made.folder / "metadata" / "1.root.json")
+        roots.sign_root(made.folder, stranger, NOW)
+    other = roots.read_root(made.folder / "metadata" / "1.root.json")
     with pytest.raises(UsageError, match="not the root that waits"):
-        rotation.sign_root(made.folder, stranger, NOW, other)
-    unsigned = rotation.read_root(made.folder / ".edgec" / "pending-root.json")
+        roots.sign_root(made.folder, stranger, NOW, other)
+    unsigned = roots.read_root(made.folder / ".edgec" / "pending-root.json")
     with pytest.raises(ArtifactError, match="adds no good signature"):
-        rotation.sign_root(made.folder, stranger, NOW, unsigned)
-    rotation.discard_root(made.folder, made.ring)
+        roots.sign_root(made.folder, stranger, NOW, unsigned)
+    roots.discard_root(made.folder, made.ring)
     with pytest.raises(UsageError, match="waits for signatures"):
-        rotation.sign_root(made.folder, made.ring, NOW)
+        roots.sign_root(made.folder, made.ring, NOW)
 
 
 def test_holder_of_a_key_that_leaves_signs_a_copy(people, made, device):
@@ -148,10 +148,10 @@ def test_holder_of_a_key_that_leaves_signs_a_copy(people, made, device):
     change = KeyChange([public_key(people / "ann.pub")], [key_of(old)[0].keyid])
     rotated = rotation.rotate(made.folder, without(made, "root"), NOW, "root", change)
     assert rotated.waiting == "0 of 1 signatures, and 0 of 1 of the keys that held before"
-    copy = rotation.read_root(made.folder / ".edgec" / "pending-root.json")
-    assert rotation.sign_copy(copy, Keyring(None, [old])) == [key_of(old)[0].keyid]
-    assert rotation.sign_root(made.folder, Keyring(None), NOW, copy).waiting.startswith("0 of 1 signatures, and 1 of 1")
-    assert rotation.sign_root(made.folder, Keyring(None, [str(people / "ann.key")]), NOW).root_version == 2
+    copy = roots.read_root(made.folder / ".edgec" / "pending-root.json")
+    assert roots.sign_copy(copy, Keyring(None, [old])) == [key_of(old)[0].keyid]
+    assert roots.sign_root(made.folder, Keyring(None), NOW, copy).waiting.startswith("0 of 1 signatures, and 1 of 1")
+    assert roots.sign_root(made.folder, Keyring(None, [str(people / "ann.key")]), NOW).root_version == 2
     assert one.version() == 1
     sound(made)
 
@@ -159,11 +159,11 @@ def test_holder_of_a_key_that_leaves_signs_a_copy(people, made, device):
 def test_only_the_root_that_was_shown_is_signed(made, people):
     ring = without(made, "root")
     rotation.rotate(made.folder, ring, NOW, "root", KeyChange(add=[public_key(people / "ann.pub")]))
-    shown = rotation.read_root(made.folder / ".edgec" / "pending-root.json")
-    rotation.discard_root(made.folder, ring)
+    shown = roots.read_root(made.folder / ".edgec" / "pending-root.json")
+    roots.discard_root(made.folder, ring)
     rotation.rotate(made.folder, ring, NOW, "root", KeyChange(add=[public_key(people / "bo.pub")]))
     with pytest.raises(UsageError, match="is another one by now"):
-        rotation.sign_root(made.folder, made.ring, NOW, shown=shown)
+        roots.sign_root(made.folder, made.ring, NOW, shown=shown)
 
 
 def test_thresholds_that_can_not_be_reached(tmp_path, made, people):
