@@ -196,8 +196,10 @@ class _Update:
                 result.status = "current" if wanted else "waiting"
                 if self.install_too:
                     settle(settings.root, name, settings)  # a trial that a power cut interrupted
-                return result
-            self._bring(slots, wanted, result)
+            else:
+                self._bring(slots, wanted, result)
+            if self.install_too and result.status in ("current", "installed"):
+                self._avoid_revoked(slots, published)
         except ArtifactFailure as failure:
             result.status, result.failure = "failed", failure
         return result
@@ -231,6 +233,23 @@ class _Update:
         )
         result.status = outcome.status
         result.notes += [note for note in outcome.notes if note not in result.notes]
+
+    def _avoid_revoked(self, slots: Slots, published: Mapping[str, Any]) -> None:
+        """Let no revoked version be gone back to, now that one runs that works."""
+        failed, revoked = slots.state().failed, []
+        for slot in slots.installed():
+            why = published["revoked"].get(str(_version(slot, published)))
+            if why is not None and slot.release.sha256 not in failed:
+                revoked.append((slot, why))
+        if not revoked:
+            return
+        with slots.lock(self.settings.lock_wait):
+            if slots.state().trial is not None:  # better a revoked version than one that fails
+                return
+            for slot, why in revoked:
+                if slot != slots.current():
+                    slots.note_failed(slot.release, f"Revoked: {why}")
+            slots.recover(deep=False)
 
     def _release(self, name: str, wanted: Mapping[str, Any]) -> Release:
         return Release(

@@ -173,6 +173,29 @@ def test_a_revoked_version_is_left_and_the_one_before_is_not_downloaded_again(un
     assert (world.version, model["received_bytes"]) == (1, 0)
 
 
+def test_a_revoked_version_is_not_gone_back_to(unchecked, world):
+    world.update()
+    world.publish()
+    world.update()
+    world.edit(lambda document: releases.revoke(document, "net", 2, "it sees cats everywhere"))
+    world.update()
+    (why,) = Slots(world.root, "net").state().failed.values()
+    assert why == "Revoked: it sees cats everywhere"
+    assert world.command("rollback")["exit_code"] == 2
+    assert world.version == 1
+    assert world.update()["models"][0]["status"] == "current"
+
+
+def test_a_revoked_version_is_better_than_one_that_fails(unchecked, world):
+    world.update()
+    world.publish()
+    world.update()
+    world.edit(lambda document: releases.revoke(document, "net", 2, "it sees cats everywhere"))
+    world.configure("health", "command = false")
+    assert world.update()["error"]["kind"] == "RolledBack"
+    assert world.version == 2
+
+
 def test_a_pinned_version_stays(unchecked, world):
     world.update()
     world.publish()
