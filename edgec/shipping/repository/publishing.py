@@ -94,6 +94,7 @@ def publish(
                 _delegate(transaction, each.target, (), 1)
                 documents[each.target] = {"schema": 1, "target": each.target, "models": {}}
             document = documents[each.target]
+            releases.refuse_revoked(document, each.model, each.sha256)
             version, signed = releases.version_of(document, each.model, each.sha256), None
             if is_new := version is None:
                 version = newest[each.model] + 1

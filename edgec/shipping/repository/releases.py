@@ -32,6 +32,15 @@ def version_of(document: Mapping[str, Any], model: str, sha256: str) -> int | No
     return next((release["version"] for release in releases.values() if release["sha256"] == sha256), None)
 
 
+def refuse_revoked(document: Mapping[str, Any], model: str, sha256: str) -> None:
+    """Raise UsageError where these very bytes were revoked, also where that release was pruned since."""
+    entry = document["models"].get(model, {"releases": {}, "revoked": {}})
+    for version, why in entry["revoked"].items():
+        release = entry["releases"].get(version, {"sha256": entry.get("revoked_sha256", {}).get(version)})
+        if release["sha256"] == sha256:
+            raise _revoked(document, model, version, why)
+
+
 def in_channel(channel: str) -> Callable[[Mapping[str, Any]], bool]:
     """Whether a model's entry has a release in the channel."""
     return lambda entry: channel in entry["channels"]
@@ -63,11 +72,7 @@ def assign(document: Mapping[str, Any], model: str, channel: str, version: int, 
     changed, entry = _model(document, model)
     release = _release(entry, model, version)
     if (why := entry["revoked"].get(str(version))) is not None:
-        raise UsageError(
-            f"{model}@{version} is revoked for {document['target']}",
-            f"The reason given: {why}",
-            "Build the model anew, and publish that; what is revoked stays so.",
-        )
+        raise _revoked(document, model, str(version), why)
     now = entry["channels"].get(channel)
     if now is None:
         entry["channels"][channel] = _offer(release["version"], share, None)
@@ -164,7 +169,8 @@ def revoke(
 def prune(document: Mapping[str, Any], keep: int) -> tuple[Document, list[str]]:
     """Without releases that no channel names, but for the newest `keep` of each model; and the paths of their files.
 
-    What was revoked stays listed as such: devices may still have it.
+    What was revoked stays listed as such, and its SHA-256 is kept: devices may still have it, and it must not return
+    under another version.
     """
     changed = copy.deepcopy(dict(document))
     paths: list[str] = []
@@ -174,6 +180,8 @@ def prune(document: Mapping[str, Any], keep: int) -> tuple[Document, list[str]]:
         sound = [version for version in versions if str(version) not in entry["revoked"]]
         for version in set(versions) - named - set(sound[:keep]):
             release = entry["releases"].pop(str(version))
+            if str(version) in entry["revoked"]:
+                entry.setdefault("revoked_sha256", {})[str(version)] = release["sha256"]
             paths += [release[key] for key in ("artifact", "signature", "chunks") if release[key] is not None]
     return changed, sorted(paths)
 
@@ -181,6 +189,14 @@ def prune(document: Mapping[str, Any], keep: int) -> tuple[Document, list[str]]:
 def percent(share: float) -> str:
     """ "10%", "0.5%"."""
     return f"{100 * share:.6g}%"
+
+
+def _revoked(document: Mapping[str, Any], model: str, version: str, why: str) -> UsageError:
+    return UsageError(
+        f"{model}@{version} is revoked for {document['target']}",
+        f"The reason given: {why}",
+        "Build the model anew, and publish that; what is revoked stays so.",
+    )
 
 
 def _offer(version: int, share: float | None, before: int | None) -> Document:

@@ -114,6 +114,10 @@ def test_pruning_keeps_what_channels_name_and_the_newest():
     assert list(pruned["models"][MODEL]["releases"]) == ["1", "4", "5"]  # 4: what channel stable had before
     assert paths == ["rpi4/net/2.edgec", "rpi4/net/3.edgec"]
     assert pruned["models"][MODEL]["revoked"] == {"3": "why"}
+    for known in (document, pruned):
+        with pytest.raises(UsageError, match="net@3 is revoked"):
+            releases.refuse_revoked(known, MODEL, document["models"][MODEL]["releases"]["3"]["sha256"])
+        releases.refuse_revoked(known, MODEL, document["models"][MODEL]["releases"]["2"]["sha256"])
     assert releases.newest_version([pruned], MODEL) == 5
     assert set(releases.revoke(pruned, MODEL, 2, "on devices yet")["models"][MODEL]["revoked"]) == {"2", "3"}
     with pytest.raises(UsageError, match="There is no net@6"):
