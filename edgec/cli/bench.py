@@ -64,7 +64,7 @@ def command(ctx: click.Context, /, artifacts: tuple[Path, ...], emulate: bool, a
 
     \b
     edgec bench model-host.edgec --baseline model.onnx
-    edgec bench tvm/model-host.edgec openvino/model-host.edgec --threads 4 --profile
+    edgec bench tvm/net.edgec openvino/net.edgec --threads 4 --profile
     edgec bench model-host.edgec --soak 8h
     edgec bench model-rpi4.edgec --on pi@board
     edgec bench --emulate model-rpi4.edgec

@@ -49,7 +49,7 @@ def shadow(
 
     \b
     edgec runtime ab old.edgec new.edgec photos/ --agree 0.98
-    edgec runtime ab /var/lib/edgec/models/detector new.edgec --watch /run/frames --for 10m
+    edgec runtime ab /var/lib/edgec/models/net new.edgec --watch frames --for 10m
     """
     from edgec.bundle.errors import as_edgec_error
     from edgec.runtime import load

@@ -5,7 +5,11 @@ import resource
 import subprocess
 import sys
 
+import click
 import pytest
+
+from edgec.cli import VERBS
+from edgec.cli import edgec as edgec_group
 
 EDGEC = [sys.executable, "-m", "edgec"]
 
@@ -43,13 +47,42 @@ def test_every_command_explains_itself(verb):
     assert len(result.stdout.splitlines()) > 5
 
 
+def _commands(command, words=("edgec",)):
+    """Every command below one, with the words that call it."""
+    yield words, command
+    if isinstance(command, click.Group):
+        context = click.Context(command)
+        for name in command.list_commands(context):
+            yield from _commands(command.get_command(context, name), (*words, name))
+
+
+def test_help_fits_a_terminal_of_80_columns():
+    helps = {
+        " ".join(words): command.get_help(click.Context(command, info_name=" ".join(words), terminal_width=80))
+        for words, command in _commands(edgec_group)
+    }
+    assert len(helps) > len(VERBS)
+    assert [(name, line) for name, text in helps.items() for line in text.splitlines() if len(line) > 80] == []
+
+
 def test_help_imports_nothing_heavy():
     script = (
         "import sys; sys.argv = ['edgec', '--help']\nfrom edgec.cli import main\ntry: main()\nexcept SystemExit: pass\n"
     )
     script += "print(sorted({name.partition('.')[0] for name in sys.modules}), file=sys.stderr)"
     loaded = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=60).stderr
-    for heavy in ("numpy", "onnx", "onnxruntime", "openvino", "rich", "jinja2", "PIL"):
+    for heavy in (
+        "numpy",
+        "onnx",
+        "onnxruntime",
+        "openvino",
+        "rich",
+        "jinja2",
+        "PIL",
+        "tuf",
+        "cryptography",
+        "urllib3",
+    ):
         assert f"'{heavy}'" not in loaded
 
 

@@ -56,11 +56,11 @@ def command() -> None:
     """Publish artifacts to a repository that devices update from: static files, signed (TUF).
 
     \b
-    edgec publish init --repo fleet                     once: keys, and an empty repository
-    edgec publish dist/*.edgec --repo fleet             to all devices
+    edgec publish init --repo fleet            once: keys, an empty repository
+    edgec publish dist/*.edgec --repo fleet    to all devices
     edgec publish dist/*.edgec --repo fleet --rollout 10%
     edgec publish rollout net 100% --repo fleet
-    edgec publish refresh --repo fleet                  from a cron job, several times a day
+    edgec publish refresh --repo fleet         from cron, several times a day
 
     Any web server, bucket or CDN can serve DIR. `edgec publish add --help` shows the options of the first form.
     """

@@ -68,7 +68,7 @@ def init(
 
     \b
     edgec publish init --repo fleet
-    edgec publish init --repo fleet --threshold 2 --root-key ann.pub --root-key bo.pub
+    edgec publish init --repo DIR --threshold 2 --root-key a.pub --root-key b.pub
     """
     require_tuf()
     from edgec.shipping.repository.creation import create
