@@ -13,7 +13,7 @@ from edgec.errors import EdgecError, UsageError
 
 ARTIFACT = ".edgec"
 _OF_BUILD = {"jobs", "dry_run", "output", "model", "metric", "labels", "max_drop", "evaluation"} | {
-    *("threads", "search", "optimize", "max_latency", "max_size")
+    *("threads", "search", "optimize", "max_latency", "max_size", "verify_reproducible")
 }
 """Flags of `edgec build` that mean nothing here, or something else."""
 

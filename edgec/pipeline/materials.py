@@ -22,15 +22,15 @@ _ELSEWHERE = frozenset(
 _OTHER_FILES = frozenset({"output", "graph", "tune_on"})
 """Fields that say where things are, or what else is to be written."""
 
+_CHOICE = frozenset({"search", "optimize", "max_latency", "max_size"})
+"""Fields that say which artifact is kept, and make none other: with other limits, none is packed and measured anew."""
+
 
 def request(spec: BuildSpec, front: Front, target: Target) -> dict[str, Any]:
-    """What the user asked for: what is not as it would be by itself.
-
-    A build and a search ask for different things, also where the same files come of it.
-    """
+    """What the user asked of the artifact: what is not as it would be by itself."""
     given: dict[str, Any] = {"name": spec.artifact_name, "target": target.name}
     for field in fields(spec):
-        if field.name in _ELSEWHERE | _OTHER_FILES:
+        if field.name in _ELSEWHERE | _OTHER_FILES | _CHOICE:
             continue
         value, usual = getattr(spec, field.name), field.default
         if usual is MISSING and field.default_factory is not MISSING:
