@@ -40,7 +40,7 @@ def break_version(folder):
 
 
 def put_on_trial(slot, name="b", starts=0, limit=3):
-    trial = {"slot": name, "sha256": "", "since_boot": "", "starts": starts, "limit": limit}
+    trial = {"slot": name, "sha256": "", "starts": starts, "limit": limit}
     (slot / "state.json").write_text(json.dumps({"schema": 1, "trial": trial, "failed": {}, "history": []}))
     (slot / "starts").write_bytes(b"")
 

@@ -1,6 +1,6 @@
 """Running another program within limits: an artifact's own checks, and the health command.
 
-Such a process yields to all others (nice 10), is the first that the kernel ends when memory runs out, and is killed
+Such a process yields to all others (nice 10 or more), is the first that the kernel ends when memory runs out, and is killed
 with all that it started when its time is over.
 """
 
@@ -104,7 +104,7 @@ def _scratch() -> BinaryIO:
 def _be_modest(pid: int) -> None:
     """Without the right to, it runs like any other."""
     with contextlib.suppress(OSError):
-        os.setpriority(os.PRIO_PROCESS, pid, _NICE)
+        os.setpriority(os.PRIO_PROCESS, pid, max(_NICE, os.getpriority(os.PRIO_PROCESS, pid)))
     with contextlib.suppress(OSError):
         Path(f"/proc/{pid}/oom_score_adj").write_text("1000", encoding="ascii")
 

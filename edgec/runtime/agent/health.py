@@ -10,7 +10,7 @@ from typing import Any
 from ..errors import ArtifactFailure, BundleError, DeviceUnfit, EngineMissing, InputError, SelftestFailed
 from . import children
 from .settings import Settings
-from .slots import Slot
+from .slot_folder import Slot
 
 _CLASSES: dict[int, type[ArtifactFailure]] = {
     kind.exit_code: kind for kind in (SelftestFailed, EngineMissing, BundleError, DeviceUnfit)

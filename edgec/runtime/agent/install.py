@@ -17,7 +17,8 @@ from .compatibility import check, check_free_memory, needs_of
 from .health import check_artifact, check_health, check_health_command
 from .release import Release
 from .settings import Settings
-from .slots import STAGED, Slot, Slots
+from .slot_folder import Slot
+from .slots import STAGED, Slots
 
 Check = Callable[[Path, Settings], None]
 

@@ -21,26 +21,32 @@ changes anything calls first, so that a run that was killed anywhere leaves noth
 
 from __future__ import annotations
 
-import json
 import logging
 import os
 import string
 from collections.abc import Iterable
 from contextlib import AbstractContextManager
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
-from ..bundle import Bundle
-from ..errors import ArtifactFailure, BundleError, Busy, InputError, StorageFailed, Untrusted
+from ..errors import ArtifactFailure, Busy, InputError, StorageFailed, Untrusted
 from . import storage
-from .compatibility import needs_of
 from .locks import held, is_held
 from .release import Release, checked_model_name
+from .slot_folder import (
+    ARTIFACT,
+    EVIDENCE,
+    RELEASE,
+    Slot,
+    describe_anew,
+    described,
+    examined,
+    fault_of,
+    release_text,
+    slot_in,
+)
 from .state import Damaged, State, Trial, read_state, write_state
 
-ARTIFACT = "model.edgec"
-RELEASE = "release.json"
-EVIDENCE = "model.edgec.dsse.json"
 STARTS = "starts"
 NAMES = string.ascii_lowercase
 _INCOMING, STAGED = ".incoming", ".staged"
@@ -48,22 +54,6 @@ _MARGIN = 64 << 10
 """Bytes that stay free besides the artifact: for the agent's own small files."""
 
 _log = logging.getLogger("edgec.device")
-
-
-@dataclass(frozen=True)
-class Slot:
-    """One installed version: a folder, and what is in it."""
-
-    folder: Path
-    release: Release
-
-    @property
-    def name(self) -> str:
-        return self.folder.name
-
-    @property
-    def artifact(self) -> Path:
-        return self.folder / ARTIFACT
 
 
 class Slots:
@@ -89,11 +79,11 @@ class Slots:
 
     def installed(self) -> list[Slot]:
         """All slots that hold a version, by name. Raises StorageFailed where the folder can't be read."""
-        return [slot for name in self._names() if _is_name(name) and (slot := _slot(self.folder / name)) is not None]
+        return [slot for name in self._names() if _is_name(name) and (slot := slot_in(self.folder / name)) is not None]
 
     def staged(self) -> Slot | None:
         """A version that waits for its slot."""
-        return _slot(self.folder / STAGED)
+        return slot_in(self.folder / STAGED)
 
     def find(self, sha256: str) -> Slot | None:
         """The slot that holds an artifact; None where none does."""
@@ -191,7 +181,7 @@ class Slots:
         Raises Untrusted when the file's SHA-256 is not the release's, StorageFailed; neither leaves anything behind.
         """
         staged = self.staged()
-        if staged is not None and staged.release.sha256 == release.sha256 and _fault(staged, deep=True) is None:
+        if staged is not None and staged.release.sha256 == release.sha256 and fault_of(staged, deep=True) is None:
             return staged
         storage.remove(self.folder / STAGED)
         if not (move and storage.can_be_moved(file, self.folder)):
@@ -209,7 +199,7 @@ class Slots:
                 )
             if evidence is not None:
                 storage.write_new(incoming / EVIDENCE, evidence)
-            storage.write_new(incoming / RELEASE, _text(release))
+            storage.write_new(incoming / RELEASE, release_text(release))
             storage.sync_folder(incoming)
             storage.move(incoming, self.folder / STAGED)
         except ArtifactFailure:
@@ -221,7 +211,7 @@ class Slots:
         """Note what became known of a version that is there: a repository's number of one that came as a file, say."""
         if release.version is None or release == slot.release:
             return slot
-        storage.replace_file(slot.folder / RELEASE, _text(release))
+        storage.replace_file(slot.folder / RELEASE, release_text(release))
         return Slot(slot.folder, release)
 
     def discard(self) -> None:
@@ -245,7 +235,7 @@ class Slots:
         """
         state, current = self.state(), self.current()
         storage.remove(self.folder / STARTS)
-        trial = Trial(slot.name, slot.release.sha256, _boot_id(), 0, limit)
+        trial = Trial(slot.name, slot.release.sha256, 0, limit)
         self._write(replace(state, trial=trial).with_event("switched", slot.release))
         if current is not None and current.name != slot.name and current.release.sha256 not in state.failed:
             before = self.previous()
@@ -348,7 +338,7 @@ class Slots:
             name = str((self.folder / link).readlink())
         except OSError:
             return None
-        return _slot(self.folder / name) if _is_name(name) else None
+        return slot_in(self.folder / name) if _is_name(name) else None
 
     def _among(self, whole: dict[str, Slot], link: str) -> Slot | None:
         slot = self._linked(link)
@@ -382,14 +372,14 @@ class Slots:
         for name in filter(_is_name, self._names()):
             folder = self.folder / name
             try:
-                slot, fault = _examined(folder, deep, state)
+                slot, fault = examined(folder, deep, state)
             except StorageFailed as failure:
                 unreadable.add(name)
                 done.append(f"slot {name} is not used: {failure.what}. {failure.why}")
                 continue
             if slot is not None:
                 whole[name] = slot
-                if _described(folder) != slot.release and _described_anew(slot):
+                if described(folder) != slot.release and describe_anew(slot):
                     done.append(f"{RELEASE} of slot {name} was lost, and is made again from the artifact")
             elif fault:
                 done.append(f"slot {name} {fault}")
@@ -498,103 +488,9 @@ def _is_name(name: str) -> bool:
     return len(name) == 1 and name in NAMES
 
 
-def _slot(folder: Path) -> Slot | None:
-    """The version in a folder; None where there is none. Where release.json is lost, the artifact tells."""
-    artifact = folder / ARTIFACT
-    if folder.is_symlink() or not artifact.is_file():
-        return None
-    if (release := _described(folder)) is not None:
-        return Slot(folder, release)
-    try:
-        return Slot(folder, release_of(artifact, "file"))
-    except ArtifactFailure:
-        return None
-
-
-def _described(folder: Path) -> Release | None:
-    """What release.json says; None where it is not there, or damaged."""
-    try:
-        return Release.from_json(json.loads((folder / RELEASE).read_bytes().decode()))
-    except (OSError, ValueError, RecursionError):
-        return None
-
-
-def release_of(artifact: Path, origin: str) -> Release:
-    """What an artifact's own manifest says of it, which its seal holds together. Raises BundleError, InputError."""
-    manifest = Bundle.open(artifact).manifest
-    return Release(
-        model=checked_model_name(manifest["name"]),
-        version=None,
-        sha256=storage.sha256_of(artifact),
-        bytes=artifact.stat().st_size,
-        target=manifest["target"],
-        channel=None,
-        origin=origin,
-        needs=needs_of(manifest),
-    )
-
-
-def _examined(folder: Path, deep: bool, state: State) -> tuple[Slot | None, str]:
-    """The version in a folder if it is whole; else None, and what is wrong with it: "" where there is none.
-
-    Where artifact and release.json contradict each other, the artifact's seal tells whether it is whole: then it is
-    release.json that is damaged, provided that this very artifact was installed here before.
-
-    Raises StorageFailed when it can't be read.
-    """
-    artifact = folder / ARTIFACT
-    if folder.is_symlink() or not artifact.is_file():
-        return None, ""
-    release = _described(folder)
-    fault = _fault(Slot(folder, release), deep) if release is not None else None
-    if release is not None and fault is None:
-        return Slot(folder, release), ""
-    try:
-        sealed = release_of(artifact, "file")
-    except InputError as error:
-        raise StorageFailed(error.what, error.why, error.fix) from error
-    except BundleError as error:
-        return None, f"with {release or 'something'} is damaged: {fault or error.why}"
-    if release is None or (state.knows(sealed.sha256) and sealed.model == release.model):
-        return Slot(folder, sealed), ""
-    return None, f"with {release} is damaged: {fault}"
-
-
-def _described_anew(slot: Slot) -> bool:
-    """Write release.json. On storage that takes nothing the next run does it: the version can be used all the same."""
-    try:
-        storage.replace_file(slot.folder / RELEASE, _text(slot.release))
-    except StorageFailed as failure:
-        _log.warning("%s. %s", failure.what, failure.why)
-        return False
-    return True
-
-
-def _fault(slot: Slot, deep: bool) -> str | None:
-    """What is wrong with a slot's artifact; None when nothing is. Raises StorageFailed when it can't be read."""
-    with storage.storing(slot.artifact, "read"):
-        size = slot.artifact.stat().st_size
-    if size != slot.release.bytes:
-        return f"it has {size} bytes, and should have {slot.release.bytes}"
-    if deep and storage.sha256_of(slot.artifact) != slot.release.sha256:
-        return "its SHA-256 is another one"
-    return None
-
-
-def _text(release: Release) -> bytes:
-    return (json.dumps(release.to_json(), indent=1, sort_keys=True) + "\n").encode()
-
-
 def _remove_if_possible(folder: Path) -> None:
     """Clean up after a failure, which is what shall be told: storage that fails here too is left to `recover`."""
     try:
         storage.remove(folder)
     except StorageFailed:
         _log.debug("%s is left to the next run", folder)
-
-
-def _boot_id() -> str:
-    try:
-        return Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
-    except OSError:
-        return ""

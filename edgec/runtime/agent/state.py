@@ -1,7 +1,7 @@
 """state.json: what the agent remembers of a model besides the slots themselves.
 
     {"schema": 1,
-     "trial": {"slot": "b", "sha256": "…", "since_boot": "…", "starts": 1, "limit": 3} or null,
+     "trial": {"slot": "b", "sha256": "…", "starts": 1, "limit": 3} or null,
      "failed": {"SHA-256": "why"},
      "confirmed": ["SHA-256", …],
      "history": [{"at": "2026-01-02T03:04:05Z", "event": "installed", "version": 3, "sha256": "…", "why": ""}]}
@@ -35,14 +35,12 @@ FAILED = 40
 class Trial:
     """A version that runs and has not shown yet that it is good.
 
-    since_boot: the kernel's id of the boot in which it was switched to.
     starts: how often the device or the application has started with it since then.
     limit: the number of starts that it is given.
     """
 
     slot: str
     sha256: str
-    since_boot: str
     starts: int
     limit: int
 
@@ -133,8 +131,8 @@ _EVENT: Mapping[str, Any] = {"at": "", "event": "", "version": None, "sha256": N
 
 
 def _trial(document: Mapping[str, Any]) -> Trial:
-    trial = Trial(**{key: document[key] for key in ("slot", "sha256", "since_boot", "starts", "limit")})
-    if not all(isinstance(each, str) for each in (trial.slot, trial.sha256, trial.since_boot)):
+    trial = Trial(**{key: document[key] for key in ("slot", "sha256", "starts", "limit")})
+    if not all(isinstance(each, str) for each in (trial.slot, trial.sha256)):
         raise TypeError("a trial's slot is text")
     if not all(isinstance(each, int) for each in (trial.starts, trial.limit)):
         raise TypeError("a trial's starts are counted")

@@ -26,7 +26,8 @@ from .repository import Repository, not_what_was_signed, opened
 from .rollout import decide
 from .settings import Settings
 from .signatures import check_provenance
-from .slots import Slot, Slots
+from .slot_folder import Slot
+from .slots import Slots
 from .storage import sha256_of, storing
 from .vouched import published_signature
 

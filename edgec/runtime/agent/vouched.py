@@ -13,7 +13,7 @@ from .release import Release
 from .repository import Repository
 from .settings import Settings
 from .signatures import LARGEST_ENVELOPE, Signed, read_envelope, verify_envelope, verify_statement
-from .slots import release_of
+from .slot_folder import release_of
 
 
 def trusted_keys(settings: Settings) -> list[Path]:

@@ -10,7 +10,7 @@ from edgec.bundle.errors import as_edgec_error
 from edgec.errors import ArtifactError, UsageError
 from edgec.runtime.agent.release import Release
 from edgec.runtime.agent.signatures import envelope_beside, parse_envelope
-from edgec.runtime.agent.slots import release_of
+from edgec.runtime.agent.slot_folder import release_of
 from edgec.runtime.errors import ArtifactFailure
 
 

@@ -15,14 +15,13 @@ from edgec.errors import OutputError, UsageError
 from edgec.output_folder import check_writable, write_whole
 from edgec.runtime.agent import repository as client
 from edgec.runtime.agent.download import download
-from edgec.runtime.agent.signatures import envelope_beside, verify_envelope
+from edgec.runtime.agent.signatures import LARGEST_ENVELOPE, envelope_beside, verify_envelope
 from edgec.runtime.bundle import Bundle
 from edgec.runtime.errors import ArtifactFailure
 from edgec.shipping.repository.layout import releases_path
 from edgec.store import cache_folder
 from edgec.toml_schema import did_you_mean
 
-_LARGEST_SIGNATURE = 4 << 20
 _URL = re.compile(r"[a-z][a-z0-9+.-]*://")
 
 
@@ -206,7 +205,7 @@ def _choose(wanted: Wanted, target: str, models: Mapping[str, Any]) -> tuple[Map
 
 def _signature(repository: client.Repository, release: Mapping[str, Any]) -> bytes | None:
     path = release["signature"]
-    return None if path is None else repository.content(repository.needed(path), _LARGEST_SIGNATURE)
+    return None if path is None else repository.content(repository.needed(path), LARGEST_ENVELOPE)
 
 
 def _check(path: Path, model: str, target: str, envelope: bytes | None, signed_by: Sequence[Path]) -> None:

@@ -14,7 +14,8 @@ from edgec.runtime.agent import install as installing
 from edgec.runtime.agent.install import Outcome, go_back, install, started
 from edgec.runtime.agent.release import Release
 from edgec.runtime.agent.settings import Settings
-from edgec.runtime.agent.slots import Slots, release_of
+from edgec.runtime.agent.slot_folder import release_of
+from edgec.runtime.agent.slots import Slots
 from edgec.runtime.bundle import Bundle
 from edgec.runtime.errors import ArtifactFailure, RolledBack
 

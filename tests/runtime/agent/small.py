@@ -8,7 +8,7 @@ from unittest import mock
 
 from edgec.bundle import write
 from edgec.runtime.agent.release import Release
-from edgec.runtime.agent.slots import release_of
+from edgec.runtime.agent.slot_folder import release_of
 from edgec.runtime.device import architecture
 
 _TENSOR = {"name": "x", "dtype": "float32", "shape": [1]}

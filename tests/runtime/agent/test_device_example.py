@@ -14,7 +14,8 @@ from edgec.runtime.agent import compatibility
 from edgec.runtime.agent import install as installing
 from edgec.runtime.agent.install import install
 from edgec.runtime.agent.settings import Settings, parse_settings
-from edgec.runtime.agent.slots import Slots, release_of
+from edgec.runtime.agent.slot_folder import release_of
+from edgec.runtime.agent.slots import Slots
 from edgec.runtime.errors import RolledBack
 from tests.runtime.agent import small
 

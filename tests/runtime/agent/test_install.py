@@ -19,7 +19,8 @@ from edgec.runtime.agent import install as installing
 from edgec.runtime.agent.health import check_artifact
 from edgec.runtime.agent.install import go_back, install, settle, started
 from edgec.runtime.agent.settings import Settings
-from edgec.runtime.agent.slots import Slots, release_of
+from edgec.runtime.agent.slot_folder import release_of
+from edgec.runtime.agent.slots import Slots
 from edgec.runtime.errors import (
     BundleError,
     Busy,

@@ -13,7 +13,8 @@ from pathlib import Path
 import pytest
 
 from edgec.runtime.agent import storage
-from edgec.runtime.agent.slots import Slots, release_of
+from edgec.runtime.agent.slot_folder import release_of
+from edgec.runtime.agent.slots import Slots
 from edgec.runtime.agent.state import HISTORY, State
 from edgec.runtime.bundle import Bundle
 from edgec.runtime.errors import Busy, InputError, StateUnreadable, StorageFailed, Untrusted

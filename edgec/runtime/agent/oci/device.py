@@ -14,7 +14,8 @@ from ..locks import held
 from ..release import Release
 from ..settings import Settings
 from ..signatures import envelope_beside
-from ..slots import Slot, Slots
+from ..slot_folder import Slot
+from ..slots import Slots
 from ..vouched import vouched_release
 from . import pull
 from .reference import parse_reference

@@ -19,6 +19,7 @@ from dataclasses import dataclass
 from typing import Any, NoReturn
 
 from ...errors import DeviceUnfit, Untrusted
+from ..signatures import LARGEST_ENVELOPE
 from .reference import DIGEST, Reference
 
 INDEX = "application/vnd.oci.image.index.v1+json"
@@ -47,7 +48,6 @@ PLATFORMS: Mapping[str, Mapping[str, str]] = {
 LARGEST_MANIFEST = 4 << 20
 """Bytes; what the specification asks every registry to take."""
 LARGEST_ARTIFACT = 1 << 32
-LARGEST_ENVELOPE = 4 << 20
 
 _MAX_ENTRIES = 1024
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")

@@ -17,7 +17,8 @@ from ..folder import models_of
 from ..release import Release
 from ..settings import FILE, Settings, read_settings
 from ..signatures import public_keys
-from ..slots import Slots, release_of
+from ..slot_folder import release_of
+from ..slots import Slots
 from ..version import VERSION
 from ..vouched import trusted_keys
 

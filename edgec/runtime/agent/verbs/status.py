@@ -7,7 +7,8 @@ from typing import Any
 
 from ..folder import check_device_folder, models_of
 from ..settings import read_settings
-from ..slots import Slot, Slots
+from ..slot_folder import Slot
+from ..slots import Slots
 from ..version import VERSION
 
 
