@@ -1,7 +1,7 @@
 """Running another program within limits: an artifact's own checks, and the health command.
 
-Such a process yields to all others (nice 10 or more), is the first that the kernel ends when memory runs out, and is killed
-with all that it started when its time is over.
+Such a process yields to all others (nice 10 or more), is the first that the kernel ends when memory runs out, and is
+killed with all that it started when its time is over.
 """
 
 from __future__ import annotations
