@@ -108,7 +108,7 @@ def visit(root: Path, url: str, device: str, checks: bool) -> Visit:
     logging.getLogger("edgec").setLevel(logging.CRITICAL)
     if not checks:
         update.install = partial(install, check_artifact=lambda artifact, settings: None)  # type: ignore[attr-defined]
-        compatibility._installed = lambda python, names: compatibility._Installed(sys.version_info[:3], {})
+        compatibility._installed = lambda python, names: compatibility._Installed(sys.version_info[:3], {"numpy": "2"})
     settings = Settings(root, target=TARGET, id=device, repository=url)
     begin, cpu = time.perf_counter(), time.process_time()
     try:

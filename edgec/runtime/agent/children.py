@@ -56,13 +56,14 @@ def run(command: Sequence[str], timeout: float, environment: Mapping[str, str]) 
 
     Raises InputError when it can't be started.
     """
-    with _scratch() as output, _scratch() as errors:
+    with _scratch() as out, _scratch() as err:
+        output, errors = _Output(out), _Output(err)
         try:
             process = subprocess.Popen(
                 command,
                 stdin=subprocess.DEVNULL,
-                stdout=output,
-                stderr=errors,
+                stdout=out,
+                stderr=err,
                 env={**os.environ, **environment},
                 start_new_session=True,
             )
@@ -78,19 +79,39 @@ def run(command: Sequence[str], timeout: float, environment: Mapping[str, str]) 
                 with contextlib.suppress(ProcessLookupError):
                     os.killpg(process.pid, signal.SIGKILL)
                 process.wait()
-        return Ended(code, _end_of(output), _end_of(errors))
+        return Ended(code, output.text(), errors.text())
 
 
-def _ended(process: subprocess.Popen[bytes], timeout: float, streams: Sequence[BinaryIO]) -> int | None:
+class _Output:
+    """What a process prints into `stream`: the end of it is kept."""
+
+    def __init__(self, stream: BinaryIO) -> None:
+        self._stream = stream
+        self._before = b""
+
+    def let_go(self) -> None:
+        """Hold no more than its end. Only what is printed between the two calls is lost."""
+        if os.fstat(self._stream.fileno()).st_blocks * 512 > _MOST:
+            self._before = self._end()
+            # The process writes on where it was: before that is a hole then, which takes no room.
+            os.ftruncate(self._stream.fileno(), 0)
+
+    def text(self) -> str:
+        return (self._before + self._end())[-_KEPT:].decode("utf-8", "replace")
+
+    def _end(self) -> bytes:
+        size = os.fstat(self._stream.fileno()).st_size
+        return os.pread(self._stream.fileno(), _KEPT, max(0, size - _KEPT)).lstrip(b"\0")
+
+
+def _ended(process: subprocess.Popen[bytes], timeout: float, outputs: Sequence[_Output]) -> int | None:
     """The code that it ended with; None when its time is over. Meanwhile its output is kept from filling the memory."""
     until = time.monotonic() + timeout
     while (left := until - time.monotonic()) > 0:
         with contextlib.suppress(subprocess.TimeoutExpired):
             return process.wait(min(left, _LOOK))
-        for stream in streams:
-            if os.fstat(stream.fileno()).st_blocks * 512 > _MOST:
-                # It writes on where it was: before that is a hole then, which takes no room.
-                os.ftruncate(stream.fileno(), 0)
+        for output in outputs:
+            output.let_go()
     return None
 
 
@@ -107,12 +128,6 @@ def _be_modest(pid: int) -> None:
         os.setpriority(os.PRIO_PROCESS, pid, max(_NICE, os.getpriority(os.PRIO_PROCESS, pid)))
     with contextlib.suppress(OSError):
         Path(f"/proc/{pid}/oom_score_adj").write_text("1000", encoding="ascii")
-
-
-def _end_of(stream: BinaryIO) -> str:
-    size = stream.seek(0, os.SEEK_END)
-    stream.seek(max(0, size - _KEPT))
-    return stream.read().lstrip(b"\0").decode("utf-8", "replace")
 
 
 def _signal_name(number: int) -> str:
