@@ -289,11 +289,11 @@ def test_a_folder_that_may_not_be_read_is_said_to_be(capsys, device, monkeypatch
     run(capsys, "init")
 
     def denied(*_):
-        raise PermissionError(13, "Permission denied", "/root/x")
+        raise PermissionError(13, "Permission denied", "/srv/x")
 
     monkeypatch.setattr("edgec.runtime.agent.verbs.status.models_of", denied)
     code, document = run(capsys, "status")
-    assert (code, document["error"]["what"]) == (73, "/root/x can't be read")
+    assert (code, document["error"]["what"]) == (73, "/srv/x can't be read")
 
 
 def test_settings_without_a_file_are_the_defaults(tmp_path):
