@@ -88,17 +88,7 @@ def pause(
     as_json: bool,
 ) -> None:
     """Stop the rollout of MODEL in a channel. Who has the release keeps it; `revoke` takes it back."""
-    require_tuf()
-    from edgec.shipping.repository import releases
-
-    _change(
-        model,
-        lambda document: releases.set_paused(document, model, channel, True),
-        targets,
-        releases.in_channel(channel),
-        place,
-        as_json,
-    )
+    _set_paused(True, model, channel, targets, place, as_json)
 
 
 @click.command(name="resume", short_help="Let a paused rollout go on.")
@@ -114,17 +104,7 @@ def resume(
     as_json: bool,
 ) -> None:
     """Let a paused rollout of MODEL go on."""
-    require_tuf()
-    from edgec.shipping.repository import releases
-
-    _change(
-        model,
-        lambda document: releases.set_paused(document, model, channel, False),
-        targets,
-        releases.in_channel(channel),
-        place,
-        as_json,
-    )
+    _set_paused(False, model, channel, targets, place, as_json)
 
 
 @click.command(name="promote", short_help="Bring a release from one channel to another.")
@@ -193,6 +173,20 @@ def revoke(
         lambda document: releases.revoke(document, model, version, reason, to=to, leave_empty=leave_empty),
         targets,
         releases.ever_had(version),
+        place,
+        as_json,
+    )
+
+
+def _set_paused(paused: bool, model: str, channel: str, targets: tuple[str, ...], place: Place, as_json: bool) -> None:
+    require_tuf()
+    from edgec.shipping.repository import releases
+
+    _change(
+        model,
+        lambda document: releases.set_paused(document, model, channel, paused),
+        targets,
+        releases.in_channel(channel),
         place,
         as_json,
     )
