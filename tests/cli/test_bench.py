@@ -88,7 +88,8 @@ def test_machine_code_of_tvm_has_less_to_do_than_litert(rpi4_machine, digits_for
     assert (litert["engine"], tvm["engine"]) == ("tflite", "tvm")
     assert tvm["ratio"] == round(tvm["instructions"]["total"] / litert["instructions"]["total"], 4)
     assert tvm["engine_instructions"]["total"] < litert["engine_instructions"]["total"]  # 0.76 of them
-    assert tvm["engine_instructions"]["least"] == tvm["engine_instructions"]["most"]
+    # Equal on a quiet machine; on a busy one 3 of 108930 more were seen in some runs.
+    assert tvm["engine_instructions"]["most"] <= tvm["engine_instructions"]["least"] * 1.001
 
 
 def test_the_table_puts_artifacts_side_by_side():
